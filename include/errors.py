@@ -1,0 +1,150 @@
+"""The one tree of errors. Each class says what is to be done about it.
+
+::
+
+    ProviderSyncError
+    ├── RetryableError             try again later, nothing is wrong with the set-up
+    │   ├── ServiceUnavailable     5xx, cut connection, time-out: after the connector's own retries
+    │   ├── RateLimited            429 with a wait too long to sleep through in a worker slot
+    │   ├── UndecodableBody        a body that is not the JSON it should be, several times over
+    │   ├── LinkBusy               another run holds the lock of this provider and venue link
+    │   └── DatabaseUnavailable    PostgreSQL went away or refused the connection
+    ├── FatalError                 a person has to change something before a retry can help
+    │   ├── ConfigurationError     a connection, parameter, provider or venue link that is not right
+    │   ├── AccessRefused          401 or 403: the credentials
+    │   ├── RequestRefused         any other 4xx: the address, or an id the service does not know
+    │   ├── PaginationError        a listing that would not end, or ended too early
+    │   └── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
+    ├── RecordError                concerns one record; the run goes on
+    │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
+    │   └── SkipObject             leave this object out, it is not for us
+    └── LinksFailed                some venue links of a batch failed, named in the message
+
+An error carries where it happened (provider, venue link, page, record) and never a secret: connectors
+redact addresses and headers before they raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ProviderSyncError(Exception):
+    """Root of the tree. `where` holds provider, venue link, page and so on, shown after the message."""
+
+    def __init__(self, message: str, **where: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where: dict[str, Any] = {key: value for key, value in where.items() if value is not None}
+
+    def at(self, **where: Any) -> ProviderSyncError:
+        """Add where it happened; what a deeper layer already said is kept."""
+        for key, value in where.items():
+            if value is not None:
+                self.where.setdefault(key, value)
+        return self
+
+    def __str__(self) -> str:
+        if not self.where:
+            return self.message
+        return f"{self.message} [{', '.join(f'{key} {value}' for key, value in self.where.items())}]"
+
+
+class RetryableError(ProviderSyncError):
+    """Trying again later may help. `retry_after` is the number of seconds to wait at least, if known."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.retry_after = retry_after
+
+
+class ServiceUnavailable(RetryableError):
+    """The service answered 5xx, cut the connection or timed out, after the connector's own retries."""
+
+
+class RateLimited(RetryableError):
+    """The service asked for a wait that is too long to sleep through; `retry_after` has it."""
+
+
+class UndecodableBody(RetryableError):
+    """The body is not JSON of the expected shape, also after asking again."""
+
+
+class LinkBusy(RetryableError):
+    """Another run of the same provider and venue link is going on."""
+
+
+class DatabaseUnavailable(RetryableError):
+    """The connection to PostgreSQL was lost or refused."""
+
+
+class FatalError(ProviderSyncError):
+    """A retry cannot help before a person changes something."""
+
+
+class ConfigurationError(FatalError):
+    """A connection, parameter, provider or venue link is missing or wrong."""
+
+
+class AccessRefused(FatalError):
+    """The service answered 401 or 403: check the credentials of the connection."""
+
+
+class RequestRefused(FatalError):
+    """The service answered with another 4xx status: check the address and the venue's id."""
+
+    def __init__(self, message: str, *, status: int, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.status = status
+
+
+class PaginationError(FatalError):
+    """The pages of a listing repeat themselves, never end, or end before the announced total."""
+
+
+class ErrorBudgetExceeded(FatalError):
+    """More records were rejected than the operation's error budget allows."""
+
+
+class RecordError(ProviderSyncError):
+    """Concerns one record or object; the run goes on."""
+
+
+class RejectRecord(RecordError):
+    """The record cannot be used. It is kept in `rejected_record` with this message as the reason.
+
+    `payload` is the record as received (raw bytes or a decoded value); None means the current one.
+    """
+
+    def __init__(self, message: str, *, payload: Any = None, **where: Any) -> None:
+        super().__init__(message, **where)
+        self.payload = payload
+
+
+class SkipObject(RecordError):
+    """The object is not for us (not eligible, nothing available): it is counted as skipped."""
+
+
+class LinksFailed(ProviderSyncError):
+    """Some venue links failed; the others were finished first.
+
+    `failures` maps a venue link's label to its error. The batch can be tried again when every error can be,
+    after the longest of their waits.
+    """
+
+    def __init__(self, failures: Mapping[str, ProviderSyncError], *, attempted: int) -> None:
+        named = "\n".join(f"  - {label}: {error}" for label, error in failures.items())
+        super().__init__(f"{len(failures)} of {attempted} venue links failed, the others were finished:\n{named}")
+        self.failures = dict(failures)
+
+    @property
+    def is_retryable(self) -> bool:
+        """True when a retry may help at least one of the failed links."""
+        return any(isinstance(error, RetryableError) for error in self.failures.values())
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait before the next try: the longest wait that any service asked for."""
+        waits = [e.retry_after for e in self.failures.values() if isinstance(e, RetryableError) and e.retry_after]
+        return max(waits, default=None)

@@ -1,0 +1,7 @@
+"""The rows of the database, as typed objects."""
+
+from include.models.base import Providable
+from include.models.catalogue import Offer, Product, Stock
+from include.models.links import VenueLink
+
+__all__ = ["Offer", "Product", "Providable", "Stock", "VenueLink"]

@@ -1,0 +1,59 @@
+"""Products, offers and stocks: the rows that inbound providers feed.
+
+After the relational model of pass Culture's API, https://github.com/pass-culture/pass-culture-main (`pcapi/core/offers`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from include.models.base import Providable
+
+
+class Product(Providable):
+    """What is sold, whoever sells it: a book, a film. Several providers may feed one."""
+
+    table_name: ClassVar[str] = "product"
+    is_shared: ClassVar[bool] = True
+
+    name: str | None = None
+    description: str | None = None
+    extra_data: dict[str, Any] | None = None
+    subcategory_id: str | None = None
+    is_gcu_compatible: bool = True
+    is_synchronization_compatible: bool = True
+
+
+class Offer(Providable):
+    """A product offered by one venue. `id_at_provider` is the venue's own reference of it."""
+
+    table_name: ClassVar[str] = "offer"
+    has_venue_reference: ClassVar[bool] = True
+
+    product_id: int | None = None
+    venue_id: int | None = None
+    name: str | None = None
+    description: str | None = None
+    extra_data: dict[str, Any] | None = None
+    subcategory_id: str | None = None
+    booking_email: str | None = None
+    withdrawal_details: str | None = None
+    is_active: bool = True
+
+
+class Stock(Providable):
+    """How many of an offer can be booked, at what price. `quantity` None means without limit."""
+
+    table_name: ClassVar[str] = "stock"
+    read_only: ClassVar[tuple[str, ...]] = ("booked_quantity",)
+
+    offer_id: int | None = None
+    price: Decimal | None = None
+    quantity: int | None = None
+    raw_provider_quantity: int | None = None
+    beginning_datetime: datetime | None = None
+    booking_limit_datetime: datetime | None = None
+    booked_quantity: int = 0
+    """Sum of the quantities of the bookings that are not cancelled; the database keeps it."""

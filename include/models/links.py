@@ -1,0 +1,24 @@
+"""The venues and their links to providers, as a sync reads them."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class VenueLink(msgspec.Struct, frozen=True):
+    """A row of `venue_provider` with what providers need of its venue."""
+
+    id: int
+    venue_id: int
+    venue_id_at_offer_provider: str
+    """The venue's id at the provider; for bookshops its SIRET."""
+    siret: str | None = None
+    venue_name: str = ""
+    departement_code: str | None = None
+    booking_email: str | None = None
+    withdrawal_details: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How logs and reports call this link."""
+        return f"{self.venue_name or self.venue_id_at_offer_provider} (link {self.id})"
