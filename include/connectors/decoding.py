@@ -1,0 +1,158 @@
+"""Typed decoding of a page of records, in which one bad record costs only itself.
+
+A body is decoded in one typed pass. Only when that fails are the records taken one by one, and a record that does
+not fit its type becomes a `Rejected` in its place; a body that is no page at all raises `msgspec.DecodeError`.
+
+Types and row rules stand on the record type (https://jcristharif.com/msgspec/constraints.html)::
+
+    class StockRecord(msgspec.Struct):
+        ref: Annotated[str, msgspec.Meta(min_length=1)]
+        available: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+    class StockPage(msgspec.Struct):
+        stocks: list[StockRecord | Rejected]   # in the bytes: records only
+        total: int | None = None
+
+    decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A record that cannot be used: as received, and why in plain words."""
+
+    raw: bytes
+    reason: str
+
+
+class PageDecoder(Generic[E]):
+    """Called with the bytes of a page, returns an `envelope` whose `records_field` lists `record`s and `Rejected`s.
+
+    `empty` is what an empty body means, for services that send nothing where others send an empty list; without it an
+    empty body cannot be decoded, like any other that is not a page.
+    """
+
+    def __init__(
+        self, envelope: type[E], record: type[Any], records_field: str, *, empty: E | None = None
+    ) -> None:
+        fields = {field.name: field for field in msgspec.structs.fields(envelope)}
+        if records_field not in fields:
+            raise ValueError(f"{envelope.__name__} has no field {records_field!r}, only {', '.join(fields)}")
+        self._field = records_field
+        self._empty = empty
+        self._page = _with_records(envelope, fields[records_field], record)
+        self._split_page = _with_records(envelope, fields[records_field], msgspec.Raw)
+        self._record: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record)
+
+    def __call__(self, body: bytes) -> E:
+        """Decode one page."""
+        if self._empty is not None and not body:
+            return self._empty
+        try:
+            return self._page.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        page = self._split(body)
+        records = [self._one(_unmask(bytes(raw))) for raw in getattr(page, self._field)]
+        msgspec.structs.force_setattr(page, self._field, records)
+        return page
+
+    def _split(self, body: bytes) -> E:
+        try:
+            return self._split_page.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            masked = _mask(body)
+            if masked == body:
+                raise
+        return self._split_page.decode(masked)
+
+    def _one(self, raw: bytes) -> Any:
+        try:
+            return self._record.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Rejected(raw, _reason(raw, error))
+
+
+def raw_field(raw: bytes, name: str) -> str | int | None:
+    """Read one text or whole number of a record that cannot be used as a whole; None when that cannot be read either."""
+    try:
+        value = msgspec.json.decode(_mask(raw), type=dict[str, msgspec.Raw]).get(name)
+        return None if value is None else msgspec.json.decode(_unmask(bytes(value)), type=str | int | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: Any) -> msgspec.json.Decoder[E]:
+    """Decode `envelope` with `record`s in that field: a subclass of it, so the rest of its rules stay."""
+    name, default = field.encode_name, field.default
+    if field.default_factory is not msgspec.NODEFAULT:
+        described = msgspec.field(name=name, default_factory=field.default_factory)
+    else:
+        described = msgspec.field(name=name, default=default)
+    fields = [(field.name, list[record], described)]
+    variant = msgspec.defstruct(envelope.__name__, fields, bases=(envelope,), kw_only=True)
+    return msgspec.json.Decoder(variant)
+
+
+# A flaw is what makes JSON unreadable inside a string: a lone surrogate, an escape that does not exist, a bare control
+# character. The decoder cannot even skip those, so one of them would cost the whole page. Each is masked with bytes
+# that it can skip, and that are no UTF-8, so that the string itself can still not be taken for a good one.
+_MASK = b"\xff\xfe"
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_ESCAPE_OR_FLAW = re.compile(
+    rb"(?P<good>"
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
+    rb'|\\["\\/bfnrt])'
+    rb"|[\\\x00-\x1f]"
+)
+_MASKED = re.compile(re.escape(_MASK) + rb"(.)", re.DOTALL)
+
+
+def _mask(body: bytes) -> bytes:
+    def in_string(string: re.Match[bytes]) -> bytes:
+        return _ESCAPE_OR_FLAW.sub(lambda m: m[0] if m["good"] else _MASK + bytes([m[0][0] ^ 0x80]), string[0])
+
+    return _STRING.sub(in_string, body)
+
+
+def _unmask(raw: bytes) -> bytes:
+    return _MASKED.sub(lambda match: bytes([match[1][0] ^ 0x80]), raw) if _MASK in raw else raw
+
+
+_AT = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<path>.+)`$", re.DOTALL)
+_MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
+
+
+def _reason(raw: bytes, error: Exception) -> str:
+    if not isinstance(error, msgspec.ValidationError):
+        return _unreadable_text(raw)
+    what, path = str(error), ""
+    if found := _AT.match(what):
+        what, path = found["what"], found["path"]
+    if missing := _MISSING.match(what):
+        what, path = "required, but missing", f"{path}.{missing['name']}" if path else missing["name"]
+    return f"{path}: {what}" if path else what
+
+
+def _unreadable_text(raw: bytes) -> str:
+    """Name the first field whose text cannot be read."""
+    for name, value in msgspec.json.decode(_mask(raw), type=dict[Any, msgspec.Raw]).items():
+        text = _unmask(bytes(value))
+        try:
+            msgspec.json.decode(text)
+        except UnicodeDecodeError:
+            return f"{name}: text that is not UTF-8"
+        except msgspec.DecodeError:
+            return f"{name}: text with a lone surrogate, a control character or an unknown escape"
+    return "text that cannot be read"

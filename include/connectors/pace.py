@@ -1,0 +1,47 @@
+"""How often a service may be asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import Protocol
+
+from include.errors import ConfigurationError
+
+
+class Pace(Protocol):
+    """Hands out the moments at which requests may be sent. Safe to share between threads."""
+
+    def reserve(self) -> float:
+        """Take the next free moment and return the seconds to wait for it."""
+        ...
+
+    def hold(self, seconds: float) -> None:
+        """Hand out no moment in the next `seconds`: the service asked everybody to wait."""
+        ...
+
+
+class LocalPace:
+    """An even pace for one process: request after request, at least `1 / requests_per_second` apart."""
+
+    def __init__(self, requests_per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        if not requests_per_second > 0:
+            raise ConfigurationError(f"a pace of {requests_per_second} requests per second: it must be above 0")
+        self._interval = 1 / requests_per_second
+        self._clock = clock
+        self._lock = Lock()
+        self._free_at = clock()
+
+    def reserve(self) -> float:
+        """Take the next free moment and return the seconds to wait for it."""
+        with self._lock:
+            now = self._clock()
+            moment = max(now, self._free_at)
+            self._free_at = moment + self._interval
+        return moment - now
+
+    def hold(self, seconds: float) -> None:
+        """Hand out no moment in the next `seconds`."""
+        with self._lock:
+            self._free_at = max(self._free_at, self._clock() + seconds)

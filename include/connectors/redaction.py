@@ -1,0 +1,91 @@
+"""Hide secrets in log lines and error messages.
+
+Two ways at once: secrets that are known are hidden wherever they stand, and values whose name looks secret
+(`token=…`, `X-Api-Key: …`, `"password": "…"`, the user part of an address) are hidden although nobody declared them.
+Hiding too much costs a little reading, hiding too little costs a password: names are judged generously.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+HIDDEN = "***"
+
+_ANYWHERE = ("token", "secret", "password", "passwd", "apikey", "authorization", "signature", "credential", "cookie")
+_WHOLE_PARTS = {"key", "auth", "pwd", "pass", "sig", "bearer", "login"}
+
+_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s\"'<>]*@", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(?P<name>[\w.%\[\]-]+)=(?P<value>[^&;,\s\"'<>#)]+)")
+_NAMED = re.compile(
+    r"(?P<name>[A-Za-z][\w-]*)(?P<between>[\"']?\s*:\s*)"
+    r"(?P<value>\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;}]+)",
+    re.IGNORECASE,
+)
+
+
+def looks_secret(name: str) -> bool:
+    """Tell whether a header, query parameter or field of this name is likely to hold a secret."""
+    lowered = unquote(name).lower()
+    parts = re.split(r"[^a-z0-9]+", lowered)
+    joined = "".join(parts)
+    return joined.endswith("key") or any(word in joined for word in _ANYWHERE) or not _WHOLE_PARTS.isdisjoint(parts)
+
+
+def basic_credentials(user: str, password: str) -> str:
+    """What HTTP Basic sends for these two: it gives the password away as much as the password itself."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _hide_assigned(match: re.Match[str]) -> str:
+    return f"{match['name']}={HIDDEN}" if looks_secret(match["name"]) else match[0]
+
+
+def _hide_named(match: re.Match[str]) -> str:
+    return f"{match['name']}{match['between']}{HIDDEN}" if looks_secret(match["name"]) else match[0]
+
+
+class Redactor:
+    """Called with any text, gives it back without secrets.
+
+    `secrets` are hidden wherever they stand, also percent-encoded or escaped as in JSON.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {
+            form
+            for secret in secrets
+            if secret
+            for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
+        }
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def __call__(self, text: object) -> str:
+        """Return `text` as a string with every secret replaced by three stars."""
+        shown = str(text)
+        if self._known is not None:
+            shown = self._known.sub(HIDDEN, shown)
+        shown = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", shown)
+        shown = _ASSIGNED.sub(_hide_assigned, shown)
+        return _NAMED.sub(_hide_named, shown)
+
+
+redact = Redactor()
+"""For texts of which no secret is known: names alone decide."""
+
+
+def redact_log_record(record: logging.LogRecord) -> bool:
+    """Hide secrets in the arguments of a log record; fit for `Logger.addFilter`, keeps every record."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_redact_argument(value) for value in record.args)
+    return True
+
+
+def _redact_argument(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float) else redact(value)

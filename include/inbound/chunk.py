@@ -1,0 +1,527 @@
+"""One chunk: look up what is known, compare, create and update. All of it in the caller's transaction.
+
+The rows of a chunk are handled table by table, parents first. Per table: one look-up without locks; records that are
+unknown, newer or different are filled; new rows are copied in; changed ones are locked, read again, filled from what
+is there now, and updated. Rows that did not change cost nothing but their look-up.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import psycopg
+from msgspec.structs import astuple
+
+from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
+from include.inbound.report import SAMPLE_SIZE, SyncReport
+from include.models import Providable
+from include.providers.base import LocalProvider, ProvidableInfo
+from include.store.rows import (
+    Connection,
+    find_rows,
+    insert_rows,
+    lock_rows,
+    reserve_ids,
+    update_rows,
+    write_or_reject,
+)
+from include.store.tables import Table, table_of
+
+log = logging.getLogger(__name__)
+
+P = TypeVar("P", bound=Providable)
+
+FUTURE_TOLERANCE = timedelta(days=1)
+"""A date further ahead of our clock than this is not believed: it would keep later corrections out."""
+
+_MUTABLE = frozenset({dict, list})
+
+KEY, DATE, HELD, ID = 0, 1, 2, 3  # places in a looked-up row; from ID on the columns of the model
+
+
+class Rejection(NamedTuple):
+    """A record or object put aside."""
+
+    model: str | None
+    id_at_providers: str | None
+    reason: str
+    payload: Any
+
+
+class Chunk:
+    """The objects of some records, and what becomes of them."""
+
+    def __init__(self, provider: LocalProvider, provider_id: int, marker: datetime | None, *, sample: bool) -> None:
+        self.provider = provider
+        self.provider_id = provider_id
+        self.marker = marker
+        self.sample = sample
+        self.records = 0
+        self.size = 0
+        self.empty_records = 0
+        self.rejections: list[Rejection] = []
+        self.infos: dict[type[Providable], list[ProvidableInfo]] = {}
+        self.rank: dict[type[Providable], int] = {}
+        self.asked_at: datetime = provider.started_at
+
+    def add(self, infos: Sequence[ProvidableInfo]) -> None:
+        """Take in the objects of one record."""
+        if not self.size:
+            self.asked_at = self.provider.asked_at
+        self.records += 1
+        if not infos:
+            self.empty_records += 1
+            self.size += 1
+            return
+        for place, info in enumerate(infos):
+            model = info.type
+            try:
+                self.infos[model].append(info)
+            except KeyError:
+                self.infos[model] = [info]
+                self.rank.setdefault(model, 0)
+            if place and self.rank[model] < place:
+                self.rank[model] = place
+        self.size += len(infos)
+
+    def reject(self, reason: str, payload: Any) -> None:
+        """Put a whole record aside."""
+        if not self.size:
+            self.asked_at = self.provider.asked_at
+        self.records += 1
+        self.size += 1
+        self.rejections.append(Rejection(None, None, reason, payload))
+
+    def save(self, connection: Connection) -> Outcome:
+        """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction."""
+        outcome = Outcome(self, connection)
+        self.provider.known = outcome
+        try:
+            models = sorted(self.infos, key=self.rank.__getitem__)
+            for model in models:
+                outcome.handle(model, self.infos[model], is_parent=model is not models[-1])
+        finally:
+            self.provider.known = None
+        outcome.checked += self.empty_records + len(self.rejections)
+        outcome.skipped += self.empty_records
+        outcome.rejections = [*self.rejections, *outcome.rejections]
+        return outcome
+
+
+class Outcome:
+    """What one attempt to save a chunk did, and what it knows of the chunk's rows meanwhile."""
+
+    def __init__(self, chunk: Chunk, connection: Connection) -> None:
+        self.chunk = chunk
+        self.provider = chunk.provider
+        self.connection = connection
+        self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
+        self.rejections: list[Rejection] = []
+        self.differences: list[dict[str, Any]] = []
+        self.diff_seconds = 0.0
+        self.upsert_seconds = 0.0
+        self._ids: dict[type[Providable], dict[str, int]] = {}
+        self._references: dict[type[Providable], dict[str, Providable]] = {}
+        self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
+
+    def add_to(self, report: SyncReport) -> None:
+        """Add these counts and seconds to a report."""
+        report.records += self.chunk.records
+        report.checked += self.checked
+        report.created += self.created
+        report.updated += self.updated
+        report.unchanged += self.unchanged
+        report.skipped += self.skipped
+        report.rejected += len(self.rejections)
+        report.chunks += 1
+        report.diff_seconds += self.diff_seconds
+        report.upsert_seconds += self.upsert_seconds
+        for rejection in self.rejections:
+            report.count_reason(rejection.reason)
+        report.differences += self.differences[: SAMPLE_SIZE - len(report.differences)]
+
+    # What providers ask while they fill
+
+    def id_of(self, model: type[Providable], id_at_providers: str) -> int:
+        """Primary key of an object of this chunk; SkipObject when there is none."""
+        ids = self._ids.get(model)
+        if ids is None:
+            ids = {key: row.id for key, row in self._load_references(model).items() if row.id is not None}
+        try:
+            return ids[id_at_providers]
+        except KeyError:
+            raise SkipObject(f"its {model.__name__} {id_at_providers} is not in the database") from None
+
+    def row_of(self, model: type[P], id_at_providers: str) -> P:
+        """An object of this chunk as the database holds it; SkipObject when there is none."""
+        row = self._load_references(model).get(id_at_providers)
+        if row is None:
+            raise SkipObject(f"its {model.__name__} {id_at_providers} is not in the database")
+        return row  # type: ignore[return-value]
+
+    def _load_references(self, model: type[Providable]) -> dict[str, Providable]:
+        """All rows of a model that the chunk names: looked up once, when the first of them is asked for."""
+        loaded = self._references.get(model)
+        if loaded is None:
+            infos = self.chunk.infos.get(model)
+            if infos is None:
+                raise ConfigurationError(
+                    f"{type(self.provider).__name__} asks for a {model.__name__} that its records do not name: "
+                    f"add self.create_reference({model.__name__}, …) to the list that __next__ returns"
+                )
+            keys = [*{info.id_at_providers for info in infos if _is_usable(info.id_at_providers)}]
+            table = table_of(model)
+            found = find_rows(self.connection, table, self.chunk.provider_id, keys, columns=True)
+            loaded = self._references[model] = {row[KEY]: model(*row[ID:]) for row in found}
+        return loaded
+
+    # One table
+
+    def handle(self, model: type[Providable], infos: list[ProvidableInfo], *, is_parent: bool) -> None:
+        """Bring the rows of one table in step."""
+        if infos[0].role == "reference" and all(info.role == "reference" for info in infos):
+            return
+        started = perf_counter()
+        infos = [info for info in infos if info.role != "reference"]
+        self.checked += len(infos)
+        table = table_of(model)
+        infos = self._with_good_dates(self._with_good_keys(infos))
+        firsts: dict[str, ProvidableInfo] = {}
+        later: dict[str, list[ProvidableInfo]] = {}
+        for info in infos:
+            key = info.id_at_providers
+            if firsts.setdefault(key, info) is not info:
+                later.setdefault(key, []).append(info)
+        has_undated = any([info.date_modified_at_provider is None and info.role == "sync" for info in infos])
+        rows = find_rows(self.connection, table, self.chunk.provider_id, list(firsts), columns=has_undated)
+        new, changed = self._compare(firsts, later, {row[KEY]: row for row in rows})
+        if is_parent:
+            self._ids[model] = {row[KEY]: row[ID] for row in rows}
+        self.diff_seconds += perf_counter() - started
+        if new or changed:
+            started = perf_counter()
+            if new:
+                self._create(table, new, later, is_parent=is_parent)
+            if changed:
+                self._update(table, changed)
+            self.upsert_seconds += perf_counter() - started
+
+    def _with_good_keys(self, infos: list[ProvidableInfo]) -> list[ProvidableInfo]:
+        """Reject the objects whose key PostgreSQL could not even be asked for."""
+        try:
+            if "".join([info.id_at_providers for info in infos]).isprintable():
+                return infos
+        except TypeError:
+            pass
+        good = []
+        for info in infos:
+            if _is_usable(info.id_at_providers):
+                good.append(info)
+            else:
+                self._reject(info, f"the key {info.id_at_providers!r:.100} is not a usable text")
+        return good
+
+    def _with_good_dates(self, infos: list[ProvidableInfo]) -> list[ProvidableInfo]:
+        """Reject objects whose date has no time zone; take dates from the future off, so that the content decides."""
+        latest = self._latest_date
+        try:
+            dates = [info.date_modified_at_provider for info in infos]
+            if max(filter(None, dates), default=latest) <= latest:
+                return infos
+        except TypeError:
+            pass
+        good = []
+        for info in infos:
+            date = info.date_modified_at_provider
+            if date is not None and date.tzinfo is None:
+                self._reject(info, f"the date {date.isoformat()} has no time zone")
+                continue
+            if date is not None and date > latest:
+                info.date_modified_at_provider = None
+            good.append(info)
+        return good
+
+    def _compare(
+        self,
+        firsts: dict[str, ProvidableInfo],
+        later: dict[str, list[ProvidableInfo]],
+        rows: dict[str, Sequence[Any]],
+    ) -> tuple[list[ProvidableInfo], list[tuple[int, list[ProvidableInfo]]]]:
+        """The infos to create, and per known row (by primary key) those that seem to change it."""
+        new: list[ProvidableInfo] = []
+        changed: list[tuple[int, list[ProvidableInfo]]] = []
+        unchanged = 0
+        find = rows.get
+        may_be_newer = self._undated_may_be_newer
+        for key, info in firsts.items():
+            row = find(key)
+            if row is None:
+                if self.provider.can_create:
+                    new.append(info)
+                else:
+                    self.skipped += 1 + len(later.get(key, ()))
+            elif later and key in later:
+                changed.append((row[ID], [info, *later[key]]))
+            elif info.role == "create only":
+                unchanged += 1
+            elif (date := info.date_modified_at_provider) is not None:
+                if (held := row[DATE]) is None or held < date.timestamp():
+                    changed.append((row[ID], [info]))
+                else:
+                    unchanged += 1
+            elif not may_be_newer(row[DATE]):
+                unchanged += 1
+            else:
+                differs = self._differs(info, row)
+                if differs:
+                    changed.append((row[ID], [info]))
+                elif differs is not None:
+                    unchanged += 1
+        self.unchanged += unchanged
+        return new, changed
+
+    def _undated_may_be_newer(self, held: float | None) -> bool:
+        """Whether records without a date may change a row written at this time.
+
+        Their date is when their page was asked for, or the end of the interval that they were asked for. A complete
+        run since then has seen all there was to see, so they can tell nothing new of a row we hold.
+        """
+        asked_at = self._guard_date
+        if self.chunk.marker is not None and asked_at < self.chunk.marker:
+            return False
+        return held is None or held <= asked_at.timestamp()
+
+    @property
+    def _guard_date(self) -> datetime:
+        until = self.provider.until
+        return self.chunk.asked_at if until is None else min(self.chunk.asked_at, until)
+
+    def _differs(self, info: ProvidableInfo, row: Sequence[Any]) -> bool | None:
+        """Whether a record without a date says something else than the row; None if it was put aside."""
+        values = row[ID:]
+        obj = self._filled(info, values)
+        if obj is None:
+            return None
+        after = astuple(obj)
+        if after == values:
+            return row[DATE] is None
+        held = row[HELD]
+        if held is None:
+            return True
+        return any(a != b and name not in held for name, a, b in zip(obj.__struct_fields__, after, values, strict=True))
+
+    def _filled(self, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
+        """An object with these values, filled from its own record; None if that was skipped or rejected."""
+        provider = self.provider
+        if any([type(value) in _MUTABLE for value in values]):
+            values = [copy.deepcopy(value) if type(value) in _MUTABLE else value for value in values]
+        obj = info.type(*values)
+        provider.record = info.record
+        try:
+            provider.fill_object_attributes(obj)
+        except SkipObject:
+            self.skipped += 1
+            return None
+        except (FatalError, RetryableError, psycopg.Error):
+            raise
+        except ProviderSyncError as error:
+            self._reject(info, error.message)
+            return None
+        except Exception as error:
+            log.debug("%s could not fill %s", type(provider).__name__, info.id_at_providers, exc_info=True)
+            self._reject(info, f"{type(error).__name__}: {error}")
+            return None
+        return obj
+
+    def _create(
+        self,
+        table: Table,
+        infos: list[ProvidableInfo],
+        later: dict[str, list[ProvidableInfo]],
+        *,
+        is_parent: bool,
+    ) -> None:
+        defaults = astuple(table.model())
+        pending: list[tuple[ProvidableInfo, Providable]] = []
+        for info in infos:
+            obj = self._filled(info, defaults)
+            if later and info.id_at_providers in later:
+                info, obj = self._refill(info, obj, later[info.id_at_providers])  # noqa: PLW2901
+            if obj is not None:
+                pending.append((info, obj))
+        if not pending:
+            return
+        if is_parent:
+            for (_, obj), new_id in zip(pending, reserve_ids(self.connection, table, len(pending)), strict=True):
+                obj.id = new_id
+        model = table.model
+        guard_date, provider_id = self._guard_date, self.chunk.provider_id
+        last = len(table.columns) - len(model.read_only)
+        first = 0 if is_parent else 1
+
+        def row_of(info: ProvidableInfo, obj: Providable) -> tuple[Any, ...]:
+            date = info.date_modified_at_provider or guard_date
+            sync: tuple[Any, ...] = (info.id_at_providers, provider_id, date)
+            if model.is_shared:
+                sync += ({str(provider_id): date},)
+            if model.has_venue_reference:
+                sync += (info.new_id_at_provider or None,)
+            values = astuple(obj)
+            return (*values[first:1], *sync, *values[1:last])
+
+        def write(some: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
+            insert_rows(self.connection, table, [row_of(*one) for one in some], with_id=is_parent)
+
+        refused = self._write(table, pending, write)
+        self.created += len(pending) - len(refused)
+        ids = self._ids.get(model)
+        for info, obj in pending:
+            if id(info) in refused:
+                continue
+            if ids is not None and obj.id is not None:
+                ids[info.id_at_providers] = obj.id
+            if self.chunk.sample:
+                self._note_difference(info, obj, defaults)
+
+    def _refill(
+        self, info: ProvidableInfo, obj: Providable | None, more: list[ProvidableInfo]
+    ) -> tuple[ProvidableInfo, Providable | None]:
+        """Apply further records of the same new object, as if each had come in a chunk of its own."""
+        for again in more:
+            if obj is None:
+                info, obj = again, self._filled(again, astuple(again.type()))
+                continue
+            before = astuple(obj)
+            dated = again.date_modified_at_provider
+            if dated is not None and dated <= (info.date_modified_at_provider or self._guard_date):
+                self.unchanged += 1
+                continue
+            filled = self._filled(again, before)
+            if filled is None:
+                continue
+            if dated is None and astuple(filled) == before:
+                self.unchanged += 1
+            else:
+                info, obj = again, filled
+                self.updated += 1
+        return info, obj
+
+    def _update(self, table: Table, changed: list[tuple[int, list[ProvidableInfo]]]) -> None:
+        """Lock the rows, fill from what they hold now, and write what differs."""
+        infos_by_id = dict(changed)
+        pending: list[tuple[ProvidableInfo, datetime, bool, Providable]] = []
+        columns: set[str] = set()
+        rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id))
+        for row in rows:
+            infos = infos_by_id.pop(row[ID])
+            date, values, held = row[DATE], row[ID:], row[HELD] or ()
+            winner: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
+            for info in infos:
+                applied = self._apply(info, date, values, held)
+                if applied is not None:
+                    obj, new_date = applied
+                    must_write = info.date_modified_at_provider is not None or row[DATE] is None
+                    winner = (info, new_date, must_write, obj)
+                    date, values = new_date.timestamp(), astuple(obj)
+            if winner is not None:
+                pending.append(winner)
+                names = table.columns
+                columns.update(n for n, a, b in zip(names, values, row[ID:], strict=True) if a is not b and a != b)
+                if self.chunk.sample:
+                    self._note_difference(winner[0], winner[3], row[ID:])
+        for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
+            self.skipped += len(infos)
+        if forbidden := columns - set(table.writable):
+            raise ConfigurationError(
+                f"{type(self.provider).__name__} sets {', '.join(sorted(forbidden))} of {table.name}, which it may not"
+            )
+        if not pending:
+            return
+        names = tuple(name for name in table.writable if name in columns)
+        places = [table.columns.index(name) for name in names]
+
+        written = 0
+
+        def write(some: Sequence[tuple[ProvidableInfo, datetime, bool, Providable]]) -> None:
+            nonlocal written
+            lines = []
+            for _, date, must_write, obj in some:
+                values = astuple(obj)
+                lines.append((values[0], date, must_write, *[values[place] for place in places]))
+            written += update_rows(self.connection, table, self.chunk.provider_id, lines, names)
+
+        refused = self._write(table, pending, write)
+        same_after_all = len(pending) - len(refused) - written
+        self.updated -= len(refused) + same_after_all
+        self.unchanged += same_after_all
+
+    def _apply(
+        self, info: ProvidableInfo, held_date: float | None, values: Sequence[Any], protected: Sequence[str]
+    ) -> tuple[Providable, datetime] | None:
+        """A record on a locked row: the filled object and its date, or None when it changes nothing."""
+        date = info.date_modified_at_provider
+        if info.role == "create only":
+            self.unchanged += 1
+            return None
+        if date is not None and held_date is not None and held_date >= date.timestamp():
+            self.unchanged += 1
+            return None
+        if date is None and not self._undated_may_be_newer(held_date):
+            self.unchanged += 1
+            return None
+        obj = self._filled(info, values)
+        if obj is None:
+            return None
+        for name in protected:
+            place = obj.__struct_fields__.index(name) if name in obj.__struct_fields__ else 0
+            if place:
+                setattr(obj, name, values[place])
+        if date is None and held_date is not None and astuple(obj) == values:
+            self.unchanged += 1
+            return None
+        self.updated += 1
+        return obj, date or self._guard_date
+
+    def _write(self, table: Table, pending: Sequence[Any], write: Any) -> set[int]:
+        """Write and reject what PostgreSQL refuses; returns the identities of the refused infos."""
+        refused = write_or_reject(self.connection, pending, write, key_constraint=f"{table.name}_id_at_providers_key")
+        for one, reason in refused:
+            self._reject(one[0], reason)
+        return {id(one[0]) for one, _ in refused}
+
+    def _reject(self, info: ProvidableInfo, reason: str) -> None:
+        self.rejections.append(Rejection(info.type.__name__, info.id_at_providers, reason, info.record))
+
+    def _note_difference(self, info: ProvidableInfo, obj: Providable, before: Sequence[Any]) -> None:
+        if len(self.differences) < SAMPLE_SIZE:
+            is_new = before[0] is None
+            fields = {
+                name: [old, new]
+                for name, old, new in zip(obj.__struct_fields__[1:], before[1:], astuple(obj)[1:], strict=True)
+                if old != new
+            }
+            self.differences.append(
+                {
+                    "table": info.type.table_name,
+                    "key": info.id_at_providers,
+                    "change": "create" if is_new else "update",
+                    "fields": msgspec.to_builtins(fields),
+                }
+            )
+
+
+def _is_usable(key: object) -> bool:
+    """Whether PostgreSQL can be asked for this key: a text that UTF-8 can carry, without NUL."""
+    if not isinstance(key, str) or "\x00" in key:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

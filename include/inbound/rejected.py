@@ -1,0 +1,92 @@
+"""Records that could not be used: kept with their payload, personal fields masked, until the retention time is over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from include.inbound.chunk import Rejection
+from include.inbound.ledger import Connection, Instance
+from include.providers.base import LocalProvider
+
+LONGEST_PAYLOAD = 20_000
+"""Characters kept of a payload."""
+LONGEST_REASON = 1_000
+MASK = "***"
+PERSONAL_FIELDS = frozenset(
+    {"email", "mail", "phone", "telephone", "mobile", "firstname", "lastname", "fullname", "address", "street",
+     "birthdate", "dateofbirth", "iban", "password", "token"}
+)  # fmt: skip
+
+
+def save_rejections(
+    connection: Connection, instance: Instance, provider: LocalProvider, rejections: Sequence[Rejection]
+) -> None:
+    """Keep rejected records, in the transaction of their chunk."""
+    if not rejections:
+        return
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO rejected_record (provider_id, venue_provider_id, instance_id, model, id_at_providers, reason,"
+            " payload) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            [
+                (
+                    instance.provider_id,
+                    instance.venue_provider_id,
+                    instance.id,
+                    rejection.model,
+                    None if rejection.id_at_providers is None else _storable(str(rejection.id_at_providers))[:255],
+                    _storable(rejection.reason)[:LONGEST_REASON],
+                    masked_payload(rejection.payload, provider.masked_fields),
+                )
+                for rejection in rejections
+            ],
+        )
+
+
+def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> str | None:
+    """A payload as JSON text with personal fields masked, cut to `LONGEST_PAYLOAD`; None stays None.
+
+    Takes raw JSON (bytes), a struct, or plain values. Text that is not JSON is masked by pattern.
+    """
+    if payload is None:
+        return None
+    hidden = PERSONAL_FIELDS | {_plain(name) for name in more_fields}
+    try:
+        value = msgspec.json.decode(payload) if isinstance(payload, bytes) else msgspec.to_builtins(payload)
+        text = msgspec.json.encode(_masked(value, hidden)).decode()
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError):
+        raw = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else repr(payload)
+        text = _mask_text(raw, hidden)
+    return _storable(text)[:LONGEST_PAYLOAD]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _masked(value: Any, hidden: frozenset[str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: MASK if isinstance(key, str) and _plain(key) in hidden else _masked(item, hidden)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(item, hidden) for item in value]
+    return value
+
+
+def _mask_text(text: str, hidden: frozenset[str]) -> str:
+    def masked(match: re.Match[str]) -> str:
+        return f"{match[1]}{MASK}" if _plain(match[2]) in hidden else match[0]
+
+    return re.sub(
+        r"""((?:["']?)([\w-]+)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,}\s]+)""", masked, text
+    )
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\\u0000").encode("utf-8", "replace").decode()

@@ -1,0 +1,78 @@
+"""What a sync did: counts of objects, seconds per step, and a sample of differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SAMPLE_SIZE = 20
+"""Differences and reasons kept for a report."""
+
+
+class SyncReport(msgspec.Struct):
+    """Counts and seconds of one operation instance, over all its tries.
+
+    `records` are what the source listed; `checked` are the objects that they describe, and
+    checked = created + updated + unchanged + skipped + rejected.
+    `fetch_seconds` is the time the engine waited for pages; `service_seconds` is how long the service took, most of it
+    while the database worked.
+    """
+
+    records: int = 0
+    checked: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    chunks: int = 0
+    pages: int = 0
+    requests: int = 0
+    fetch_seconds: float = 0.0
+    iterate_seconds: float = 0.0
+    diff_seconds: float = 0.0
+    upsert_seconds: float = 0.0
+    service_seconds: float = 0.0
+    seconds: float = 0.0
+    dry_run: bool = False
+    differences: list[dict[str, Any]] = []
+    """Dry run only: the first changes, each with table, key and per field the old and the new value."""
+    reasons: dict[str, int] = {}
+    """Why records were rejected, with how many for each reason; the rarest are left out."""
+    state: str = "done"
+
+    def count_reason(self, reason: str) -> None:
+        """Count a rejection under the general part of its reason."""
+        general = reason.partition(": ")[0] if len(reason) > 80 else reason
+        if general in self.reasons or len(self.reasons) < SAMPLE_SIZE:
+            self.reasons[general] = self.reasons.get(general, 0) + 1
+
+    def start_again(self) -> None:
+        """Prepare for listing the source once more from its start.
+
+        What earlier tries created and updated will be met again as unchanged; taken off here, it is counted once.
+        """
+        self.unchanged = -(self.created + self.updated)
+        self.records = self.skipped = self.rejected = 0
+        self.checked = 0
+        self.reasons = {}
+
+    def saved(self) -> dict[str, Any]:
+        """As kept in the ledger."""
+        return {**msgspec.structs.asdict(self), "unchanged": max(0, self.unchanged)}
+
+    @property
+    def records_per_second(self) -> float:
+        """Records listed per second of wall time."""
+        return self.records / self.seconds if self.seconds else 0.0
+
+    def summary(self) -> str:
+        """One line for logs."""
+        return (
+            f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated, "
+            f"{max(0, self.unchanged)} unchanged, {self.skipped} skipped, {self.rejected} rejected"
+            f"{' (dry run: nothing was written)' if self.dry_run else ''} in {self.seconds:.1f} s "
+            f"(fetch {self.fetch_seconds:.1f}, iterate {self.iterate_seconds:.1f}, diff {self.diff_seconds:.1f}, "
+            f"upsert {self.upsert_seconds:.1f}; {self.records_per_second:,.0f} records/s)"
+        )

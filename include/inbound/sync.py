@@ -1,0 +1,289 @@
+"""The engine: one provider and venue link, from its listing into the database.
+
+Each chunk is one transaction that holds its rows, its rejected records, and the cursor from which a next try goes on.
+Chunks are committed without waiting for the disk; the last transaction waits, and makes all before it durable with it.
+Should PostgreSQL itself crash in between, data and cursor are lost together, and the next try goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import psycopg
+
+from include.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    ErrorBudgetExceeded,
+    FatalError,
+    ProviderSyncError,
+    RejectRecord,
+)
+from include.inbound import ledger
+from include.inbound.chunk import Chunk
+from include.inbound.ledger import Connection, Instance, LoadParameters
+from include.inbound.rejected import save_rejections
+from include.inbound.report import SyncReport
+from include.providers.base import LocalProvider
+from include.store.locks import link_lock
+from include.store.providers import is_active
+from include.store.rows import ChunkConflict, prepare_connection
+
+log = logging.getLogger(__name__)
+
+CHUNK_MAX_SIZE = 1000
+"""Objects saved in one transaction, if nothing else is asked for."""
+CHUNK_TRIES = 5
+"""How often a chunk is looked up again when somebody else wrote its rows at the same moment."""
+PROGRESS_SECONDS = 5.0
+
+
+def sync_provider(
+    provider: LocalProvider,
+    connection: Connection,
+    *,
+    chunk_size: int = CHUNK_MAX_SIZE,
+    limit: int | None = None,
+    dry_run: bool = False,
+    full_refresh: bool = False,
+    instance_id: int | None = None,
+    interval: tuple[datetime, datetime | None] | None = None,
+) -> SyncReport:
+    """Bring the database in step with a provider's listing.
+
+    Args:
+        provider: an instance, with its venue link and connector if it needs them.
+        connection: an idle psycopg connection to a migrated database; it is in autocommit mode meanwhile.
+        chunk_size: objects per transaction.
+        limit: stop after exactly so many records; the marker does not move then.
+        dry_run: do everything and write nothing but the ledger entry; the report has a sample of differences.
+        full_refresh: read everything, not only what changed since the marker.
+        instance_id: the operation instance to run, from `ledger.pending_instances`; without it a load of its own is
+            opened and closed.
+        interval: read this interval instead of from the marker on (a backfill).
+
+    Returns:
+        The report, its counts over all tries of the instance. Its `state` is "skipped" if the provider or the venue
+        link is not active.
+
+    Raises:
+        ProviderSyncError: any of its subclasses; what was committed stays, and a next try goes on from there.
+    """
+    if chunk_size < 1 or (limit is not None and limit < 1):
+        raise ConfigurationError("chunk_size and limit must be 1 or more")
+    start, end = interval or (None, None)
+    parameters = LoadParameters(
+        venue_links=(str(provider.venue_provider.id),) if provider.venue_provider else (),
+        full_refresh=full_refresh,
+        limit=limit,
+        dry_run=dry_run,
+        chunk_size=chunk_size,
+        interval_start=start,
+        interval_end=end,
+    )
+    with _working(connection):
+        if instance_id is not None:
+            return _Run(provider, connection, instance_id, parameters).run()
+        catalog_id = ledger.open_load(connection, type(provider), parameters)
+        try:
+            return _Run(provider, connection, ledger.single_instance(connection, catalog_id), parameters).run()
+        finally:
+            if not connection.broken:
+                ledger.close_load(connection, catalog_id)
+
+
+@contextmanager
+def _working(connection: Connection) -> Iterator[None]:
+    """Set the connection up for a sync, give it back as it was, and name what PostgreSQL's failure means."""
+    was_autocommit = connection.autocommit
+    try:
+        connection.autocommit = True
+        prepare_connection(connection)
+        connection.execute("SET synchronous_commit = off")
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DatabaseUnavailable(f"The connection to PostgreSQL was lost: {reason}", retry_after=10) from error
+    finally:
+        if not connection.closed:
+            connection.execute("RESET synchronous_commit")
+            connection.autocommit = was_autocommit
+
+
+class _Run:
+    """One try of one operation instance."""
+
+    def __init__(
+        self, provider: LocalProvider, connection: Connection, instance_id: int, parameters: LoadParameters
+    ) -> None:
+        self.provider = provider
+        self.connection = connection
+        self.parameters = parameters
+        self.instance_id = instance_id
+        self.report = SyncReport()
+        self.instance: Instance = ledger.load_instance(connection, instance_id)
+        self.marker: datetime | None = None
+        self.cursor: str | None = None
+        self.is_exhausted = False
+
+    def run(self) -> SyncReport:
+        """Take the lock, iterate, and record how it ended."""
+        link = self.provider.venue_provider
+        where = {"provider": self.provider.name, "venue": link.label if link else None}
+        try:
+            with link_lock(self.connection, self.instance.provider_id, self.instance.venue_provider_id):
+                if not is_active(self.connection, self.instance.provider_id, self.instance.venue_provider_id):
+                    ledger.skip(self.connection, self.instance, "the provider or the venue link is not active")
+                    log.info("Skipped: the provider or the venue link is not active")
+                    return SyncReport(state="skipped")
+                return self._run_locked()
+        except ProviderSyncError as error:
+            raise error.at(**where)
+
+    def _run_locked(self) -> SyncReport:
+        self.instance, self.report = ledger.begin_attempt(
+            self.connection, self.instance_id, self.provider, self.parameters
+        )
+        self.cursor = self.instance.cursor
+        self.marker = ledger.marker_of(self.connection, self.instance.provider_id, self.instance.venue_provider_id)
+        log.info(
+            "Attempt %s: reading %s%s",
+            self.instance.attempts,
+            f"what changed since {self.instance.since:%Y-%m-%d %H:%M:%S %Z}" if self.instance.since else "everything",
+            f", going on after {self.cursor}" if self.cursor else "",
+        )
+        try:
+            try:
+                self._prepare_provider()
+                self._iterate()
+            finally:
+                self.provider.close()
+            with self.connection.transaction():
+                self.connection.execute("SET LOCAL synchronous_commit = on")
+                ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            raise
+        except Exception as error:
+            starts_over = isinstance(error, ErrorBudgetExceeded)
+            ledger.fail(self.connection, self.instance, self.report, str(error), start_over=starts_over)
+            raise
+        log.info("%s", self.report.summary())
+        return self.report
+
+    def _prepare_provider(self) -> None:
+        provider, instance = self.provider, self.instance
+        if instance.started_at is not None:
+            provider.started_at = instance.started_at
+        provider.since, provider.until, provider.resume_from = instance.since, instance.until, instance.cursor
+        provider.open()
+
+    def _iterate(self) -> None:
+        """Fill and save chunks until the listing ends or the limit is reached."""
+        began, earlier = perf_counter(), self.report.seconds
+        iterator = iter(self.provider)
+        last_told = began
+        while not self.is_exhausted:
+            chunk = self._read_chunk(iterator)
+            if chunk.records:
+                self._save(chunk)
+            now = perf_counter()
+            self.report.seconds = earlier + now - began
+            if now - last_told >= PROGRESS_SECONDS:
+                last_told = now
+                log.info("So far: %s", self.report.summary())
+
+    def _read_chunk(self, iterator: Iterator[Any]) -> Chunk:
+        """Read records until the chunk is full.
+
+        It ends behind a good record, because only that one tells where to go on.
+        """
+        began, waited = perf_counter(), self._waited()
+        provider, size = self.provider, self.parameters.chunk_size
+        chunk = Chunk(provider, self.instance.provider_id, self.marker, sample=self.parameters.dry_run)
+        room = None if self.parameters.limit is None else self.parameters.limit - self.report.records
+        broken: Exception | None = None
+        may_end = True
+        while (chunk.size < size or not may_end) and chunk.size < 10 * size and (room is None or chunk.records < room):
+            previous = provider.record
+            try:
+                infos = next(iterator)
+            except StopIteration:
+                if broken is not None:
+                    raise FatalError(
+                        f"The listing ended with an error: {type(broken).__name__}: {broken}",
+                    ) from broken
+                self.is_exhausted = True
+                break
+            except RejectRecord as error:
+                chunk.reject(error.message, previous if error.payload is None else error.payload)
+                may_end = False
+            except (ProviderSyncError, psycopg.Error):
+                raise
+            except Exception as error:
+                log.debug("%s could not read a record", type(provider).__name__, exc_info=True)
+                payload = provider.record if provider.record is not previous else None
+                chunk.reject(f"{type(error).__name__}: {error}", payload)
+                broken, may_end = error, False
+            else:
+                chunk.add(infos)
+                broken, may_end = None, True
+        if room is not None and chunk.records >= room:
+            self.is_exhausted = True
+        spent = perf_counter() - began
+        waited = self._waited() - waited
+        self.report.fetch_seconds += waited
+        self.report.iterate_seconds += spent - waited
+        if may_end:
+            self.cursor = provider.cursor or self.cursor
+        return chunk
+
+    def _waited(self) -> float:
+        return float(getattr(self.provider.records, "waited", 0.0))
+
+    def _save(self, chunk: Chunk) -> None:
+        """Save a chunk with its cursor in one transaction, and check the error budget."""
+        for attempt in range(1, CHUNK_TRIES + 1):
+            try:
+                self._try_to_save(chunk)
+                break
+            except (ChunkConflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as conflict:
+                if attempt == CHUNK_TRIES:
+                    raise DatabaseUnavailable(
+                        f"The same rows were written by somebody else {CHUNK_TRIES} times over: {conflict}"
+                    ) from conflict
+                log.info("Rows were written by somebody else at the same moment, looking them up again")
+        budget = self.instance.error_allowance + self.instance.error_share * self.report.records
+        if self.report.rejected > budget:
+            reasons = "; ".join(f"{reason} ({count})" for reason, count in self.report.reasons.items())
+            raise ErrorBudgetExceeded(
+                f"{self.report.rejected} of {self.report.records} records were rejected, more than the error budget of "
+                f"{budget:.0f}. See rejected_record; reasons: {reasons}. Repair the source or the parser, then clear "
+                "the task: it starts over"
+            )
+
+    def _try_to_save(self, chunk: Chunk) -> None:
+        report = msgspec.convert(msgspec.to_builtins(self.report), SyncReport)
+        with self.connection.transaction(force_rollback=self.parameters.dry_run):
+            outcome = chunk.save(self.connection)
+            outcome.add_to(report)
+            writing = perf_counter()
+            save_rejections(self.connection, self.instance, self.provider, outcome.rejections)
+            report.upsert_seconds += perf_counter() - writing
+            ledger.save_progress(self.connection, self.instance, report, self.cursor)
+            writing = perf_counter()
+        report.upsert_seconds += perf_counter() - writing
+        self.report = report
+
+    def _new_marker(self) -> datetime | None:
+        """The link's new marker: the start of this run, if it has seen all that changed since the old one."""
+        parameters, instance = self.parameters, self.instance
+        if parameters.dry_run or parameters.limit is not None or instance.until is not None:
+            return None
+        has_gap = instance.since is not None and (self.marker is None or instance.since > self.marker)
+        return None if has_gap else instance.started_at

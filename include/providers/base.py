@@ -1,0 +1,202 @@
+"""The contract that every inbound provider fills.
+
+Two attributes and two methods make a provider; the rest of this class has sound defaults::
+
+    class TiteLiveStocks(LocalProvider):
+        name = "TiteLive stocks"
+        can_create = True
+
+        def __next__(self) -> list[ProvidableInfo]:
+            self.record = next(self.records)
+            return [self.create_providable_info(Stock, self.record.ref, self.record.modified)]
+
+        def fill_object_attributes(self, obj: Providable) -> None:
+            obj.quantity = self.record.available
+
+A provider only iterates and fills. Connectors fetch; the engine (`include.inbound.sync`) looks up, compares, writes.
+The shape is that of the `local_providers` of https://github.com/pass-culture/pass-culture-main.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+import msgspec
+
+from include.errors import ConfigurationError
+from include.models import Providable, VenueLink
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.connectors.http import HttpConnector
+    from include.inbound.report import SyncReport
+
+P = TypeVar("P", bound=Providable)
+
+Role = Literal["sync", "create only", "reference"]
+
+
+class ProvidableInfo(msgspec.Struct):
+    """What a source record says of one object; lives as long as its chunk.
+
+    `date_modified_at_provider` None means that the source gives no date: then the content decides.
+    `new_id_at_provider` is the reference within the venue, for tables that have one.
+    """
+
+    type: type[Providable]
+    id_at_providers: str
+    date_modified_at_provider: datetime | None = None
+    new_id_at_provider: str = ""
+    record: Any = None
+    role: Role = "sync"
+
+
+class KnownRows(Protocol):
+    """What the engine knows of the current chunk."""
+
+    def id_of(self, model: type[Providable], id_at_providers: str) -> int:
+        """Primary key of an object of this chunk."""
+
+    def row_of(self, model: type[P], id_at_providers: str) -> P:
+        """An object of this chunk as the database holds it."""
+
+
+class LocalProvider(ABC):
+    """An iterator over the records of a source; each step gives the objects that one record describes."""
+
+    name: ClassVar[str]
+    """Display name."""
+    can_create: ClassVar[bool]
+    """False for a source that only completes objects we know; unknown ones are then counted as skipped."""
+
+    conn_id: ClassVar[str] = ""
+    """Airflow connection of the service, type `http`; empty for a source that is not reached by HTTP."""
+    requests_per_second: ClassVar[float | None] = None
+    """Pace for the whole installation; the connection's extra `requests_per_second` goes before. None: no limit."""
+    needs_venue: ClassVar[bool] = True
+    """True when there is a listing per venue link, False for one listing for all."""
+    window: ClassVar[Literal["none", "since", "between"]] = "none"
+    """What the source can filter on: nothing, records changed since a time, or changed between two times."""
+    overlap: ClassVar[timedelta] = timedelta(minutes=5)
+    """How far before its marker a run reads, for a supplier whose clock is a little behind."""
+    scheme_version: ClassVar[int] = 1
+    """Version of the structure that this class reads; a new one adds a scheme to the ledger."""
+    masked_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields masked in payloads kept for diagnosis, beside the usual personal ones."""
+
+    def __init__(self, venue_provider: VenueLink | None = None, connector: HttpConnector | None = None) -> None:
+        self.venue_provider = venue_provider
+        self._connector = connector
+        self.records: Iterator[Any] = iter(())
+        self.record: Any = None
+        self.since: datetime | None = None
+        self.until: datetime | None = None
+        self.resume_from: str | None = None
+        self.started_at = datetime.now(UTC)
+        self.known: KnownRows | None = None
+
+    def open(self) -> None:  # noqa: B027 - a hook that providers without a connector leave as it is
+        """Set `self.records`; called once, before the first record.
+
+        `self.since` and `self.until` bound what is wanted (None: everything), and `self.resume_from` is the `cursor`
+        of the last record that an earlier try saved.
+        """
+
+    def close(self) -> None:
+        """Let go of the source; called once, also after an error."""
+        close = getattr(self.records, "close", None)
+        if close is not None:
+            close()
+
+    def __iter__(self) -> Iterator[list[ProvidableInfo]]:
+        return self
+
+    @abstractmethod
+    def __next__(self) -> list[ProvidableInfo]:
+        """Read one record into `self.record`; return the objects that it describes, parents before children.
+
+        An empty list skips the record. `RejectRecord` puts it aside; `StopIteration` ends the listing.
+        """
+
+    @abstractmethod
+    def fill_object_attributes(self, obj: Providable) -> None:
+        """Set on `obj` what `self.record` says; called only for objects that are new or may have changed.
+
+        On an update `obj` holds the row's current values, read under lock before anything is written; on a creation
+        `obj.id` is None and it holds the column defaults. It may be called twice for an object and must then set the
+        same. `SkipObject` leaves the object out, `RejectRecord` puts the record aside; any other exception too.
+        """
+
+    @property
+    def cursor(self) -> str | None:
+        """Where to go on from after the current record; None when the source must be listed again from its start."""
+        return None
+
+    @property
+    def asked_at(self) -> datetime:
+        """When the page of the current record was asked for: the date of records that have none."""
+        return getattr(self.records, "asked_at", None) or self.started_at
+
+    def create_providable_info(
+        self,
+        model: type[Providable],
+        id_at_providers: str,
+        date_modified_at_provider: datetime | None = None,
+        new_id_at_provider: str = "",
+    ) -> ProvidableInfo:
+        """Describe an object of the current record, to be created or updated."""
+        return ProvidableInfo(
+            model, id_at_providers, date_modified_at_provider, new_id_at_provider, self.record, "sync"
+        )
+
+    def create_only_info(
+        self, model: type[Providable], id_at_providers: str, new_id_at_provider: str = ""
+    ) -> ProvidableInfo:
+        """Describe an object that is created when unknown and otherwise left as it is."""
+        return ProvidableInfo(model, id_at_providers, None, new_id_at_provider, self.record, "create only")
+
+    def create_reference(self, model: type[Providable], id_at_providers: str) -> ProvidableInfo:
+        """Name an object that the record refers to: looked up with the chunk when asked for, never written."""
+        return ProvidableInfo(model, id_at_providers, None, "", self.record, "reference")
+
+    def id_of(self, model: type[Providable], id_at_providers: str) -> int:
+        """Primary key of a parent of this record, also of one that is just being created.
+
+        Raises:
+            SkipObject: there is none (not known, not created, or rejected), so its child is left out too.
+        """
+        return self._known.id_of(model, id_at_providers)
+
+    def row_of(self, model: type[P], id_at_providers: str) -> P:
+        """A parent or reference of this record as the database holds it; raises as `id_of` does."""
+        return self._known.row_of(model, id_at_providers)
+
+    @property
+    def _known(self) -> KnownRows:
+        if self.known is None:
+            raise ConfigurationError("id_of and row_of can be used in fill_object_attributes only")
+        return self.known
+
+    @property
+    def connector(self) -> HttpConnector:
+        """The connector handed in; raises ConfigurationError when there is none."""
+        if self._connector is None:
+            raise ConfigurationError(f"{type(self).__name__} needs a connector: hand one in")
+        return self._connector
+
+    @property
+    def venue(self) -> VenueLink:
+        """The venue link handed in; raises ConfigurationError when there is none."""
+        if self.venue_provider is None:
+            raise ConfigurationError(f"{type(self).__name__} needs a venue link: hand one in")
+        return self.venue_provider
+
+    def updateObjects(self, limit: int | None = None, *, connection: psycopg.Connection[Any]) -> SyncReport:  # noqa: N802
+        """Synchronise with the default settings: `include.inbound.sync.sync_provider` by its traditional name."""
+        from include.inbound.sync import sync_provider
+
+        return sync_provider(self, connection, limit=limit)

@@ -1,0 +1,11 @@
+"""${message}."""
+
+from include.store.migrate import run_sql_beside
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade() -> None:
+    """${message}."""
+    run_sql_beside(__file__)

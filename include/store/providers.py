@@ -1,0 +1,77 @@
+"""Providers, their venues, and their markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from include.errors import ConfigurationError
+from include.models import VenueLink
+
+_LINKS = """
+    SELECT link.id, link.venue_id, link.venue_id_at_offer_provider, venue.siret, venue.name AS venue_name,
+           venue.departement_code, venue.booking_email, venue.withdrawal_details
+    FROM venue_provider AS link JOIN venue ON venue.id = link.venue_id
+"""
+
+
+def register_provider(connection: psycopg.Connection[Any], local_class: str, name: str) -> int:
+    """The id of the row of a provider class, which is made if it is missing."""
+    connection.execute(
+        "INSERT INTO provider (name, local_class) SELECT %(name)s, %(class)s"
+        " WHERE NOT EXISTS (SELECT FROM provider WHERE local_class = %(class)s) ON CONFLICT DO NOTHING",
+        {"name": name, "class": local_class},
+    )
+    row = connection.execute("SELECT id FROM provider WHERE local_class = %s", (local_class,)).fetchone()
+    if row is None:
+        raise ConfigurationError(f"The provider row of {local_class} vanished while it was read")
+    return int(row[0])
+
+
+def find_links(connection: psycopg.Connection[Any], provider_id: int, wanted: Sequence[str] = ()) -> list[VenueLink]:
+    """The active venue links of a provider, by id; `wanted` narrows them to link ids or SIRETs.
+
+    Raises:
+        ConfigurationError: a wanted link does not exist or is not active; the message lists what there is.
+    """
+    with connection.cursor(row_factory=class_row(VenueLink)) as cursor:
+        links = cursor.execute(
+            _LINKS + " WHERE link.provider_id = %s AND link.is_active ORDER BY link.id", (provider_id,)
+        ).fetchall()
+    if not wanted:
+        return links
+    chosen = [link for link in links if str(link.id) in wanted or link.siret in wanted]
+    missing = set(wanted) - {str(link.id) for link in chosen} - {str(link.siret) for link in chosen}
+    if missing:
+        known = ", ".join(f"{link.id} (SIRET {link.siret}, {link.venue_name})" for link in links[:20])
+        more = f" and {len(links) - 20} more" if len(links) > 20 else ""
+        raise ConfigurationError(
+            f"No active venue link {', '.join(sorted(missing))}; the active ones are: {known or 'none'}{more}"
+        )
+    return chosen
+
+
+def load_link(connection: psycopg.Connection[Any], venue_provider_id: int) -> VenueLink:
+    """One venue link, active or not.
+
+    Raises:
+        ConfigurationError: it does not exist any more.
+    """
+    with connection.cursor(row_factory=class_row(VenueLink)) as cursor:
+        link = cursor.execute(_LINKS + " WHERE link.id = %s", (venue_provider_id,)).fetchone()
+    if link is None:
+        raise ConfigurationError(f"Venue link {venue_provider_id} does not exist any more")
+    return link
+
+
+def is_active(connection: psycopg.Connection[Any], provider_id: int, venue_provider_id: int | None) -> bool:
+    """Whether the provider, and the link if there is one, are to be synchronised."""
+    row = connection.execute(
+        "SELECT provider.is_active AND coalesce(link.is_active, %(link)s::bigint IS NULL)"
+        " FROM provider LEFT JOIN venue_provider AS link ON link.id = %(link)s WHERE provider.id = %(provider)s",
+        {"provider": provider_id, "link": venue_provider_id},
+    ).fetchone()
+    return bool(row and row[0])

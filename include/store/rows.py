@@ -1,0 +1,144 @@
+"""Reads and writes the rows of a chunk. Every function works in the caller's transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from psycopg import errors, sql
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb, JsonbBinaryDumper, JsonbDumper, set_json_dumps, set_json_loads
+
+from include.errors import ConfigurationError
+from include.store.tables import Table
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+R = TypeVar("R")
+
+
+class ChunkConflict(Exception):
+    """Somebody else wrote the same rows at the same time: look the chunk up again and start over."""
+
+
+def prepare_connection(connection: Connection) -> None:
+    """Make dictionaries jsonb, both ways, on this connection."""
+    set_json_dumps(msgspec.json.encode, connection)
+    set_json_loads(msgspec.json.decode, connection)
+    connection.adapters.register_dumper(dict, JsonbBinaryDumper)
+    connection.adapters.register_dumper(dict, JsonbDumper)
+
+
+def text_array(values: Iterable[str]) -> str:
+    """An array literal: one parameter instead of one per value, which is several times faster to send."""
+    joined = '","'.join(values)
+    if "\\" in joined or joined.count('"') != 2 * joined.count('","'):
+        joined = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return f'{{"{joined}"}}'
+
+
+def find_rows(
+    connection: Connection, table: Table, provider_id: int, keys: Sequence[str], *, columns: bool
+) -> list[TupleRow]:
+    """The rows with these keys, without a lock: one look-up for the whole chunk."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(table.select(provider_id, columns=columns), (text_array(keys),))
+        return cursor.fetchall()
+
+
+def lock_rows(connection: Connection, table: Table, provider_id: int, ids: list[int]) -> list[TupleRow]:
+    """The rows with these primary keys, as they are now, locked until the transaction ends."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(table.select_for_update(provider_id), (ids,))
+        return cursor.fetchall()
+
+
+def reserve_ids(connection: Connection, table: Table, count: int) -> list[int]:
+    """Primary keys for rows that are about to be inserted."""
+    with connection.cursor(binary=True) as cursor:
+        return [row[0] for row in cursor.execute(table.next_ids, (count,))]
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], *, with_id: bool) -> None:
+    """Copy new rows; the order of the columns is that of `Table.copy_new`."""
+    _copy(connection, table.copy_new(with_id=with_id), rows)
+
+
+def update_rows(
+    connection: Connection, table: Table, provider_id: int, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]
+) -> int:
+    """Write changed rows `(id, date, must_write, *columns)`; returns how many were written.
+
+    A row with a later date stays as it is, and so does one that holds the same, unless `must_write` is set for it.
+    """
+    connection.execute(table.create_changes)
+    connection.execute(table.clear_changes)
+    _copy(connection, table.copy_changes(columns), rows)
+    return connection.execute(table.update(provider_id, columns)).rowcount
+
+
+def _copy(connection: Connection, statement: sql.Composed, rows: Iterable[Sequence[Any]]) -> None:
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        write_row = copy.write_row
+        for row in rows:
+            write_row(row)
+
+
+def write_or_reject(
+    connection: Connection, rows: Sequence[R], write: Callable[[Sequence[R]], object], *, key_constraint: str
+) -> list[tuple[R, str]]:
+    """Write the rows under a savepoint; those that PostgreSQL refuses are found by halving and returned with the reason.
+
+    Raises:
+        ChunkConflict: a key exists by now, or PostgreSQL broke a deadlock.
+        ConfigurationError: the tables are not those of this version.
+    """
+    try:
+        with connection.transaction():
+            write(rows)
+    except (errors.DeadlockDetected, errors.SerializationFailure) as error:
+        raise ChunkConflict(str(error)) from error
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege) as error:
+        raise ConfigurationError(f"{error.diag.message_primary}: run `make migrate`, or grant the right") from None
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except (psycopg.Error, UnicodeError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, errors.UniqueViolation) and error.diag.constraint_name == key_constraint:
+            raise ChunkConflict(str(error)) from error
+        if len(rows) == 1:
+            return [(rows[0], _reason(connection, error))]
+        middle = len(rows) // 2
+        return write_or_reject(connection, rows[:middle], write, key_constraint=key_constraint) + write_or_reject(
+            connection, rows[middle:], write, key_constraint=key_constraint
+        )
+    return []
+
+
+def _reason(connection: Connection, error: Exception) -> str:
+    """Why PostgreSQL refused a row, in words a person understands.
+
+    A check or key explains itself by its comment (`COMMENT ON CONSTRAINT`).
+    """
+    if not isinstance(error, psycopg.Error) or error.diag.sqlstate is None:
+        return str(error).replace("(0x00) ", "")
+    diagnosis = error.diag
+    message = str(diagnosis.message_primary)
+    if isinstance(error, errors.NotNullViolation):
+        return f"{diagnosis.column_name} is missing"
+    if diagnosis.constraint_name:
+        comment = connection.execute(
+            "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = %s",
+            (diagnosis.constraint_name,),
+        ).fetchone()
+        return str(comment[0]) if comment and comment[0] else f"{message} {diagnosis.message_detail or ''}".strip()
+    _, column, rest = str(diagnosis.context or "").partition(", column ")
+    return f"{rest.partition(':')[0]}: {message}" if column else message
+
+
+def as_json(value: Any) -> Jsonb:
+    """A jsonb parameter; knows datetimes, decimals and structs."""
+    return Jsonb(value, dumps=msgspec.json.encode)

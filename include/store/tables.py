@@ -1,0 +1,154 @@
+"""What the engine must know of a model's table, and the statements composed from it once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, cached_property
+
+import msgspec
+from psycopg import sql
+
+from include.errors import ConfigurationError
+from include.models import Providable
+
+
+class Table:
+    """The table of a model: its columns and its statements.
+
+    A looked-up row is `(id_at_providers, last date as seconds since 1970 or None, protected columns or None, *columns)`.
+    """
+
+    SYNC_COLUMNS = 3
+
+    def __init__(self, model: type[Providable]) -> None:
+        self.model = model
+        self.name = model.table_name
+        self.columns: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(model))
+        if self.columns[:1] != ("id",) or self.columns[len(self.columns) - len(model.read_only) :] != model.read_only:
+            raise ConfigurationError(f"{model.__name__}: `id` comes first and the read-only columns come last")
+        self.writable = self.columns[1 : len(self.columns) - len(model.read_only)]
+
+    @cached_property
+    def identifier(self) -> sql.Identifier:
+        """The table's name, quoted."""
+        return sql.Identifier(self.name)
+
+    def _own_date(self, provider_id: int) -> sql.Composable:
+        """The date up to which this provider has fed a row, as seconds since 1970."""
+        if self.model.is_shared:
+            return sql.SQL("date_part('epoch', (provider_dates ->> {})::timestamptz)").format(str(provider_id))
+        return sql.SQL(
+            "CASE WHEN last_provider_id = {} THEN date_part('epoch', date_modified_at_last_provider) END"
+        ).format(provider_id)
+
+    @cache  # noqa: B019 - tables live as long as the process
+    def select(self, provider_id: int, *, columns: bool) -> sql.Composed:
+        """Rows of an array of keys; without `columns` only the key, dates and id, which is all a dated record needs."""
+        wanted = self.columns if columns else ("id",)
+        return sql.SQL(
+            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
+            " WHERE id_at_providers = ANY(%s::text[])"
+        ).format(
+            date=self._own_date(provider_id),
+            columns=sql.SQL(", ").join(map(sql.Identifier, wanted)),
+            table=self.identifier,
+        )
+
+    @cache  # noqa: B019
+    def select_for_update(self, provider_id: int) -> sql.Composed:
+        """As `select` with all columns, by primary key, locked in one order so that two runs cannot block each other."""
+        return sql.SQL(
+            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
+            " WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+        ).format(
+            date=self._own_date(provider_id),
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+            table=self.identifier,
+        )
+
+    @cache  # noqa: B019
+    def copy_new(self, *, with_id: bool) -> sql.Composed:
+        """COPY of new rows: sync columns, then the writable ones."""
+        names = ["id"] if with_id else []
+        names += ["id_at_providers", "last_provider_id", "date_modified_at_last_provider"]
+        names += ["provider_dates"] if self.model.is_shared else []
+        names += ["id_at_provider"] if self.model.has_venue_reference else []
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(
+            self.identifier, sql.SQL(", ").join(map(sql.Identifier, (*names, *self.writable)))
+        )
+
+    @cached_property
+    def next_ids(self) -> sql.Composed:
+        """Reserves primary keys: as many as the parameter says."""
+        return sql.SQL(
+            "SELECT nextval(sequence) FROM (SELECT pg_get_serial_sequence({}, 'id')::regclass AS sequence OFFSET 0)"
+            " AS found, generate_series(1, %s)"
+        ).format(self.name)
+
+    @cached_property
+    def _changes(self) -> sql.Identifier:
+        return sql.Identifier("pg_temp", f"changes_{self.name}")
+
+    @cached_property
+    def create_changes(self) -> sql.Composed:
+        """The temporary table through which updates go, once per connection; empty in every transaction."""
+        return sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {changes} ON COMMIT DELETE ROWS AS"
+            " SELECT id, date_modified_at_last_provider, true AS must_write, {columns} FROM {table} WITH NO DATA"
+        ).format(
+            changes=sql.Identifier(f"changes_{self.name}"),
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.writable)),
+            table=self.identifier,
+        )
+
+    @cached_property
+    def clear_changes(self) -> sql.Composed:
+        """Empties the temporary table before a second update in the same transaction."""
+        return sql.SQL("DELETE FROM {}").format(self._changes)
+
+    @cache  # noqa: B019
+    def copy_changes(self, columns: Sequence[str]) -> sql.Composed:
+        """COPY into the temporary table: id, date, whether to write equal rows too, and the columns that changed."""
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(
+            self._changes,
+            sql.SQL(", ").join(map(sql.Identifier, ("id", "date_modified_at_last_provider", "must_write", *columns))),
+        )
+
+    @cache  # noqa: B019
+    def update(self, provider_id: int, columns: Sequence[str]) -> sql.Composed:
+        """Takes the changes over, unless the row has a later date by now or holds the same after PostgreSQL's casts."""
+        assignments = [
+            sql.SQL("{0} = changes.{0}").format(sql.Identifier(name))
+            for name in (*columns, "date_modified_at_last_provider")
+        ]
+        assignments.append(sql.SQL("last_provider_id = {}").format(provider_id))
+        if self.model.is_shared:
+            assignments.append(
+                sql.SQL(
+                    "provider_dates = held.provider_dates || jsonb_build_object({},"
+                    " changes.date_modified_at_last_provider)"
+                ).format(str(provider_id))
+            )
+            date = sql.SQL("(held.provider_dates ->> {})::timestamptz").format(str(provider_id))
+        else:
+            date = sql.SQL("CASE WHEN held.last_provider_id = {} THEN held.date_modified_at_last_provider END").format(
+                provider_id
+            )
+        return sql.SQL(
+            "UPDATE {table} AS held SET {assignments} FROM {changes} AS changes WHERE held.id = changes.id"
+            " AND coalesce({date} <= changes.date_modified_at_last_provider, true)"
+            " AND (changes.must_write OR ROW({before}) IS DISTINCT FROM ROW({wanted}))"
+        ).format(
+            table=self.identifier,
+            assignments=sql.SQL(", ").join(assignments),
+            changes=self._changes,
+            date=date,
+            before=sql.SQL(", ").join(sql.Identifier("held", name) for name in columns),
+            wanted=sql.SQL(", ").join(sql.Identifier("changes", name) for name in columns),
+        )
+
+
+@cache
+def table_of(model: type[Providable]) -> Table:
+    """The table of a model."""
+    return Table(model)
