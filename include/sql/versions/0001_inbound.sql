@@ -40,7 +40,8 @@ COMMENT ON COLUMN venue_provider.last_sync_date IS
 ------------------------------------------------------------------------------------------------------------------------
 -- Products, offers, stocks. The sync columns, alike in each:
 --   id_at_providers                key at the providers, unique; sorted bytewise, which makes its look-ups cheap
---   last_provider_id               who wrote the row last; null: made by hand
+--   last_provider_id               who wrote the row last; null: made by hand. No foreign key: its check per row makes a first
+--                                  load a third slower, and the ledger already keeps every provider that ever wrote
 --   date_modified_at_last_provider date of the record written last; an older one never overwrites it
 --   fields_updated                 columns that a person edited: no provider overwrites them
 --   provider_dates                 (tables that several providers feed) last date of each provider, by provider id
@@ -55,7 +56,7 @@ CREATE TABLE product (
     is_gcu_compatible              boolean NOT NULL DEFAULT true,
     is_synchronization_compatible  boolean NOT NULL DEFAULT true,
     id_at_providers                text COLLATE "C" UNIQUE CHECK (length(id_at_providers) BETWEEN 1 AND 255),
-    last_provider_id               bigint REFERENCES provider,
+    last_provider_id               bigint,
     date_modified_at_last_provider timestamptz,
     fields_updated                 text[] NOT NULL DEFAULT '{}',
     provider_dates                 jsonb NOT NULL DEFAULT '{}',
@@ -75,7 +76,7 @@ CREATE TABLE offer (
     is_active                      boolean NOT NULL DEFAULT true,
     id_at_provider                 text COLLATE "C",
     id_at_providers                text COLLATE "C" UNIQUE CHECK (length(id_at_providers) BETWEEN 1 AND 255),
-    last_provider_id               bigint REFERENCES provider,
+    last_provider_id               bigint,
     date_modified_at_last_provider timestamptz,
     fields_updated                 text[] NOT NULL DEFAULT '{}',
     CHECK (last_provider_id IS NULL OR (id_at_providers IS NOT NULL AND id_at_provider IS NOT NULL)),
@@ -96,7 +97,7 @@ CREATE TABLE stock (
     is_soft_deleted                boolean NOT NULL DEFAULT false,
     date_modified                  timestamptz NOT NULL DEFAULT now(),
     id_at_providers                text COLLATE "C" UNIQUE CHECK (length(id_at_providers) BETWEEN 1 AND 255),
-    last_provider_id               bigint REFERENCES provider,
+    last_provider_id               bigint,
     date_modified_at_last_provider timestamptz,
     fields_updated                 text[] NOT NULL DEFAULT '{}',
     CHECK (last_provider_id IS NULL OR id_at_providers IS NOT NULL),
@@ -291,3 +292,19 @@ LEFT JOIN venue_provider ON venue_provider.id = catalog.venue_provider_id
 LEFT JOIN venue ON venue.id = venue_provider.venue_id
 CROSS JOIN LATERAL (SELECT instance.progress AS report) AS counts;
 COMMENT ON VIEW load_report IS 'Per load and venue link: the objects, the seconds of each step, and the records per second.';
+
+-- Why a row was refused, in words for people: the engine shows the comment of the constraint.
+COMMENT ON CONSTRAINT offer_venue_id_id_at_provider_key ON offer IS
+    'the venue already has another offer with this reference: give that one its id_at_providers, or remove it';
+COMMENT ON CONSTRAINT offer_product_id_fkey ON offer IS 'product_id: there is no such product';
+COMMENT ON CONSTRAINT offer_name_check ON offer IS 'name: 1 to 140 characters are allowed';
+COMMENT ON CONSTRAINT product_name_check ON product IS 'name: 1 to 140 characters are allowed';
+COMMENT ON CONSTRAINT stock_offer_id_fkey ON stock IS 'offer_id: there is no such offer';
+COMMENT ON CONSTRAINT stock_price_check ON stock IS 'price: it is negative';
+COMMENT ON CONSTRAINT stock_quantity_check ON stock IS 'quantity: it is negative';
+COMMENT ON CONSTRAINT stock_quantity_covers_bookings ON stock IS 'quantity: less than what is already booked';
+COMMENT ON CONSTRAINT stock_booking_limit_before_beginning ON stock IS
+    'booking_limit_datetime: later than the beginning';
+COMMENT ON CONSTRAINT product_id_at_providers_check ON product IS 'the key is empty or longer than 255 characters';
+COMMENT ON CONSTRAINT offer_id_at_providers_check ON offer IS 'the key is empty or longer than 255 characters';
+COMMENT ON CONSTRAINT stock_id_at_providers_check ON stock IS 'the key is empty or longer than 255 characters';

@@ -1,0 +1,142 @@
+"""Stocks of a bookshop by the stock provider API, which several suppliers speak.
+
+`GET <base>/<venue's id>?limit=1000[&after=<last ref>][&modifiedSince=<UTC time>]` answers
+`{"total": …, "limit": …, "offset": 0, "stocks": [{"ref": EAN, "available": 6, "price": 3500}]}`; a listing ends with
+an empty page. The rules are those of `synchronize_stocks` in https://github.com/pass-culture/pass-culture-main.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+
+from include.connectors.decoding import PageDecoder, Rejected, raw_field
+from include.connectors.pagination import KeysetPaginator
+from include.connectors.records import Page, RecordStream
+from include.errors import RejectRecord, SkipObject
+from include.models import Offer, Product, Providable, Stock
+from include.providers.base import LocalProvider, ProvidableInfo
+
+CENT = Decimal("0.01")
+BOOK = "LIVRE_PAPIER"
+
+
+class StockRecord(msgspec.Struct):
+    """A row of the listing. A price that is missing or null is the book's fixed price; 0 is a price."""
+
+    ref: Annotated[str, msgspec.Meta(min_length=1, max_length=70)]
+    available: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+    price: Annotated[Decimal, msgspec.Meta(ge=0)] | None = None
+
+
+class StockPage(msgspec.Struct):
+    """A page of the listing; `total` counts the whole listing, whatever `after` says."""
+
+    stocks: list[StockRecord | Rejected] = []
+    total: int | None = None
+
+
+class StockApiProvider(LocalProvider):
+    """Offers and stocks of one venue. Subclasses are the facts of one supplier."""
+
+    can_create: ClassVar[bool] = True
+    window: ClassVar[Literal["none", "since", "between"]] = "since"
+    page_size: ClassVar[int] = 1000
+    prices_in_cents: ClassVar[bool] = False
+
+    record: StockRecord
+
+    def open(self) -> None:
+        """Read the venue's listing, from the last saved reference on."""
+        self._siret = self.venue.siret or self.venue.venue_id_at_offer_provider
+        self.records: RecordStream[StockRecord] = RecordStream(self._pages())
+
+    def _pages(self) -> Iterator[Page[StockRecord]]:
+        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
+        paginator = KeysetPaginator("after", size_param="limit", size=self.page_size, resume_from=self.resume_from)
+        filters = {} if self.since is None else {"modifiedSince": f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        while (params := paginator.params()) is not None:
+            answer = self.connector.get(
+                self.venue.venue_id_at_offer_provider, {**params, **filters}, decode=decode
+            )
+            page = answer.value
+            paginator.advance(page.stocks, key=_ref_of, total=page.total)
+            yield Page(page.stocks, answer.asked_at, paginator.page_number)
+
+    def __next__(self) -> list[ProvidableInfo]:
+        """A record is an offer of the venue and its stock; both refer to a book that we know."""
+        self.record = next(self.records)
+        ref = self.record.ref
+        key = f"{ref}@{self._siret}"
+        return [
+            self.create_reference(Product, ref),
+            self.create_only_info(Offer, key, ref),
+            self.create_providable_info(Stock, key),
+        ]
+
+    @property
+    def cursor(self) -> str | None:
+        """The listing goes on after a reference."""
+        return self.record.ref if self.record is not None else None
+
+    def fill_object_attributes(self, obj: Providable) -> None:
+        """Fill an offer from its product, a stock from the record; nothing is created that is not available."""
+        product = self.row_of(Product, self.record.ref)
+        if not (
+            product.subcategory_id == BOOK and product.is_gcu_compatible and product.is_synchronization_compatible
+        ):
+            raise SkipObject("its product is not eligible")
+        if obj.id is None and self.record.available == 0:
+            raise SkipObject("nothing is available of it")
+        if isinstance(obj, Offer):
+            self._fill_offer(obj, product)
+        elif isinstance(obj, Stock):
+            self._fill_stock(obj, product)
+
+    def _fill_offer(self, offer: Offer, product: Product) -> None:
+        offer.product_id = product.id
+        offer.venue_id = self.venue.venue_id
+        offer.booking_email = self.venue.booking_email
+        offer.withdrawal_details = self.venue.withdrawal_details
+        offer.name = product.name
+        offer.description = product.description
+        offer.extra_data = product.extra_data
+        offer.subcategory_id = product.subcategory_id
+
+    def _fill_stock(self, stock: Stock, product: Product) -> None:
+        if stock.id is None:
+            stock.offer_id = self.id_of(Offer, f"{self.record.ref}@{self._siret}")
+        stock.quantity = self.record.available + stock.booked_quantity
+        stock.raw_provider_quantity = self.record.available
+        stock.price = self._price(product)
+
+    def _price(self, product: Product) -> Decimal:
+        if self.record.price is not None:
+            price = self.record.price / 100 if self.prices_in_cents else self.record.price
+        else:
+            price = _fixed_price(product)
+        try:
+            return price.quantize(CENT, ROUND_HALF_UP)
+        except InvalidOperation:
+            raise RejectRecord(f"price: {self.record.price} is too large") from None
+
+
+def _fixed_price(product: Product) -> Decimal:
+    """The book's own price, in euros."""
+    fixed: Any = (product.extra_data or {}).get("prix_livre")
+    try:
+        return Decimal(str(fixed).replace(",", "."))
+    except InvalidOperation:
+        raise RejectRecord("price: missing, and the book has no fixed price either") from None
+
+
+def _ref_of(row: StockRecord | Rejected) -> str | None:
+    if isinstance(row, Rejected):
+        ref = raw_field(row.raw, "ref")
+        return ref if isinstance(ref, str) and ref else None
+    return row.ref
+
