@@ -1,0 +1,124 @@
+"""The application: every service, and under `/sandbox` what steers them and shows what they were asked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import MutableMapping
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox import stock_api
+from sandbox.bad_stocks import BAD_RECORDS
+from sandbox.faults import Faults, Rule
+from sandbox.world import World, format_time, parse_time
+
+_REQUESTS_KEPT = 10_000
+_SECRETS = {"token", "api_token", "access_token", "key", "apikey", "api_key", "password"}
+
+
+def create_app(world: World) -> FastAPI:
+    """Return the application that shows this world."""
+    app = FastAPI(title="Sandbox", docs_url=None, redoc_url=None, openapi_url=None)
+    faults = Faults(world.settings.seed, {stock_api.SERVICE: BAD_RECORDS})
+    requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
+    app.include_router(stock_api.router(world, faults))
+    _add_controls(app, world, faults, requests)
+    app.add_middleware(_Watch, requests=requests, latency=world.settings.latency_ms / 1000)
+    return app
+
+
+class _Advance(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    percent: Annotated[float, Field(gt=0, le=100)] = 1.0
+    at: str | None = None
+
+
+def _add_controls(app: FastAPI, world: World, faults: Faults, requests: deque[dict[str, Any]]) -> None:
+    @app.get("/sandbox/state")
+    async def state() -> dict[str, Any]:
+        return {
+            "settings": asdict(world.settings) | {"auth": "***" if world.settings.auth else ""},
+            "venues": world.sirets,
+            "generations": [{"at": format_time(each.at), "percent": each.percent} for each in world.generations],
+        }
+
+    @app.post("/sandbox/advance")
+    async def advance(wanted: _Advance) -> dict[str, Any]:
+        try:
+            generation = world.advance(wanted.percent, parse_time(wanted.at) if wanted.at else None)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        return {"generation": len(world.generations) - 1, "at": format_time(generation.at)}
+
+    @app.post("/sandbox/reset")
+    async def reset() -> dict[str, Any]:
+        world.reset()
+        faults.clear()
+        requests.clear()
+        return await state()
+
+    @app.get("/sandbox/faults")
+    async def list_faults() -> list[dict[str, Any]]:
+        return faults.state()
+
+    @app.post("/sandbox/faults")
+    async def add_faults(rules: list[Rule]) -> list[dict[str, Any]]:
+        try:
+            faults.add(rules)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        return faults.state()
+
+    @app.delete("/sandbox/faults")
+    async def clear_faults() -> list[dict[str, Any]]:
+        faults.clear()
+        return faults.state()
+
+    @app.get("/sandbox/requests")
+    async def list_requests() -> list[dict[str, Any]]:
+        return list(requests)
+
+    @app.delete("/sandbox/requests")
+    async def clear_requests() -> list[dict[str, Any]]:
+        requests.clear()
+        return []
+
+
+class _Watch:
+    """Keeps the last requests, and makes every answer wait for the latency of the settings."""
+
+    def __init__(self, app: ASGIApp, requests: deque[dict[str, Any]], latency: float) -> None:
+        self._app, self._requests, self._latency = app, requests, latency
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
+            await self._app(scope, receive, send)
+            return
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        entry: dict[str, Any] = {
+            "at": time.time(),
+            "method": scope["method"],
+            "path": scope["path"],
+            "query": {key: "***" if key.lower() in _SECRETS else value for key, value in query},
+            "status": None,
+            "faults": [],
+        }
+        scope["sandbox.faults"] = entry["faults"]
+        self._requests.append(entry)
+
+        async def note_status(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                entry["status"] = message["status"]
+            await send(message)
+
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        await self._app(scope, receive, note_status)

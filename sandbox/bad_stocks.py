@@ -1,0 +1,67 @@
+"""The bad records that a stock listing can be asked for: the fault `bad_records` and its kinds, and `duplicates`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from sandbox.faults import Rule
+from sandbox.world import salt, scatter
+
+if TYPE_CHECKING:
+    from sandbox.stock_api import Row
+
+
+def _with(row: Row, **values: object) -> bytes:
+    """Return the row with other values; Ellipsis leaves a key out."""
+    record = {"ref": row.ref, "available": row.available, "price": row.price} | values
+    return json.dumps({key: value for key, value in record.items() if value is not ...}).encode()
+
+
+BAD_RECORDS: dict[str, Callable[[Row], bytes]] = {
+    "missing_ref": lambda row: _with(row, ref=...),
+    "missing_available": lambda row: _with(row, available=...),
+    "missing_price": lambda row: _with(row, price=...),
+    "null_ref": lambda row: _with(row, ref=None),
+    "null_available": lambda row: _with(row, available=None),
+    "null_price": lambda row: _with(row, price=None),
+    "number_ref": lambda row: _with(row, ref=int(row.ref)),
+    "list_available": lambda row: _with(row, available=[row.available]),
+    "text_available": lambda row: _with(row, available="plenty"),
+    "text_price": lambda row: _with(row, price="free"),
+    "negative_available": lambda row: _with(row, available=-1 - row.available),
+    "negative_price": lambda row: _with(row, price=-1 - row.price),
+    "huge_available": lambda row: _with(row, available=10**30),
+    "huge_price": lambda row: _with(row, price=10**30),
+    "nul_in_ref": lambda row: _with(row, ref=row.ref + "\0"),
+    "lone_surrogate": lambda row: _with(row, ref=row.ref + "\ud800"),
+    "invalid_utf8": lambda row: _with(row, ref=row.ref + "?").replace(b"?", b"\xff"),
+    "huge_string": lambda row: _with(row, ref=row.ref + "9" * 10_000_000),
+    "not_an_object": lambda row: row.ref.encode(),
+}
+
+
+def bad_kind(seed: int, ref: str, kinds: Sequence[str], share: float = 1.0) -> str | None:
+    """Return how `bad_records` spoils the row of a reference; None: it leaves it alone."""
+    drawn = scatter(int(ref), salt(seed, "bad"))
+    return kinds[drawn % len(kinds)] if drawn < share * 2**32 else None
+
+
+def spoil(seed: int, page: Iterable[tuple[Row, str]], rule: Rule) -> list[bytes]:
+    """Return the rendered rows of a page, some of them spoilt."""
+    rendered, huge = [], 0
+    for row, text in page:
+        kind = bad_kind(seed, row.ref, rule.kinds, rule.share)
+        huge += kind == "huge_string"
+        if kind is None or (kind == "huge_string" and huge > 1):  # one of 10 MB is enough for a page
+            rendered.append(text.encode())
+        else:
+            rendered.append(BAD_RECORDS[kind](row))
+    return rendered
+
+
+def repeat(page: Sequence[Row], times: int) -> list[Row]:
+    """Return the page with its first rows listed twice, the second time with one more available."""
+    copies = [copy for row in page[:times] for copy in (row, row._replace(available=row.available + 1))]
+    return [*copies, *page[times:]]

@@ -1,0 +1,141 @@
+"""The demo world: invented bookshops and books, as rows that the local run loads into PostgreSQL.
+
+The venues are those whose stocks the sandbox lists, and the products the books in their listings: most can be sold,
+some are of another subcategory or against the terms of use, and some refs of the listings are no product at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sandbox.listing import eans
+from sandbox.world import Settings, salt, scatter, siret
+
+_SHOPS = (
+    ("La Plume et le Hibou", "75"),
+    ("Au Fil des Marées", "29"),
+    ("Le Renard Lettré", "69"),
+    ("L'Encrier Voyageur", "2A"),
+    ("Les Feuilles du Flamboyant", "974"),
+    ("La Marge Bleue", "33"),
+    ("Le Chat sur la Pile", "59"),
+    ("Chapitre Douze", "13"),
+)
+_TOWNS = (
+    "Vallebrune",
+    "Port-Azerel",
+    "Montfleur",
+    "Saint-Orbin",
+    "Clairvoye",
+    "Rochemarine",
+    "Belleronce",
+    "Aubeterne",
+)
+_DEPARTEMENTS = ("01", "17", "35", "44", "67", "2B", "971", "973")
+
+_THINGS = (
+    "Le Phare",
+    "La Saison",
+    "L'Atelier",
+    "Le Jardin",
+    "La Mémoire",
+    "L'Horloge",
+    "Le Silence",
+    "La Traversée",
+    "L'Archipel",
+    "Le Dernier Été",
+    "La Carte",
+    "L'Herbier",
+    "Le Cahier",
+    "La Colline",
+    "L'Invention",
+    "Le Goût",
+)
+_OF = (
+    "des brumes",
+    "de minuit",
+    "du tisserand",
+    "des oiseaux lents",
+    "de verre",
+    "aux cent fenêtres",
+    "du sel",
+    "des absents",
+    "de la rivière",
+    "du cartographe",
+    "des grands vents",
+    "de papier",
+    "sans retour",
+    "des abeilles",
+    "du quai nord",
+    "de novembre",
+)
+_FIRST_NAMES = ("Aline", "Baptiste", "Céleste", "Diane", "Émile", "Fatou", "Gaspard", "Hélène", "Ismaël", "Jeanne")
+_LAST_NAMES = ("Corvaisier", "Delmarre", "Éstrade", "Fontbrune", "Garrel", "Hautecombe", "Imbault", "Jolivart")
+_PUBLISHERS = ("Éditions du Grèbe", "Presses de l'Estran", "La Ronce", "Maison Quatre-Vents")
+_ABOUT = ("une famille", "deux inconnus", "une institutrice", "un gardien de nuit", "trois sœurs", "un vieux relieur")
+_FINDS = ("retrouve une lettre", "quitte son village", "hérite d'une maison", "apprend à se taire", "attend un train")
+
+
+def venues(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Return the venues that the sandbox lists, in its order."""
+    for number in range(settings.venues):
+        if number < len(_SHOPS):
+            name, departement = _SHOPS[number]
+        else:
+            rest = number - len(_SHOPS)
+            name = f"Librairie de {_TOWNS[rest % len(_TOWNS)]}"
+            name += f" {rest // len(_TOWNS) + 1}" if rest >= len(_TOWNS) else ""
+            departement = _DEPARTEMENTS[rest % len(_DEPARTEMENTS)]
+        yield {
+            "name": name,
+            "siret": siret(number),
+            "departement_code": departement,
+            "booking_email": f"reservations.{number + 1}@example.org",
+        }
+
+
+def products(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Return the products that the database knows, by ascending ref."""
+    by = salt(settings.seed, "product")
+    for number in range(settings.catalogue_size):
+        draw = scatter(number, by)
+        kind, words = draw % 100, draw // 100
+        if kind < 4:
+            continue  # listed by the bookshops, but no product
+        yield {
+            "id_at_providers": eans(settings, [number])[0],
+            "name": _title(words),
+            "description": _description(words),
+            "extra_data": _extra_data(words, priced=kind >= 7),
+            "subcategory_id": "LIVRE_AUDIO_PHYSIQUE" if kind in (7, 8, 9) else "LIVRE_PAPIER",
+            "is_gcu_compatible": kind not in (10, 11),
+            "is_synchronization_compatible": kind != 12,
+        }
+
+
+def _word(draw: int, *lists: tuple[str, ...]) -> list[str]:
+    words = []
+    for choices in lists:
+        draw, place = divmod(draw, len(choices))
+        words.append(choices[place])
+    return words
+
+
+def _title(draw: int) -> str:
+    thing, of = _word(draw, _THINGS, _OF)
+    volume = draw // (len(_THINGS) * len(_OF)) % 12
+    return f"{thing} {of}" + (f", tome {volume + 1}" if volume < 4 else "")
+
+
+def _description(draw: int) -> str:
+    who, does = _word(draw // 7, _ABOUT, _FINDS)
+    return f"Où {who} {does}."
+
+
+def _extra_data(draw: int, *, priced: bool) -> dict[str, Any]:
+    first, last, publisher = _word(draw // 11, _FIRST_NAMES, _LAST_NAMES, _PUBLISHERS)
+    extra: dict[str, Any] = {"author": f"{first} {last}", "editeur": publisher, "nb_pages": 80 + draw % 500}
+    if priced:
+        extra["prix_livre"] = f"{5 + draw % 30}.{draw % 10}0"
+    return extra

@@ -1,0 +1,144 @@
+"""The world that the stand-ins describe: which venues, which books, and what changed when.
+
+Everything follows by arithmetic from the settings and the list of generations: `catalogue` knows the books, `listing`
+what a venue holds of them. Only the generations are stored, and nothing grows with the number of books.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+"""When every row was last modified before anything moved on."""
+
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the world is like. Each is also an option of `python -m sandbox` and a variable `SANDBOX_<NAME>`."""
+
+    seed: int = 1
+    venues: int = 5
+    books: int = 3000
+    """Books listed by each venue."""
+    max_available: int = 20
+    valid_until: bool = False
+    """Whether some rows carry `validUntil`."""
+    max_limit: int = 1000
+    """Rows of a page at most, whatever limit is asked for."""
+    latency_ms: float = 0.0
+    """Added to every answer."""
+    auth: str = ""
+    """Services that ask for Basic authentication: `service=user:password`, separated by commas."""
+    state: str = ""
+    """JSON file that keeps the generations; without one they are forgotten at the end."""
+
+    @property
+    def shift(self) -> int:
+        """The catalogue number at which a venue's listing begins, less that of the venue before."""
+        return self.books // 10
+
+    @property
+    def catalogue_size(self) -> int:
+        """How many books there are in all venues together."""
+        return self.books + self.shift * (self.venues - 1)
+
+
+class Generation(NamedTuple):
+    """A moment at which data moved on, and how much of it."""
+
+    at: datetime
+    percent: float
+
+
+class World:
+    """The settings, the generations so far, and the ids of the venues."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        if min(self.settings.venues, self.settings.books, self.settings.max_available, self.settings.max_limit) < 1:
+            raise ValueError("venues, books, max_available and max_limit must be at least 1")
+        if self.settings.catalogue_size > 10**8:
+            raise ValueError(f"{self.settings.venues} venues of {self.settings.books} books need too many EANs")
+        self.sirets = [siret(number) for number in range(self.settings.venues)]
+        self.venue_numbers = {siret: number for number, siret in enumerate(self.sirets)}
+        self._lock = threading.Lock()
+        self._path = Path(self.settings.state) if self.settings.state else None
+        self.generations: tuple[Generation, ...] = (Generation(START, 100.0),)
+        if self._path and self._path.exists():
+            self.generations += _read(self._path)
+
+    def advance(self, percent: float, at: datetime | None = None) -> Generation:
+        """Change `percent` of each venue's rows, now or at a moment not before the last generation."""
+        if not 0 < percent <= 100:
+            raise ValueError("percent must be above 0 and at most 100")
+        with self._lock:
+            last = self.generations[-1].at
+            if at is not None and at < last:
+                raise ValueError(f"the world has already moved on to {format_time(last)}")
+            moment = (at or max(datetime.now(UTC), last)).replace(microsecond=0)
+            self._keep((*self.generations, Generation(moment, percent)))
+            return self.generations[-1]
+
+    def reset(self) -> None:
+        """Go back to the first generation."""
+        with self._lock:
+            self._keep(self.generations[:1])
+
+    def _keep(self, generations: tuple[Generation, ...]) -> None:
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            written = self._path.with_name(self._path.name + ".new")
+            written.write_text(json.dumps([{"at": format_time(g.at), "percent": g.percent} for g in generations[1:]]))
+            written.replace(self._path)
+        self.generations = generations
+
+
+def _read(path: Path) -> tuple[Generation, ...]:
+    try:
+        return tuple(
+            Generation(parse_time(kept["at"]), float(kept["percent"])) for kept in json.loads(path.read_text())
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} does not hold generations, remove it to begin anew: {error}") from error
+
+
+def parse_time(text: str) -> datetime:
+    """Read `YYYY-MM-DDTHH:MM:SSZ`; anything else is a ValueError."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """Write `YYYY-MM-DDTHH:MM:SSZ`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def salt(*parts: object) -> int:
+    """Return 64 bits that tell one use of `scatter` from another."""
+    return int.from_bytes(sha256(repr(parts).encode()).digest()[:8], "big")
+
+
+def scatter(number: int, by: int) -> int:
+    """Hash a number to 32 bits."""
+    mixed = ((number ^ by) * 0x9E3779B97F4A7C15) & _MASK
+    mixed = ((mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9) & _MASK
+    return mixed >> 32
+
+
+def _luhn_key(digits: str) -> int:
+    doubled = (int(digit) * (2 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits)))
+    return -sum(value - 9 if value > 9 else value for value in doubled) % 10
+
+
+def siret(number: int) -> str:
+    """Return the SIRET of a venue: valid Luhn keys, and the leading zero that no real company has."""
+    siren = f"0{scatter(number, 0) % 100:02d}{number:05d}"
+    siren += str(_luhn_key(siren))
+    return f"{siren}0001{_luhn_key(siren + '0001')}"
