@@ -1,0 +1,84 @@
+# Needs make, Python 3.11 or newer and a package index; everything else comes into .venv and .local.
+# `make` lists the commands.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# Handed over in the environment, as they are: no quoting to get wrong.
+export DAG CONF PORT
+
+PY := .venv/bin/python
+HOST := 127.0.0.1
+SANDBOX_PORT := 8765
+ARGS :=
+
+# An Airflow of the tests' own, never the user's ~/airflow.
+TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
+
+.PHONY: help venv run up sync migrate sandbox test lint types format docs docs-check bench soak lock clean
+
+help: ## list the commands
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: venv ## run every DAG once through Airflow, show what each did, leave nothing running
+	@exec $(PY) -m local run
+
+up: venv ## Airflow's web UI with the DAGs on their schedules, until Ctrl-C; PORT=8080
+	@exec $(PY) -m local up
+
+sync: venv ## run one DAG once, also while `make up` runs: DAG=titelive_stocks CONF='{"limit": 10}'
+	@exec $(PY) -m local sync
+
+migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default: the embedded one)
+	@exec $(PY) -m local migrate
+
+sandbox: venv ## the stand-ins for the outside services, until Ctrl-C; HOST=127.0.0.1 SANDBOX_PORT=8765
+	@exec $(PY) -m sandbox --host $(HOST) --port $(SANDBOX_PORT)
+
+test: venv ## the tests; ARGS='-k name' narrows them
+	@$(TEST_ENV) exec $(PY) -m pytest $(ARGS)
+
+lint: venv ## ruff: rules and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: venv ## mypy
+	@exec $(PY) -m mypy
+
+format: venv ## bring the code into ruff's format
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+docs: venv ## write DAGS.md anew from the DAGs
+	@$(TEST_ENV) exec $(PY) -m local.dags_md
+
+docs-check: venv ## fail if DAGS.md is not what the DAGs say
+	@$(TEST_ENV) exec $(PY) -m local.dags_md --check
+
+bench: venv ## the benchmarks beside their peers
+	@exec $(PY) -m bench $(ARGS)
+
+soak: venv ## the long runs: many kills, many records
+	@exec $(PY) -m bench.soak $(ARGS)
+
+lock: venv ## write requirements.lock anew from requirements-dev.txt
+	@test -x .local/uv/bin/uv || { $(PY) -m venv .local/uv && .local/uv/bin/pip install -q uv; }
+	@.local/uv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" requirements-dev.txt -o requirements.lock
+
+clean: ## remove .venv, .local (also the embedded database) and caches
+	@if [ -x $(PY) ]; then $(PY) -m local stop; fi
+	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .bench
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .venv holds exactly what the lock says: it is built anew when the lock is not the one it was built from.
+venv:
+	@cmp -s requirements.lock .venv/requirements.lock || { \
+		for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+			$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
+		[ -n "$$python" ] || { echo "Python 3.11 or newer is needed, or PYTHON=<path of one>" >&2; exit 1; }; \
+		echo "Building .venv with $$($$python -V) from requirements.lock: takes about a minute"; \
+		$$python -m venv --clear .venv && \
+		.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
+		cp requirements.lock .venv/requirements.lock; }

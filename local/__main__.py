@@ -1,0 +1,65 @@
+"""`python -m local <command>`: the local run. The Makefile is the front door: `make help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.clone import Clone, LocalError
+from local.console import Screen
+from local.signals import Interrupted, Signals
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; the Makefile hands its variables over in the environment, which needs no quoting."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("run", help="run every DAG once, show what it did, leave nothing running")
+    up = commands.add_parser("up", help="Airflow's web UI with the DAGs on their schedules, until Ctrl-C")
+    up.add_argument("--port", default=os.environ.get("PORT") or "8080")
+    sync = commands.add_parser("sync", help="run one DAG once")
+    sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
+    sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
+    commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
+    return parser.parse_args(given)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = arguments(given)
+    signals = Signals()
+    signals.install()
+    screen = Screen()
+    try:
+        from local import commands
+
+        clone = Clone(Path(__file__).resolve().parent.parent)
+        local = commands.Local(clone, screen, signals, commands.user_environment(clone.root))
+        with local.stack:
+            match options.command:
+                case "run":
+                    return commands.run(local)
+                case "up":
+                    return commands.up(local, _port(options.port))
+                case "sync":
+                    return commands.sync(local, options.dag, options.conf)
+                case _:
+                    return commands.migrate(local)
+    except LocalError as error:
+        screen.say(f"Error: {error}")
+        return error.status
+    except Interrupted as interrupted:
+        return interrupted.status
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise LocalError(f"PORT={text} is not a port: give a number from 1 to 65535", 2)
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

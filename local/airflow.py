@@ -1,0 +1,320 @@
+"""Airflow on this machine: its environment, its three processes, its REST API."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local.clone import Clone, LocalError
+from local.processes import Processes, Started
+from local.settings import Settings
+
+USERS = {"admin": "admin", "viewer": "viewer"}
+"""Who may sign in to the web UI, and in which role."""
+
+READY_SECONDS = 120
+PARSED_SECONDS = 120
+STOP_SECONDS = {"scheduler": 10.0, "dag-processor": 5.0, "api-server": 5.0}
+"""In the order in which they are stopped, with the seconds that each has to end by itself."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def environment(
+    clone: Clone, inherited: Mapping[str, str], *, metadata_url: str, port: int, schedules: bool
+) -> dict[str, str]:
+    """The environment of every Airflow process.
+
+    What makes this an Airflow of its own is set, whatever the user's shell says; what only tunes it can be overridden.
+    """
+    base_url = f"http://127.0.0.1:{port}"
+    fixed = {
+        "AIRFLOW_HOME": clone.airflow_home,
+        "PYTHONPATH": clone.root,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
+        "AIRFLOW__CORE__DAGS_FOLDER": clone.dags,
+        "AIRFLOW__CORE__PLUGINS_FOLDER": clone.root / "plugins",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": False,
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__FERNET_KEY": clone.secret("fernet_key"),
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
+        "AIRFLOW__CORE__AUTH_MANAGER": (
+            "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+        ),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": clone.passwords,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": False,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url,
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__BASE_URL": base_url,
+        "AIRFLOW__API__WORKERS": 1,
+        "AIRFLOW__API__SECRET_KEY": clone.secret("api_secret_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": clone.secret("jwt_secret"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": clone.task_logs,
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": clone.logs / "dag-files",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": schedules,
+    }
+    tuning = {
+        "AIRFLOW__API__INSTANCE_NAME": "Provider Sync",
+        "AIRFLOW__CORE__PARALLELISM": max(4, 2 * (os.cpu_count() or 1)),
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": 10,
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 15,
+        "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": False,
+        # A task whose process was killed together with Airflow is noticed within a minute of the next start.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
+        "SCARF_ANALYTICS": False,
+    }
+    without = {"AIRFLOW_CONFIG", "PYTHONHOME", "VIRTUAL_ENV"}
+    kept = {name: value for name, value in inherited.items() if name not in without}
+    env = {name: str(value) for name, value in tuning.items()} | kept
+    env |= {name: str(value) for name, value in fixed.items()}
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host for host in inherited.get(name, "").split(",") if host]
+        env[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    return env
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = (
+                "is taken by another program"
+                if isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+                else str(error)
+            )
+            raise LocalError(
+                f"port {port} {reason}: end that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
+            ) from None
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """The three processes of a running Airflow."""
+
+    processes: Processes
+    components: Mapping[str, Started]
+    url: str
+
+    def check(self) -> None:
+        """Raise if one of the processes has ended by itself."""
+        for name, started in self.components.items():
+            if (status := self.processes.exit_status(started)) is not None:
+                raise LocalError(
+                    f"Airflow's {name} ended by itself (status {status}):\n{last_lines(Path(started.log))}"
+                )
+
+
+def start(clone: Clone, processes: Processes, env: Mapping[str, str]) -> Airflow:
+    """Start the three processes; they get ready side by side."""
+    commands = {
+        "scheduler": ["scheduler", "--skip-serve-logs"],
+        "dag-processor": ["dag-processor"],
+        "api-server": ["api-server"],
+    }
+    components = {
+        name: processes.start(
+            name, [sys.executable, "-m", "airflow", *arguments], env=env, cwd=clone.root, log=clone.logs / f"{name}.log"
+        )
+        for name, arguments in commands.items()
+    }
+    return Airflow(processes, components, env["AIRFLOW__API__BASE_URL"])
+
+
+def wait_until_ready(airflow: Airflow, api: Api, since: datetime) -> None:
+    """Wait until all three say that they are well, and have said so after `since`."""
+    deadline = time.monotonic() + READY_SECONDS
+    missing: list[str] = ["api-server"]
+    while time.monotonic() < deadline:
+        airflow.check()
+        with contextlib.suppress(httpx.TransportError, httpx.HTTPStatusError):
+            health = api.health()
+            missing = [
+                name
+                for name in ("scheduler", "dag_processor")
+                if health[name]["status"] != "healthy"
+                or datetime.fromisoformat(health[name][f"latest_{name}_heartbeat"]) < since
+            ]
+            if not missing:
+                return
+        time.sleep(0.2)
+    raise LocalError(f"Airflow was not ready after {READY_SECONDS} s, not well: {', '.join(missing)}")
+
+
+def migrate_metadata(clone: Clone, processes: Processes, env: Mapping[str, str]) -> None:
+    """Create or update Airflow's own database."""
+    log = clone.logs / "airflow-migrate.log"
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    started = processes.start("airflow db migrate", command, env=env, cwd=clone.root, log=log)
+    if status := processes.wait(started, 300):
+        raise LocalError(f"`airflow db migrate` failed (status {status}):\n{last_lines(log)}")
+
+
+def last_lines(path: Path, count: int = 25) -> str:
+    """The end of a log, with its path."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        lines = []
+    return "\n".join([*(f"    {line}" for line in lines[-count:]), f"  the whole log: {path}"])
+
+
+class Api:
+    """The REST API of a running Airflow, as its administrator."""
+
+    def __init__(self, url: str, password: str, transport: httpx.BaseTransport | None = None) -> None:
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport)
+        self._password = password
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def health(self) -> dict[str, Any]:
+        """How the parts of Airflow are."""
+        return self._checked(self._client.get("/api/v2/monitor/health"))
+
+    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """An answer of the API; signs in when needed."""
+        for _ in range(2):
+            response = self._client.request(method, f"/api/v2{path}", **options)
+            if response.status_code != httpx.codes.UNAUTHORIZED:
+                break
+            self._sign_in()
+        return self._checked(response)
+
+    def import_settings(self, settings: Settings, overridden: Iterable[str]) -> None:
+        """Create or replace connections, variables and pools; remove the connections that the environment sets."""
+        overwrite = {"action": "create", "action_on_existence": "overwrite"}
+        connections = [connection.body() for connection in settings.connections]
+        gone = {"action": "delete", "entities": list(overridden), "action_on_non_existence": "skip"}
+        variables = [{"key": name, "value": value} for name, value in settings.variables.items()]
+        pools = [
+            {"name": pool.name, "slots": pool.slots, "description": pool.description, "include_deferred": False}
+            for pool in settings.pools
+        ]
+        for path, actions in (
+            ("/connections", [overwrite | {"entities": connections}, gone]),
+            ("/variables", [overwrite | {"entities": variables}]),
+            ("/pools", [overwrite | {"entities": pools}]),
+        ):
+            wanted = [action for action in actions if action["entities"]]
+            if not wanted:
+                continue
+            answer = self.request("PATCH", path, json={"actions": wanted})
+            errors = [error for part in answer.values() if part for error in part.get("errors", [])]
+            if errors:
+                raise LocalError(f"airflow_settings.yaml: Airflow refused {path.removeprefix('/')}: {errors}")
+
+    def dags(self) -> dict[str, dict[str, Any]]:
+        """All DAGs by their id."""
+        answer = self.request("GET", "/dags", params={"limit": 1000, "exclude_stale": False})
+        return {dag["dag_id"]: dag for dag in answer["dags"]}
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        """The DAG files that cannot be imported."""
+        errors: list[dict[str, Any]] = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]
+        return errors
+
+    def set_paused(self, dag_id: str, paused: bool) -> None:
+        """Pause or unpause a DAG."""
+        self.request("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run as the web UI's trigger button does; returns its id."""
+        body = {"logical_date": datetime.now(UTC).isoformat(), "conf": dict(conf or {})}
+        return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def runs(self, dag_id: str, states: Iterable[str]) -> list[dict[str, Any]]:
+        """The runs of a DAG in one of these states."""
+        params = {"state": list(states), "limit": 100}
+        runs: list[dict[str, Any]] = self.request("GET", f"/dags/{dag_id}/dagRuns", params=params)["dag_runs"]
+        return runs
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run."""
+        return self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+
+    def fail_run(self, dag_id: str, run_id: str, note: str) -> None:
+        """Mark a run, and what of it is unfinished, as failed."""
+        self.request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed", "note": note})
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run."""
+        found: list[dict[str, Any]] = []
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        while True:
+            answer = self.request("GET", path, params={"limit": 100, "offset": len(found)})
+            found += answer["task_instances"]
+            if not answer["task_instances"] or len(found) >= (answer.get("total_entries") or 0):
+                return found
+
+    def _sign_in(self) -> None:
+        body = {"username": "admin", "password": self._password}
+        token = self._checked(self._client.post("/auth/token", json=body))["access_token"]
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    def _checked(self, response: httpx.Response) -> dict[str, Any]:
+        if response.is_server_error:
+            response.raise_for_status()
+        if response.is_error:
+            try:
+                detail = response.json()["detail"]
+            except (ValueError, KeyError, TypeError):
+                detail = response.text[:500]
+            raise LocalError(f"Airflow refused {response.request.method} {response.request.url.path}: {detail}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def wait_until_parsed(airflow: Airflow | None, api: Api, dag_ids: Iterable[str], since: datetime) -> None:
+    """Wait until the files of these DAGs have been read after `since`; what cannot be imported is an error."""
+    wanted = set(dag_ids)
+    deadline = time.monotonic() + PARSED_SECONDS
+    while time.monotonic() < deadline:
+        if airflow:
+            airflow.check()
+        parsed = {
+            dag_id
+            for dag_id, dag in api.dags().items()
+            if dag["last_parsed_time"] and datetime.fromisoformat(dag["last_parsed_time"]) >= since
+        }
+        missing = wanted - parsed
+        if not missing:
+            return
+        broken = {
+            Path(error["filename"]).stem: error["stack_trace"]
+            for error in api.import_errors()
+            if datetime.fromisoformat(error["timestamp"]) >= since
+        }
+        if named := sorted(missing & broken.keys()):
+            raise LocalError("\n".join(f"dags/{name}.py cannot be imported:\n{broken[name]}" for name in named))
+        time.sleep(0.3)
+    raise LocalError(
+        f"Airflow found no DAG {', '.join(sorted(missing))} within {PARSED_SECONDS} s: "
+        "the file has to define a DAG of its own name"
+    )

@@ -1,0 +1,384 @@
+"""What the commands do. Each starts only what is not running yet, and ends what it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+from dotenv import dotenv_values
+
+from local import airflow, connections, postgres, report, runs, settings
+from local.airflow import Airflow, Api
+from local.clone import Clone, LocalError, write_private
+from local.console import Screen
+from local.lock import Busy, CloneLock
+from local.postgres import Server
+from local.processes import Processes
+from local.signals import Interrupted, Signals
+
+DATABASE = "sync_db"
+RUN_LIMIT_SECONDS = 900
+SANDBOX_SECONDS = 30
+STARTING_SECONDS = 180
+
+
+@dataclass
+class Local:
+    """What every command needs, and what is running of it."""
+
+    clone: Clone
+    screen: Screen
+    signals: Signals
+    user_env: dict[str, str]
+    """The user's own environment, with what `.env` adds."""
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.lock = CloneLock(self.clone.state / "lock")
+        self.processes = Processes(self.clone.state / "processes.json")
+        self.settings = settings.read(self.clone.root / "airflow_settings.yaml")
+        self.own_database = f"AIRFLOW_CONN_{DATABASE.upper()}" in self.user_env
+
+    @property
+    def data(self) -> Path:
+        """The embedded server's data."""
+        return self.clone.state / "postgres"
+
+    def conninfo(self, server: Server | None) -> str:
+        """The database to synchronise: the user's own, or the embedded one."""
+        name = f"AIRFLOW_CONN_{DATABASE.upper()}"
+        if self.own_database:
+            return connections.conninfo(name, self.user_env[name])
+        if server is None:
+            raise RuntimeError("the embedded server is not running")
+        return server.conninfo("sync")
+
+
+def user_environment(root: Path) -> dict[str, str]:
+    """The environment, and below it the `.env` file of the clone."""
+    from_file = {name: value for name, value in dotenv_values(root / ".env").items() if value is not None}
+    return from_file | dict(os.environ)
+
+
+def run(local: Local) -> int:
+    """Run every DAG once and show what it did."""
+    dag_ids = local.clone.dag_ids()
+    if not dag_ids:
+        raise LocalError("there is no DAG in dags/")
+    claim(local, "run")
+    with whole_airflow(local, airflow.free_port(), schedules=False) as (api, running, server):
+        outcomes = run_once(local, api, running, dag_ids, {}, limit_seconds=RUN_LIMIT_SECONDS)
+        status = show_outcomes(local, outcomes, local.conninfo(server))
+    local.screen.say("All of it worked." if status == 0 else "Not all of it worked.")
+    return status
+
+
+def up(local: Local, port: int) -> int:
+    """Airflow with its web UI and the DAGs on their schedules, until Ctrl-C."""
+    claim(local, "up")
+    airflow.check_port(port)
+    with whole_airflow(local, port, schedules=True) as (api, running, _):
+        with local.screen.step("Reading the DAGs"):
+            airflow.wait_until_parsed(running, api, local.clone.dag_ids(), since=_file_times(local.clone))
+        unpause_new(local.clone, api)
+        local.screen.say(f"\nAirflow: {running.url}")
+        for user in airflow.USERS:
+            local.screen.say(f"  sign in as {user:<7} with the password {local.clone.password(user)}")
+        local.screen.say(f"  (the passwords are kept in {local.clone.passwords})\nCtrl-C ends it all.")
+        try:
+            while True:
+                running.check()
+                time.sleep(1)
+        except Interrupted:
+            local.screen.say("\nEnding")
+    return 0
+
+
+def sync(local: Local, dag_id: str, conf_text: str) -> int:
+    """Run one DAG once, in the Airflow that is up or in one of its own."""
+    conf = read_conf(conf_text)
+    if dag_id not in local.clone.dag_ids():
+        names = ", ".join(local.clone.dag_ids()) or "none"
+        raise LocalError(f"DAG={dag_id} is not a DAG of this project; the DAGs are: {names}", 2)
+    waited = False
+    while True:
+        try:
+            claim(local, "sync")
+            break
+        except Busy as busy:
+            if busy.holder.get("command") == "up":
+                return _sync_in(local, dag_id, conf)
+            if not waited:
+                local.screen.say(f"Waiting for `make {busy.holder.get('command', '…')}` in this clone to end")
+            waited = True
+            time.sleep(1)
+    with whole_airflow(local, airflow.free_port(), schedules=False) as (api, running, server):
+        outcomes = run_once(local, api, running, [dag_id], conf, stream=True)
+        return show_outcomes(local, outcomes, local.conninfo(server))
+
+
+def migrate(local: Local) -> int:
+    """Bring the database up to date."""
+    if local.own_database:
+        migrate_database(local, local.conninfo(None))
+        return 0
+    try:
+        claim(local, "migrate")
+        local.stack.callback(postgres.stop, local.data)
+    except Busy as busy:
+        if busy.holder.get("command") != "up" or not postgres.is_running(local.data):
+            raise
+    with local.signals.hold(), local.screen.step("Starting PostgreSQL"):
+        server = postgres.start(local.data)
+        postgres.create_databases(server, "airflow", "sync")
+    migrate_database(local, local.conninfo(server))
+    return 0
+
+
+def claim(local: Local, command: str) -> None:
+    """Be the one command of this clone, until the end, and end what a killed one left behind."""
+    local.lock.acquire(command)
+    local.stack.callback(local.lock.release)
+    if found := local.processes.end_leftovers():
+        local.screen.say(f"Ended what a killed run had left: {', '.join(found)}")
+
+
+@contextmanager
+def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[tuple[Api, Airflow, Server]]:
+    """All that a run needs, from PostgreSQL to a ready Airflow; ended in the opposite order, whatever happens."""
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        stack.callback(_say_ended, local)
+        try:
+            api, running, server = _start_all(local, stack, port, schedules=schedules)
+            local.screen.say(f"  ready after {time.monotonic() - begin:.1f} s")
+            yield api, running, server
+        finally:
+            local.signals.close()
+
+
+def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) -> tuple[Api, Airflow, Server]:
+    """Start one after the other, and put on the stack how each is ended."""
+    screen, clone = local.screen, local.clone
+    ours, overridden = settings.without_overridden(local.settings, local.user_env)
+    with screen.step("Starting PostgreSQL"), local.signals.hold():
+        stack.callback(lambda: postgres.stop(local.data, local.signals.patience(postgres.STOP_SECONDS)))
+        server = postgres.start(local.data)
+        postgres.create_databases(server, "airflow", "sync")
+    stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
+    sandbox = None
+    if settings.needs_sandbox(ours):
+        sandbox = ("127.0.0.1", airflow.free_port())
+        start_sandbox(local, *sandbox)
+    env = airflow.environment(
+        clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules
+    )
+    migrate_metadata_if_needed(local, env, server)
+    migrate_database(local, local.conninfo(server))
+    if not local.own_database:
+        load_demo(local, server)
+    for user in airflow.USERS:
+        clone.password(user)
+    api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
+    stack.callback(api.close)
+    with screen.step("Starting Airflow"):
+        since = datetime.now(UTC)
+        with local.signals.hold():
+            running = airflow.start(clone, local.processes, env)
+            stack.callback(stop_airflow, local, running)
+        airflow.wait_until_ready(running, api, since)
+        demo = settings.Connection(
+            DATABASE, "postgres", host=server.socket_folder, port=server.port, login="postgres", schema="sync"
+        )
+        api.import_settings(settings.with_demo(ours, database=demo, sandbox=sandbox), overridden)
+    local.lock.tell(url=running.url, conninfo=local.conninfo(server))
+    return api, running, server
+
+
+def _say_ended(local: Local) -> None:
+    local.screen.say(f"Nothing is left running; ending took {local.signals.closing_seconds():.1f} s")
+
+
+def stop_airflow(local: Local, running: Airflow) -> None:
+    """Scheduler first: it waits for its tasks. What does not end in time is killed with its whole session."""
+    for name, seconds in airflow.STOP_SECONDS.items():
+        if not local.processes.stop(running.components[name], local.signals.patience(seconds)):
+            local.screen.say(f"  the {name} did not end in time and was killed; the next start picks up its work")
+
+
+def start_sandbox(local: Local, host: str, port: int) -> None:
+    """Start the stand-ins for the outside services and wait until they answer."""
+    log = local.clone.logs / "sandbox.log"
+    env = local.user_env | {"PYTHONPATH": str(local.clone.root)}
+    command = [sys.executable, "-u", "-m", "sandbox", "--host", host, "--port", str(port)]
+    with local.screen.step("Starting the sandbox"):
+        with local.signals.hold():
+            started = local.processes.start("sandbox", command, env=env, cwd=local.clone.root, log=log)
+        deadline = time.monotonic() + SANDBOX_SECONDS
+        while not log.read_text(encoding="utf-8", errors="replace").strip():
+            if local.processes.exit_status(started) is not None or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        if local.processes.exit_status(started) is not None or time.monotonic() > deadline:
+            raise LocalError(f"the sandbox did not start:\n{airflow.last_lines(log)}")
+
+
+def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Server) -> None:
+    """Airflow's own database; asking Airflow takes seconds, so what was done is remembered."""
+    import psycopg
+
+    stamp = local.clone.state / "airflow-migrated.json"
+
+    def state() -> dict[str, Any]:
+        with psycopg.connect(server.conninfo("airflow")) as connection:
+            there = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone() == (True,)
+            revision = connection.execute("SELECT version_num FROM alembic_version").fetchall() if there else []
+            return {"airflow": version("apache-airflow-core"), "revision": [list(row) for row in revision]}
+
+    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == state():
+        return
+    with local.screen.step("Creating Airflow's database"):
+        airflow.migrate_metadata(local.clone, local.processes, env)
+    write_private(stamp, json.dumps(state()))
+
+
+def migrate_database(local: Local, conninfo: str) -> None:
+    """The database to synchronise."""
+    from include.errors import ProviderSyncError
+    from include.store.migrate import migrate as migrate_store
+
+    with local.screen.step("Bringing the database up to date"):
+        try:
+            ran = migrate_store(conninfo)
+        except ProviderSyncError as error:
+            raise LocalError(str(error)) from error
+    if ran:
+        local.screen.say(f"  ran {', '.join(ran)}")
+
+
+def load_demo(local: Local, server: Server) -> None:
+    """The demo venues and products, into the embedded database only."""
+    from local.demo import load
+
+    with local.screen.step("Loading the demo venues and products"):
+        load(server.conninfo("sync"))
+
+
+def run_once(
+    local: Local,
+    api: Api,
+    running: Airflow,
+    dag_ids: list[str],
+    conf: Mapping[str, Any],
+    *,
+    stream: bool = False,
+    limit_seconds: float | None = None,
+) -> list[runs.Outcome]:
+    """Run DAGs once each, side by side, and leave them paused or not as they were."""
+    with local.screen.step("Reading the DAGs"):
+        airflow.wait_until_parsed(running, api, dag_ids, since=_file_times(local.clone))
+    if cut := runs.end_cut_off_runs(api, dag_ids):
+        local.screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow was killed")
+    paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
+    for dag_id in paused:
+        api.set_paused(dag_id, False)
+    try:
+        with local.screen.step("Running " + (dag_ids[0] if len(dag_ids) == 1 else f"{len(dag_ids)} DAGs")):
+            started = runs.trigger(api, dag_ids, conf)
+            each_round = runs.LogFollower(started[0], local.clone.task_logs, local.screen) if stream else _nothing
+            return runs.follow(
+                api, started, local.screen, check=running.check, each_round=each_round, limit_seconds=limit_seconds
+            )
+    finally:
+        with suppress(httpx.HTTPError, LocalError):  # an Airflow that is gone cannot be told
+            for dag_id in paused:
+                api.set_paused(dag_id, True)
+
+
+def unpause_new(clone: Clone, api: Api) -> None:
+    """Put DAGs on their schedule when this clone first sees them; later the user's choice in the web UI stands."""
+    seen_file = clone.state / "dags-seen.json"
+    seen = set(json.loads(seen_file.read_text(encoding="utf-8"))) if seen_file.exists() else set()
+    dags = api.dags()
+    for dag_id in clone.dag_ids():
+        if dag_id not in seen and dags[dag_id]["is_paused"]:
+            api.set_paused(dag_id, False)
+    write_private(seen_file, json.dumps(sorted(seen | set(clone.dag_ids()))))
+
+
+def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str) -> int:
+    """Print the report and the logs of what failed; the exit status."""
+    local.screen.say()
+    report.show(local.screen, report.read(conninfo, [outcome.run.run_id for outcome in outcomes]))
+    for outcome in outcomes:
+        mark = "✓" if outcome.worked else "✗"
+        local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
+        if outcome.worked:
+            continue
+        for name, log in runs.failed_logs(outcome, local.clone.task_logs):
+            local.screen.say(f"  task {name} failed" + ("" if log else "; it left no log"))
+            if log:
+                local.screen.say(runs.tail(log))
+                local.screen.say(f"  the whole log: {log}")
+    return 0 if all(outcome.worked for outcome in outcomes) else 1
+
+
+def read_conf(text: str) -> dict[str, Any]:
+    """The run's parameters, a JSON object."""
+    if not text.strip():
+        return {}
+    try:
+        conf = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise LocalError(f"CONF is not JSON ({error}); write it like CONF='{{\"limit\": 10}}'", 2) from None
+    if not isinstance(conf, dict):
+        raise LocalError("CONF has to be a JSON object, like CONF='{\"limit\": 10}'", 2)
+    return conf
+
+
+def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
+    """Run a DAG once in the Airflow that `make up` runs, and follow it from here."""
+    deadline = time.monotonic() + STARTING_SECONDS
+    while "url" not in (holder := local.lock.holder()):
+        if not holder or time.monotonic() > deadline:
+            raise LocalError("`make up` is ending or did not get ready: try again")
+        time.sleep(0.5)
+    api = Api(holder["url"], local.clone.password("admin"))
+    local.stack.callback(api.close)
+    airflow.wait_until_parsed(None, api, [dag_id], since=_file_times(local.clone))
+    if api.dags()[dag_id]["is_paused"]:
+        raise LocalError(
+            f"{dag_id} is paused in the Airflow that is up: unpause it at {holder['url']}/dags/{dag_id}", 2
+        )
+    started = runs.trigger(api, [dag_id], conf)
+    local.screen.say(
+        f"Running {dag_id} in the Airflow that is up: {holder['url']}/dags/{dag_id}/runs/{started[0].run_id}"
+    )
+    outcomes = runs.follow(
+        api,
+        started,
+        local.screen,
+        check=_nothing,
+        each_round=runs.LogFollower(started[0], local.clone.task_logs, local.screen),
+    )
+    return show_outcomes(local, outcomes, holder["conninfo"])
+
+
+def _file_times(clone: Clone) -> datetime:
+    """The newest change of the code that a DAG is read from."""
+    files = [*clone.dags.glob("*.py"), *(clone.root / "include").rglob("*.py")]
+    return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0), UTC)
+
+
+def _nothing() -> None:
+    """Nothing to do in this round."""

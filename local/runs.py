@@ -1,0 +1,191 @@
+"""Running DAGs: trigger, follow to the end, show the logs of what failed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from local.airflow import Api
+from local.clone import LocalError
+from local.console import Screen
+
+POLL_SECONDS = 0.7
+UNFINISHED = ("queued", "running")
+FAILED = ("failed", "upstream_failed")
+OUTAGE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run we triggered."""
+
+    dag_id: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run: Run
+    state: str
+    seconds: float
+    tasks: list[dict[str, Any]]
+
+    @property
+    def worked(self) -> bool:
+        """True if the run is green."""
+        return self.state == "success"
+
+
+def end_cut_off_runs(api: Api, dag_ids: Iterable[str]) -> int:
+    """Fail the runs that were under way when an earlier Airflow was killed, so that they do not run beside ours."""
+    count = 0
+    for dag_id in dag_ids:
+        for run in api.runs(dag_id, UNFINISHED):
+            api.fail_run(dag_id, run["dag_run_id"], "Cut off when the local run ended.")
+            count += 1
+    return count
+
+
+def trigger(api: Api, dag_ids: Iterable[str], conf: Mapping[str, Any] | None = None) -> list[Run]:
+    """Start a run of each DAG."""
+    return [Run(dag_id, api.trigger(dag_id, conf)) for dag_id in dag_ids]
+
+
+def follow(
+    api: Api,
+    runs: Iterable[Run],
+    screen: Screen,
+    *,
+    check: Callable[[], None],
+    each_round: Callable[[], None] = lambda: None,
+    limit_seconds: float | None = None,
+) -> list[Outcome]:
+    """Follow the runs to their end, printing what changes."""
+    open_runs = list(runs)
+    outcomes: list[Outcome] = []
+    shown: dict[Run, str] = {}
+    begin = last_answer = time.monotonic()
+    while open_runs:
+        check()
+        each_round()
+        for run in open_runs.copy():
+            try:
+                state, tasks = api.run(run.dag_id, run.run_id), api.tasks(run.dag_id, run.run_id)
+            except httpx.HTTPError as error:
+                if time.monotonic() - last_answer > OUTAGE_SECONDS:
+                    raise LocalError(f"Airflow no longer answers: {error}") from None
+                continue
+            last_answer = time.monotonic()
+            if (progress := _progress(state, tasks)) != shown.get(run):
+                shown[run] = progress
+                screen.say(f"  {run.dag_id:<30} {progress}")
+            if state["state"] not in UNFINISHED:
+                outcomes.append(Outcome(run, state["state"], _seconds(state), tasks))
+                open_runs.remove(run)
+        if limit_seconds is not None and time.monotonic() - begin > limit_seconds and open_runs:
+            names = ", ".join(run.dag_id for run in open_runs)
+            raise LocalError(f"not finished after {limit_seconds:.0f} s: {names}")
+        if open_runs:
+            time.sleep(POLL_SECONDS)
+    each_round()
+    return outcomes
+
+
+def failed_logs(outcome: Outcome, task_logs: Path) -> Iterator[tuple[str, Path | None]]:
+    """The failed tasks of a run and their logs; a task that never started has none."""
+    for task in outcome.tasks:
+        if task["state"] == "failed":
+            yield label(task["task_id"], task["map_index"]), _log_of(outcome.run, task, task_logs)
+
+
+def tail(path: Path, count: int = 30) -> str:
+    """The end of a task log, readable."""
+    lines = [
+        line for text in path.read_text(encoding="utf-8", errors="replace").splitlines() for line in readable(text)
+    ]
+    return "\n".join(f"    {line}" for line in lines[-count:])
+
+
+def readable(text: str) -> list[str]:
+    """A line of a task log, which is JSON, as a person reads it; an error with its traceback's end."""
+    try:
+        entry = json.loads(text)
+        moment = datetime.fromisoformat(entry["timestamp"]).astimezone().strftime("%H:%M:%S")
+        lines = str(entry["event"]).splitlines() or [""]
+    except (ValueError, KeyError, TypeError):
+        return [text] if text.strip() else []
+    level = str(entry.get("level", "info"))
+    lines[0] = f"{moment} {'' if level == 'info' else level.upper() + ' '}{lines[0]}"
+    for error in entry.get("error_detail") or []:
+        frames = error.get("frames") or []
+        lines += [f"  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in frames[-6:]]
+        lines += f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+    return lines
+
+
+class LogFollower:
+    """Prints the task logs of a run as they grow."""
+
+    def __init__(self, run: Run, task_logs: Path, screen: Screen) -> None:
+        self._folder = _folder(run, task_logs)
+        self._screen = screen
+        self._read: dict[Path, int] = {}
+
+    def __call__(self) -> None:
+        """Print what is new."""
+        for path in sorted(self._folder.rglob("attempt=*.log")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                whole = file.read().rpartition(b"\n")[0]
+            if not whole:
+                continue
+            self._read[path] = self._read.get(path, 0) + len(whole) + 1
+            parts = dict(part.split("=", 1) for part in path.relative_to(self._folder).with_suffix("").parts)
+            name = label(parts["task_id"], int(parts.get("map_index", -1)))
+            for text in whole.decode(errors="replace").splitlines():
+                for line in readable(text):
+                    self._screen.say(f"  {name} | {line}")
+
+
+def label(task_id: str, map_index: int) -> str:
+    """How a task instance is called."""
+    return task_id if map_index < 0 else f"{task_id}[{map_index}]"
+
+
+def _folder(run: Run, task_logs: Path) -> Path:
+    return task_logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+
+
+def _log_of(run: Run, task: Mapping[str, Any], task_logs: Path) -> Path | None:
+    folder = _folder(run, task_logs) / f"task_id={task['task_id']}"
+    if task["map_index"] >= 0:
+        folder /= f"map_index={task['map_index']}"
+    path = folder / f"attempt={task['try_number']}.log"
+    return path if path.exists() else None
+
+
+def _progress(state: Mapping[str, Any], tasks: list[dict[str, Any]]) -> str:
+    if state["state"] not in UNFINISHED:
+        return f"{state['state']} after {_seconds(state):.1f} s"
+    counts = Counter(task["state"] or "waiting" for task in tasks)
+    done = sum(counts[name] for name in ("success", "skipped", *FAILED))
+    failed = f", {counts['failed']} failed" if counts["failed"] else ""
+    retry = f", {counts['up_for_retry']} waiting for a retry" if counts["up_for_retry"] else ""
+    return f"{state['state']}, {done} of {len(tasks)} tasks done{failed}{retry}"
+
+
+def _seconds(state: Mapping[str, Any]) -> float:
+    if not state["start_date"] or not state["end_date"]:
+        return 0.0
+    begin, end = (datetime.fromisoformat(state[key]) for key in ("start_date", "end_date"))
+    return (end - begin).total_seconds()

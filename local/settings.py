@@ -1,0 +1,138 @@
+"""`airflow_settings.yaml`: the one list of connections, variables and pools, in the form of the Astro CLI.
+
+https://www.astronomer.io/docs/astro/cli/local-connections
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.clone import LocalError
+
+SANDBOX_HOST = "host.docker.internal"
+"""The host by which the settings name the sandbox: so do containers call the machine they run on."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection as Airflow knows it."""
+
+    id: str
+    type: str
+    description: str | None = None
+    host: str | None = None
+    port: int | None = None
+    schema: str | None = None
+    login: str | None = None
+    password: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides this connection."""
+        return f"AIRFLOW_CONN_{self.id.upper()}"
+
+    def body(self) -> dict[str, Any]:
+        """As Airflow's REST API takes it."""
+        return {
+            "connection_id": self.id,
+            "conn_type": self.type,
+            "description": self.description,
+            "host": self.host,
+            "port": self.port,
+            "schema": self.schema,
+            "login": self.login,
+            "password": self.password,
+            "extra": json.dumps(self.extra) if self.extra else None,
+        }
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pool: how many tasks may call an outside service at once."""
+
+    name: str
+    slots: int
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of the file."""
+
+    connections: tuple[Connection, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    pools: tuple[Pool, ...] = ()
+
+
+def read(path: Path) -> Settings:
+    """Read the file; what is not right in it is named."""
+    try:
+        airflow = (yaml.safe_load(path.read_text(encoding="utf-8")) or {})["airflow"]
+        return Settings(
+            connections=tuple(_connection(entry) for entry in _filled(airflow, "connections", "conn_id")),
+            variables={
+                entry["variable_name"]: entry["variable_value"]
+                for entry in _filled(airflow, "variables", "variable_name")
+            },
+            pools=tuple(
+                Pool(entry["pool_name"], int(entry["pool_slot"]), entry.get("pool_description") or "")
+                for entry in _filled(airflow, "pools", "pool_name")
+            ),
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise LocalError(f"{path.name} cannot be read: {type(error).__name__}: {error}", 2) from None
+
+
+def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, int] | None) -> Settings:
+    """Put in the addresses of what the local run started."""
+
+    def demo(connection: Connection) -> Connection:
+        if connection.id == database.id:
+            return replace(database, description=connection.description, extra=connection.extra)
+        if connection.host == SANDBOX_HOST and sandbox:
+            return replace(connection, host=sandbox[0], port=sandbox[1])
+        return connection
+
+    return replace(settings, connections=tuple(map(demo, settings.connections)))
+
+
+def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
+    """Leave out the connections that the user's environment sets; returns also their ids."""
+    kept = tuple(connection for connection in settings.connections if connection.variable not in environment)
+    variables = {
+        name: value for name, value in settings.variables.items() if f"AIRFLOW_VAR_{name.upper()}" not in environment
+    }
+    left_out = [connection.id for connection in settings.connections if connection not in kept]
+    return replace(settings, connections=kept, variables=variables), left_out
+
+
+def needs_sandbox(settings: Settings) -> bool:
+    """True if a connection points to the sandbox."""
+    return any(connection.host == SANDBOX_HOST for connection in settings.connections)
+
+
+def _filled(airflow: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:
+    """The entries of a section; the Astro CLI writes a blank one into an empty section."""
+    return [entry for entry in airflow.get(section) or [] if entry.get(key)]
+
+
+def _connection(entry: Mapping[str, Any]) -> Connection:
+    extra = entry.get("conn_extra") or {}
+    return Connection(
+        id=entry["conn_id"],
+        type=entry["conn_type"],
+        description=entry.get("conn_description") or None,
+        host=entry.get("conn_host") or None,
+        port=int(entry["conn_port"]) if entry.get("conn_port") else None,
+        schema=entry.get("conn_schema") or None,
+        login=entry.get("conn_login") or None,
+        password=entry.get("conn_password") or None,
+        extra=json.loads(extra) if isinstance(extra, str) else extra,
+    )
