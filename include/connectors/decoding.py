@@ -40,9 +40,7 @@ class PageDecoder(Generic[E]):
     empty body cannot be decoded, like any other that is not a page.
     """
 
-    def __init__(
-        self, envelope: type[E], record: type[Any], records_field: str, *, empty: E | None = None
-    ) -> None:
+    def __init__(self, envelope: type[E], record: type[Any], records_field: str, *, empty: E | None = None) -> None:
         fields = {field.name: field for field in msgspec.structs.fields(envelope)}
         if records_field not in fields:
             raise ValueError(f"{envelope.__name__} has no field {records_field!r}, only {', '.join(fields)}")
@@ -84,7 +82,7 @@ class PageDecoder(Generic[E]):
 
 
 def raw_field(raw: bytes, name: str) -> str | int | None:
-    """Read one text or whole number of a record that cannot be used as a whole; None when that cannot be read either."""
+    """Read one text or whole number of a record that cannot be used as a whole; None when it cannot be read."""
     try:
         value = msgspec.json.decode(_mask(raw), type=dict[str, msgspec.Raw]).get(name)
         return None if value is None else msgspec.json.decode(_unmask(bytes(value)), type=str | int | None)
@@ -136,7 +134,7 @@ _MISSING = re.compile(r"^Object missing required field `(?P<name>.*)`$")
 
 def _reason(raw: bytes, error: Exception) -> str:
     if not isinstance(error, msgspec.ValidationError):
-        return _unreadable_text(raw)
+        return _unreadable_field(raw) or str(error)
     what, path = str(error), ""
     if found := _AT.match(what):
         what, path = found["what"], found["path"]
@@ -145,14 +143,19 @@ def _reason(raw: bytes, error: Exception) -> str:
     return f"{path}: {what}" if path else what
 
 
-def _unreadable_text(raw: bytes) -> str:
-    """Name the first field whose text cannot be read."""
-    for name, value in msgspec.json.decode(_mask(raw), type=dict[Any, msgspec.Raw]).items():
-        text = _unmask(bytes(value))
+def _unreadable_field(raw: bytes) -> str:
+    """Name the first field whose text cannot be read, and why; "" when it is none of them."""
+    try:
+        fields = msgspec.json.decode(_mask(raw), type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    for name, value in fields.items():
         try:
-            msgspec.json.decode(text)
+            msgspec.json.decode(_unmask(bytes(value)))
         except UnicodeDecodeError:
             return f"{name}: text that is not UTF-8"
-        except msgspec.DecodeError:
-            return f"{name}: text with a lone surrogate, a control character or an unknown escape"
-    return "text that cannot be read"
+        except msgspec.DecodeError as error:
+            if _MASK in bytes(value):
+                return f"{name}: text with a lone surrogate, a control character or an unknown escape"
+            return f"{name}: {error}"
+    return ""

@@ -38,9 +38,6 @@ class RecordStream(Iterator[T]):
     `close` returns at once: a request that is under way ends by itself, and no other follows.
     """
 
-    __slots__ = ("__weakref__", "_outcome", "_pages", "_ready", "_rows", "_stop", "_thread", "_wanted")
-    __slots__ += ("asked_at", "page_number", "waited")
-
     asked_at: datetime
     """When the page of the current record was asked for; there once the first page is."""
     page_number: int
@@ -113,7 +110,9 @@ def _fetch(
             stopping.check()
             ready.put(next(pages))
     except stopping.Stopped:
-        if close := getattr(pages, "close", None):
-            close()
+        pass
     except BaseException as outcome:  # StopIteration too: the consumer raises it
         ready.put(outcome)
+    finally:
+        if close := getattr(pages, "close", None):
+            close()

@@ -21,10 +21,10 @@ _ANYWHERE = ("token", "secret", "password", "passwd", "apikey", "authorization",
 _WHOLE_PARTS = {"key", "auth", "pwd", "pass", "sig", "bearer", "login"}
 
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s\"'<>]*@", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(?P<name>[\w.%\[\]-]+)=(?P<value>[^&;,\s\"'<>#)]+)")
+_ASSIGNED = re.compile(r"(?P<name>[\w.%\[\]-]+)=(?P<value>[^&\s\"'<>]+)")
 _NAMED = re.compile(
     r"(?P<name>[A-Za-z][\w-]*)(?P<between>[\"']?\s*:\s*)"
-    r"(?P<value>\"(?:[^\"\\]|\\.)*\"?|'[^']*'?|(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;}]+)",
+    r"(?P<value>\"(?:[^\"\\]|\\.)*\"?|b?'[^']*'?|(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;}]+)",
     re.IGNORECASE,
 )
 
