@@ -1,0 +1,1 @@
+"""The inbound engine: iterate, diff, chunk, report; the ledger of loads."""

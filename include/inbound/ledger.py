@@ -212,7 +212,8 @@ def pending_instances(connection: Connection, catalog_id: int, batch: int) -> li
     """What is left to do in a batch, oldest first."""
     with connection.cursor(row_factory=class_row(Instance)) as cursor:
         return cursor.execute(
-            _INSTANCE + " WHERE catalog.id IN (SELECT id FROM catalog WHERE id = %(load)s OR parent_id = %(load)s)"
+            _INSTANCE  # noqa: S608 - constants
+            + " WHERE catalog.id IN (SELECT id FROM catalog WHERE id = %(load)s OR parent_id = %(load)s)"
             " AND instance.batch = %(batch)s AND instance.state NOT IN ('done', 'skipped') ORDER BY instance.id",
             {"load": catalog_id, "batch": batch},
         ).fetchall()
@@ -354,8 +355,8 @@ def fail(connection: Connection, instance: Instance, report: SyncReport, error: 
     """Mark an instance as failed; the next try goes on from the cursor, or starts over."""
     with connection.transaction():
         connection.execute(
-            "UPDATE catalog_scheme_operation_instance SET state = 'failed', finished_at = clock_timestamp(), error = %s,"
-            " cursor = CASE WHEN %s THEN NULL ELSE cursor END WHERE id = %s AND attempts = %s",
+            "UPDATE catalog_scheme_operation_instance SET state = 'failed', finished_at = clock_timestamp(),"
+            " error = %s, cursor = CASE WHEN %s THEN NULL ELSE cursor END WHERE id = %s AND attempts = %s",
             (error, start_over, instance.id, instance.attempts),
         )
         _result(connection, instance, report, "failed")

@@ -2,7 +2,8 @@
 
 Each chunk is one transaction that holds its rows, its rejected records, and the cursor from which a next try goes on.
 Chunks are committed without waiting for the disk; the last transaction waits, and makes all before it durable with it.
-Should PostgreSQL itself crash in between, data and cursor are lost together, and the next try goes on from what is there.
+Should PostgreSQL itself crash in between, data and cursor are lost together, and the next try goes on from what is
+there.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class _Run:
                     return SyncReport(state="skipped")
                 return self._run_locked()
         except ProviderSyncError as error:
-            raise error.at(**where)
+            error.at(**where)
+            raise
 
     def _run_locked(self) -> SyncReport:
         self.instance, self.report = ledger.begin_attempt(

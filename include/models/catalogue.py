@@ -1,6 +1,7 @@
 """Products, offers and stocks: the rows that inbound providers feed.
 
-After the relational model of pass Culture's API, https://github.com/pass-culture/pass-culture-main (`pcapi/core/offers`).
+After the relational model of pass Culture's API (`pcapi/core/offers` in
+https://github.com/pass-culture/pass-culture-main).
 """
 
 from __future__ import annotations

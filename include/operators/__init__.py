@@ -1,0 +1,1 @@
+"""Airflow operators: they only adapt the engines to Airflow's connections, parameters, logs and retries."""

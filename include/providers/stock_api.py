@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from include.connectors.decoding import PageDecoder, Rejected, raw_field
+from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.pagination import KeysetPaginator
 from include.connectors.records import Page, RecordStream
 from include.errors import RejectRecord, SkipObject
@@ -57,15 +57,12 @@ class StockApiProvider(LocalProvider):
 
     def _pages(self) -> Iterator[Page[StockRecord]]:
         decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
-        paginator = KeysetPaginator("after", size_param="limit", size=self.page_size, resume_from=self.resume_from)
         filters = {} if self.since is None else {"modifiedSince": f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        while (params := paginator.params()) is not None:
-            answer = self.connector.get(
-                self.venue.venue_id_at_offer_provider, {**params, **filters}, decode=decode
-            )
-            page = answer.value
-            paginator.advance(page.stocks, key=_ref_of, total=page.total)
-            yield Page(page.stocks, answer.asked_at, paginator.page_number)
+        paginator = KeysetPaginator(key="ref", size=self.page_size, start=self.resume_from, params=filters)
+        while not paginator.finished:
+            answer = self.connector.get(self.venue.venue_id_at_offer_provider, paginator.params, decode=decode)
+            yield Page(answer.value.stocks, answer.asked_at, paginator.page)
+            paginator.advance(answer.value.stocks, total=answer.value.total)
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
@@ -86,9 +83,7 @@ class StockApiProvider(LocalProvider):
     def fill_object_attributes(self, obj: Providable) -> None:
         """Fill an offer from its product, a stock from the record; nothing is created that is not available."""
         product = self.row_of(Product, self.record.ref)
-        if not (
-            product.subcategory_id == BOOK and product.is_gcu_compatible and product.is_synchronization_compatible
-        ):
+        if not (product.subcategory_id == BOOK and product.is_gcu_compatible and product.is_synchronization_compatible):
             raise SkipObject("its product is not eligible")
         if obj.id is None and self.record.available == 0:
             raise SkipObject("nothing is available of it")
@@ -132,11 +127,3 @@ def _fixed_price(product: Product) -> Decimal:
         return Decimal(str(fixed).replace(",", "."))
     except InvalidOperation:
         raise RejectRecord("price: missing, and the book has no fixed price either") from None
-
-
-def _ref_of(row: StockRecord | Rejected) -> str | None:
-    if isinstance(row, Rejected):
-        ref = raw_field(row.raw, "ref")
-        return ref if isinstance(ref, str) and ref else None
-    return row.ref
-

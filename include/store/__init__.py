@@ -1,0 +1,1 @@
+"""PostgreSQL: functions that take a connection."""

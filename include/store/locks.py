@@ -36,9 +36,9 @@ def link_lock(
         yield
     finally:
         if not connection.closed:
-            connection.execute(f"SELECT pg_advisory_unlock({_KEY})", key)  # type: ignore[arg-type]
+            connection.execute(f"SELECT pg_advisory_unlock({_KEY})", key)
 
 
 def _scalar(connection: psycopg.Connection[Any], statement: str, parameters: tuple[int, int]) -> Any:
-    row = connection.execute(statement, parameters).fetchone()  # type: ignore[arg-type]
+    row = connection.execute(statement, parameters).fetchone()
     return row[0] if row else None

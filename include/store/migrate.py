@@ -48,7 +48,7 @@ def migrate(conninfo: str) -> list[str]:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {str(error.orig).strip()}") from None
     with connection:
         version = connection.dialect.server_version_info or (0,)
-        if version[0] < OLDEST_POSTGRESQL:
+        if int(version[0]) < OLDEST_POSTGRESQL:
             raise ConfigurationError(f"PostgreSQL {version[0]} is too old, {OLDEST_POSTGRESQL} or newer is needed")
         connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         connection.commit()

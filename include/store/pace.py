@@ -23,7 +23,8 @@ class PostgresPace:
     def reserve(self) -> float:
         """Reserve the next slot; returns the seconds until it begins."""
         row = self._connection.execute(
-            "UPDATE service_pace SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => %(interval)s)"
+            "UPDATE service_pace"
+            " SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => %(interval)s)"
             " WHERE service = %(service)s"
             " RETURNING extract(epoch FROM next_at - clock_timestamp())::float8 - %(interval)s",
             {"service": self._service, "interval": self._interval},

@@ -91,7 +91,7 @@ def _copy(connection: Connection, statement: sql.Composed, rows: Iterable[Sequen
 def write_or_reject(
     connection: Connection, rows: Sequence[R], write: Callable[[Sequence[R]], object], *, key_constraint: str
 ) -> list[tuple[R, str]]:
-    """Write the rows under a savepoint; those that PostgreSQL refuses are found by halving and returned with the reason.
+    """Write the rows under a savepoint; find those that PostgreSQL refuses by halving, and return them with the reason.
 
     Raises:
         ChunkConflict: a key exists by now, or PostgreSQL broke a deadlock.

@@ -15,7 +15,8 @@ from include.models import Providable
 class Table:
     """The table of a model: its columns and its statements.
 
-    A looked-up row is `(id_at_providers, last date as seconds since 1970 or None, protected columns or None, *columns)`.
+    A looked-up row is `(id_at_providers, last date as seconds since 1970 or None, protected columns or None,
+    *columns)`.
     """
 
     SYNC_COLUMNS = 3
@@ -56,7 +57,7 @@ class Table:
 
     @cache  # noqa: B019
     def select_for_update(self, provider_id: int) -> sql.Composed:
-        """As `select` with all columns, by primary key, locked in one order so that two runs cannot block each other."""
+        """As `select`, by primary key and with all columns; locked in one order, so that no two runs deadlock."""
         return sql.SQL(
             "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
             " WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"

@@ -1,0 +1,121 @@
+"""From Airflow connections to what the engines take: a psycopg connection, an HTTP connector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from include.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from include.connectors.http import HttpConnector
+    from include.providers.base import LocalProvider
+
+SYNC_DB = "sync_db"
+OWN_EXTRAS = ("requests_per_second", "connect_timeout", "read_timeout", "attempts", "longest_sleep")
+"""Settings of ours in the extra of an `http` connection; whatever else stands there is a header or Airflow's."""
+
+
+@contextmanager
+def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the database of an Airflow connection of type `postgres`, closed at the end.
+
+    Raises:
+        ConfigurationError: there is no such Airflow connection.
+        DatabaseUnavailable: PostgreSQL cannot be reached.
+    """
+    import psycopg
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    try:
+        connection = PostgresHook(postgres_conn_id=conn_id).get_conn()
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"There is no Airflow connection {conn_id!r}: add it, or set AIRFLOW_CONN_{conn_id.upper()}"
+        ) from None
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DatabaseUnavailable(f"PostgreSQL of connection {conn_id!r} cannot be reached: {reason}") from None
+    if not isinstance(connection, psycopg.Connection):
+        raise ConfigurationError("psycopg 3 is needed: install `psycopg[binary]` beside the Postgres provider")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def connector_for(provider_class: type[LocalProvider]) -> Iterator[HttpConnector | None]:
+    """The connector to a provider's service, paced for the whole installation; None if it needs none.
+
+    Address, credentials and headers come from the provider's Airflow connection, through Airflow's HTTP hook.
+
+    Raises:
+        ConfigurationError: there is no such Airflow connection, or a setting in its extra is not a number.
+    """
+    if not provider_class.conn_id:
+        yield None
+        return
+    from airflow.providers.http.hooks.http import HttpHook
+
+    from include.connectors.http import HttpConnector
+    from include.store.pace import PostgresPace
+
+    hook = HttpHook(method="GET", http_conn_id=provider_class.conn_id, tcp_keep_alive=False)
+    try:
+        connection = hook.get_connection(provider_class.conn_id)
+    except AirflowNotFoundException:
+        raise ConfigurationError(
+            f"There is no Airflow connection {provider_class.conn_id!r}: add it with the address of the service, "
+            f"or set AIRFLOW_CONN_{provider_class.conn_id.upper()}"
+        ) from None
+    settings = _own_settings(provider_class.conn_id, connection.extra_dejson)
+    session = hook.get_conn()
+    for name in OWN_EXTRAS:
+        session.headers.pop(name, None)
+    rate = settings.pop("requests_per_second", provider_class.requests_per_second)
+    timeout = hook.merged_extra.get("timeout")
+    if timeout is not None:
+        settings.setdefault("read_timeout", float(timeout))
+    if "attempts" in settings:
+        settings["attempts"] = int(settings["attempts"])
+    headers = connection.extra_dejson
+    secrets = [str(value) for name, value in headers.items() if name not in OWN_EXTRAS and isinstance(value, str)]
+    if connection.password:
+        secrets.append(connection.password)
+    with database() as pace_connection:
+        pace_connection.autocommit = True
+        connector = HttpConnector(
+            hook.base_url,
+            session=session,
+            pace=PostgresPace(pace_connection, provider_class.conn_id, rate),
+            secrets=secrets,
+            **settings,  # type: ignore[arg-type]
+        )
+        try:
+            yield connector
+        finally:
+            connector.close()
+
+
+def _own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, float]:
+    settings = {}
+    for name in OWN_EXTRAS:
+        if extra.get(name) is None:
+            continue
+        try:
+            settings[name] = float(extra[name])
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"The extra of connection {conn_id!r} says {name}={extra[name]!r}: a number is needed"
+            ) from None
+        if settings[name] <= 0:
+            raise ConfigurationError(
+                f"The extra of connection {conn_id!r} says {name}={extra[name]}: it must be above 0"
+            )
+    return settings

@@ -1,0 +1,129 @@
+"""What opens and closes a load in the ledger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from include.errors import ConfigurationError, FatalError
+from include.operators.connections import SYNC_DB, database
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.inbound.ledger import LoadSummary
+
+log = logging.getLogger(__name__)
+
+AT_MOST_BATCHES = 32
+"""Mapped tasks that the venue links of a load are dealt out to."""
+
+
+class OpenLoadOperator(BaseOperator):
+    """Open a load of a provider; returns its batches, one per mapped `ProviderSyncOperator`.
+
+    The DAG run's parameters choose the venue links and how they are read; a backfill run reads its own data interval.
+    Pushes `catalog_id` for the `CloseLoadOperator`.
+
+    :param provider: dotted path of the provider class.
+    :param at_most_batches: how many mapped tasks the venue links are dealt out to.
+    """
+
+    ui_color = "#dbeafe"
+
+    def __init__(
+        self, *, provider: str, at_most_batches: int = AT_MOST_BATCHES, conn_id: str = SYNC_DB, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.provider = provider
+        self.at_most_batches = at_most_batches
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> list[dict[str, int]]:
+        """Open the load, or the same one again when this task is cleared."""
+        from include.inbound import ledger
+        from include.providers import load_provider
+
+        provider_class = load_provider(self.provider)
+        run = context["dag_run"]
+        is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
+        asked = {name: value for name, value in context["params"].items() if value is not None}
+        parameters = ledger.LoadParameters(
+            venue_links=tuple(str(link) for link in asked.get("venue_links", ())),
+            full_refresh=asked.get("full_refresh", False),
+            limit=asked.get("limit"),
+            dry_run=asked.get("dry_run", False),
+            chunk_size=asked.get("chunk_size", 1000),
+            interval_start=run.data_interval_start if is_backfill else None,
+            interval_end=run.data_interval_end if is_backfill else None,
+        )
+        if is_backfill and provider_class.window == "none":
+            log.warning("%s cannot tell yesterday from today: one run reads all, more add nothing", provider_class.name)
+        with database(self.conn_id) as connection:
+            catalog_id = ledger.open_load(
+                connection,
+                provider_class,
+                parameters,
+                run_id=f"{run.dag_id}/{run.run_id}",
+                at_most_batches=self.at_most_batches,
+            )
+            batches = ledger.batches_of(connection, catalog_id)
+        context["ti"].xcom_push(key="catalog_id", value=catalog_id)
+        if not batches:
+            log.warning("%s has no active venue link: link a venue by a row in venue_provider", provider_class.name)
+        log.info("Load %s of %s: %s batches; %s", catalog_id, provider_class.name, len(batches), parameters)
+        return [{"catalog_id": catalog_id, "batch": batch} for batch in batches]
+
+
+class CloseLoadOperator(BaseOperator):
+    """Close a load, say what it did, and fail unless it is loaded.
+
+    :param catalog_id: the load, as pushed by the `OpenLoadOperator`.
+    :param retention_days: payloads kept for diagnosis are cleared after so many days.
+    """
+
+    template_fields: Sequence[str] = ("catalog_id",)
+    ui_color = "#dcfce7"
+
+    def __init__(self, *, catalog_id: Any, retention_days: int = 90, conn_id: str = SYNC_DB, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.catalog_id = catalog_id
+        self.retention_days = retention_days
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Close the load and return its counts."""
+        from include.inbound import ledger
+
+        if self.catalog_id is None:
+            raise ConfigurationError("No load was opened: see the log of the task that opens it")
+        with database(self.conn_id) as connection:
+            summary = ledger.close_load(connection, int(self.catalog_id))
+            purged = ledger.purge(connection, self.retention_days)
+        log.info("%s", _told(summary))
+        if purged:
+            log.info("Cleared %s payloads of rejected records older than %s days", purged, self.retention_days)
+        if summary.state != "loaded":
+            errors = "\n".join(f"  - {venue}: {error}" for venue, error in summary.errors.items())
+            raise FatalError(
+                f"The load {summary.catalog_id} is {summary.state}: {summary.failed} of "
+                f"{summary.done + summary.failed + summary.skipped} venue links failed. Clear their sync tasks with "
+                f"downstream to go on with what is left:\n{errors}"
+            )
+        told: dict[str, Any] = {"catalog_id": summary.catalog_id, "dry_run": summary.dry_run, **summary.counts}
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = told
+        return told
+
+
+def _told(summary: LoadSummary) -> str:
+    counts = summary.counts
+    return (
+        f"Load {summary.catalog_id} is {summary.state}{' (dry run: nothing was written)' if summary.dry_run else ''}: "
+        f"{summary.done} venue links done, {summary.failed} failed, {summary.skipped} skipped; "
+        + ", ".join(f"{counts[name]:.0f} {name}" for name in list(counts)[:7])
+        + f"; seconds of work: {counts['seconds']:.1f}"
+    )

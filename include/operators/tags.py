@@ -1,0 +1,17 @@
+"""The tags of the DAGs: one of each family."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Movement(StrEnum):
+    """Which way data flows."""
+
+    INBOUND = "inbound"
+
+
+class Subject(StrEnum):
+    """What it is about."""
+
+    STOCKS = "stocks"
