@@ -37,7 +37,8 @@ def main(given: Sequence[str] | None = None) -> int:
         from local import commands
 
         clone = Clone(Path(__file__).resolve().parent.parent)
-        local = commands.Local(clone, screen, signals, commands.user_environment(clone.root))
+        os.environ.update(commands.user_environment(clone.root))
+        local = commands.Local(clone, screen, signals, dict(os.environ))
         with local.stack:
             match options.command:
                 case "run":

@@ -76,6 +76,8 @@ def environment(
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": False,
         # A task whose process was killed together with Airflow is noticed within a minute of the next start.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
+        # Also the longest time until the end of a task's process is noticed, which keeps its worker busy.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "SCARF_ANALYTICS": False,
     }
     without = {"AIRFLOW_CONFIG", "PYTHONHOME", "VIRTUAL_ENV"}
@@ -102,11 +104,8 @@ def check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            reason = (
-                "is taken by another program"
-                if isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-                else str(error)
-            )
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = "is taken by another program" if taken else f"cannot be used ({error})"
             raise LocalError(
                 f"port {port} {reason}: end that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
             ) from None
@@ -124,9 +123,8 @@ class Airflow:
         """Raise if one of the processes has ended by itself."""
         for name, started in self.components.items():
             if (status := self.processes.exit_status(started)) is not None:
-                raise LocalError(
-                    f"Airflow's {name} ended by itself (status {status}):\n{last_lines(Path(started.log))}"
-                )
+                end = last_lines(Path(started.log))
+                raise LocalError(f"Airflow's {name} ended by itself (status {status}):\n{end}")
 
 
 def start(clone: Clone, processes: Processes, env: Mapping[str, str]) -> Airflow:

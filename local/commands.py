@@ -30,6 +30,8 @@ DATABASE = "sync_db"
 RUN_LIMIT_SECONDS = 900
 SANDBOX_SECONDS = 30
 STARTING_SECONDS = 180
+MOST_FAILED_TASKS = 3
+"""Of how many failed tasks of a run the logs are shown."""
 
 
 @dataclass
@@ -124,7 +126,7 @@ def sync(local: Local, dag_id: str, conf_text: str) -> int:
             time.sleep(1)
     with whole_airflow(local, airflow.free_port(), schedules=False) as (api, running, server):
         outcomes = run_once(local, api, running, [dag_id], conf, stream=True)
-        return show_outcomes(local, outcomes, local.conninfo(server))
+        return show_outcomes(local, outcomes, local.conninfo(server), logs_shown=True)
 
 
 def migrate(local: Local) -> int:
@@ -221,6 +223,7 @@ def start_sandbox(local: Local, host: str, port: int) -> None:
     log = local.clone.logs / "sandbox.log"
     env = local.user_env | {"PYTHONPATH": str(local.clone.root)}
     command = [sys.executable, "-u", "-m", "sandbox", "--host", host, "--port", str(port)]
+    command += ["--state", str(local.clone.state / "sandbox.json")]
     with local.screen.step("Starting the sandbox"):
         with local.signals.hold():
             started = local.processes.start("sandbox", command, env=env, cwd=local.clone.root, log=log)
@@ -316,7 +319,7 @@ def unpause_new(clone: Clone, api: Api) -> None:
     write_private(seen_file, json.dumps(sorted(seen | set(clone.dag_ids()))))
 
 
-def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str) -> int:
+def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
     """Print the report and the logs of what failed; the exit status."""
     local.screen.say()
     report.show(local.screen, report.read(conninfo, [outcome.run.run_id for outcome in outcomes]))
@@ -325,11 +328,15 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str) -> 
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
         if outcome.worked:
             continue
-        for name, log in runs.failed_logs(outcome, local.clone.task_logs):
+        failed = list(runs.failed_logs(outcome, local.clone.task_logs))
+        for name, log in failed[:MOST_FAILED_TASKS]:
             local.screen.say(f"  task {name} failed" + ("" if log else "; it left no log"))
             if log:
-                local.screen.say(runs.tail(log))
+                if not logs_shown:
+                    local.screen.say(runs.tail(log))
                 local.screen.say(f"  the whole log: {log}")
+        if len(failed) > MOST_FAILED_TASKS:
+            local.screen.say(f"  and {len(failed) - MOST_FAILED_TASKS} more failed tasks")
     return 0 if all(outcome.worked for outcome in outcomes) else 1
 
 
@@ -357,13 +364,11 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     local.stack.callback(api.close)
     airflow.wait_until_parsed(None, api, [dag_id], since=_file_times(local.clone))
     if api.dags()[dag_id]["is_paused"]:
-        raise LocalError(
-            f"{dag_id} is paused in the Airflow that is up: unpause it at {holder['url']}/dags/{dag_id}", 2
-        )
+        page = f"{holder['url']}/dags/{dag_id}"
+        raise LocalError(f"{dag_id} is paused in the Airflow that is up: unpause it at {page}", 2)
     started = runs.trigger(api, [dag_id], conf)
-    local.screen.say(
-        f"Running {dag_id} in the Airflow that is up: {holder['url']}/dags/{dag_id}/runs/{started[0].run_id}"
-    )
+    page = f"{holder['url']}/dags/{dag_id}/runs/{started[0].run_id}"
+    local.screen.say(f"Running {dag_id} in the Airflow that is up: {page}")
     outcomes = runs.follow(
         api,
         started,
@@ -371,7 +376,7 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         check=_nothing,
         each_round=runs.LogFollower(started[0], local.clone.task_logs, local.screen),
     )
-    return show_outcomes(local, outcomes, holder["conninfo"])
+    return show_outcomes(local, outcomes, holder["conninfo"], logs_shown=True)
 
 
 def _file_times(clone: Clone) -> datetime:

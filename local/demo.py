@@ -1,7 +1,76 @@
-"""The demo venues and products, as rows of the database."""
+"""The demo venues and products: what the sandbox lists, as rows of the embedded database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
-def load(conninfo: str) -> None:
-    """Add what is missing."""
+LINKED_PROVIDERS = ("TiteLiveStocks",)
+"""The provider classes that the demo venues are linked to, by their SIRET."""
+
+VENUE_COLUMNS = ("name", "siret", "departement_code", "booking_email")
+PRODUCT_COLUMNS = (
+    "id_at_providers",
+    "name",
+    "description",
+    "extra_data",
+    "subcategory_id",
+    "is_gcu_compatible",
+    "is_synchronization_compatible",
+)
+
+
+def load(conninfo: str) -> int:
+    """Add what is missing; what is there is left as it is. Returns how many rows were added."""
+    import psycopg
+
+    from sandbox.demo import products, venues
+
+    settings = _sandbox_settings()
+    with psycopg.connect(conninfo) as connection:
+        added = _add(connection, "venue", VENUE_COLUMNS, venues(settings))
+        added += _add(connection, "product", PRODUCT_COLUMNS, products(settings))
+        added += connection.execute(
+            "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+            " SELECT venue.id, provider.id, venue.siret FROM venue CROSS JOIN provider"
+            " WHERE provider.local_class = ANY(%s) AND venue.siret = ANY(%s) ON CONFLICT DO NOTHING",
+            [list(LINKED_PROVIDERS), [venue["siret"] for venue in venues(settings)]],
+        ).rowcount
+    return added
+
+
+def _sandbox_settings() -> Any:
+    """As the sandbox reads them, from `SANDBOX_<NAME>`."""
+    from sandbox.__main__ import arguments
+    from sandbox.world import Settings
+
+    options = arguments([])
+    return Settings(**{each.name: getattr(options, each.name) for each in fields(Settings)})
+
+
+def _add(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+
+    names = {
+        "table": sql.Identifier(table),
+        "draft": sql.Identifier(f"demo_{table}"),
+        "columns": sql.SQL(", ").join(map(sql.Identifier, columns)),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE TEMP TABLE {draft} ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA").format(
+                **names
+            )
+        )
+        with cursor.copy(sql.SQL("COPY {draft} ({columns}) FROM STDIN").format(**names)) as copy:
+            for row in rows:
+                values = (row.get(column) for column in columns)
+                copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in values])
+        cursor.execute(
+            sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {draft} ON CONFLICT DO NOTHING").format(
+                **names
+            )
+        )
+        return int(cursor.rowcount)

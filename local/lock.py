@@ -1,4 +1,4 @@
-"""One local run per clone. The lock is the kernel's, so it is gone with the process that held it, however that ended."""
+"""One local run per clone. The lock is the kernel's: it ends with the process that held it, however that ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Busy(LocalError):
     def __init__(self, holder: dict[str, Any]) -> None:
         command, pid = holder.get("command", "another command"), holder.get("pid", "unknown")
         super().__init__(
-            f"`make {command}` is already running in this clone (process {pid}): end it with Ctrl-C or `kill {pid}` first"
+            f"`make {command}` is already running in this clone (process {pid}): "
+            f"end it first, with Ctrl-C or `kill {pid}`"
         )
         self.holder = holder
 

@@ -110,20 +110,24 @@ def failed_logs(outcome: Outcome, task_logs: Path) -> Iterator[tuple[str, Path |
 
 def tail(path: Path, count: int = 30) -> str:
     """The end of a task log, readable."""
-    lines = [
-        line for text in path.read_text(encoding="utf-8", errors="replace").splitlines() for line in readable(text)
-    ]
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = [line for entry in text.splitlines() for line in readable(entry)]
     return "\n".join(f"    {line}" for line in lines[-count:])
 
 
 def readable(text: str) -> list[str]:
-    """A line of a task log, which is JSON, as a person reads it; an error with its traceback's end."""
+    """A line of a task log, which is JSON, as a person reads it; an error with its traceback's end.
+
+    The marks by which the web UI folds groups are left out.
+    """
     try:
         entry = json.loads(text)
         moment = datetime.fromisoformat(entry["timestamp"]).astimezone().strftime("%H:%M:%S")
         lines = str(entry["event"]).splitlines() or [""]
     except (ValueError, KeyError, TypeError):
         return [text] if text.strip() else []
+    if lines[0].startswith(("::group::", "::endgroup::")):
+        return []
     level = str(entry.get("level", "info"))
     lines[0] = f"{moment} {'' if level == 'info' else level.upper() + ' '}{lines[0]}"
     for error in entry.get("error_detail") or []:
