@@ -26,7 +26,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         default = os.environ.get(f"SANDBOX_{each.name.upper()}", str(each.default))
         kind = _boolean if isinstance(each.default, bool) else type(each.default)
         option = f"--{each.name.replace('_', '-')}"
-        parser.add_argument(option, type=kind, default=default, help=f"default {each.default!r}")
+        parser.add_argument(option, type=kind, default=default, help=f"{each.metadata['help']} ({each.default!r})")
     return parser.parse_args(given)
 
 

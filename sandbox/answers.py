@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,7 +14,6 @@ from fastapi import HTTPException, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from sandbox.faults import Rule
-from sandbox.world import Settings
 
 _HTML = b"<!DOCTYPE html><html><head><title>Maintenance</title></head><body>Back soon.</body></html>"
 
@@ -28,9 +28,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def check_access(request: Request, service: str, settings: Settings) -> None:
-    """Refuse a request without the credentials that the settings ask for."""
-    expected = dict(entry.split("=", 1) for entry in settings.auth.split(",") if entry).get(service)
+def check_access(request: Request, service: str, credentials: Mapping[str, str]) -> None:
+    """Refuse a request without the credentials (`user:password`) that the service asks for, if it does."""
+    expected = credentials.get(service)
     if expected is None:
         return
     token = base64.b64encode(expected.encode()).decode()

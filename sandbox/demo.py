@@ -73,7 +73,14 @@ _OF = (
 _FIRST_NAMES = ("Aline", "Baptiste", "Céleste", "Diane", "Émile", "Fatou", "Gaspard", "Hélène", "Ismaël", "Jeanne")
 _LAST_NAMES = ("Corvaisier", "Delmarre", "Éstrade", "Fontbrune", "Garrel", "Hautecombe", "Imbault", "Jolivart")
 _PUBLISHERS = ("Éditions du Grèbe", "Presses de l'Estran", "La Ronce", "Maison Quatre-Vents")
-_ABOUT = ("une famille", "deux inconnus", "une institutrice", "un gardien de nuit", "trois sœurs", "un vieux relieur")
+_ABOUT = (
+    "une famille",
+    "un inconnu",
+    "une institutrice",
+    "un gardien de nuit",
+    "une jeune harpiste",
+    "un vieux relieur",
+)
 _FINDS = ("retrouve une lettre", "quitte son village", "hérite d'une maison", "apprend à se taire", "attend un train")
 
 

@@ -93,7 +93,7 @@ def router(world: World, faults: Faults) -> APIRouter:
 
     @routes.get(f"/{SERVICE}/stocks/{{siret}}")
     async def list_stocks(siret: str, request: Request, query: Annotated[StockQuery, Query()]) -> Response:
-        check_access(request, SERVICE, settings)
+        check_access(request, SERVICE, world.credentials)
         venue = world.venue_numbers.get(siret)
         if venue is None:
             raise HTTPException(404, f"no venue with SIRET {siret}")

@@ -1,18 +1,18 @@
 """The world that the stand-ins describe: which venues, which books, and what changed when.
 
-Everything follows by arithmetic from the settings and the list of generations: `catalogue` knows the books, `listing`
-what a venue holds of them. Only the generations are stored, and nothing grows with the number of books.
+Everything follows by arithmetic from the settings and the list of generations; `listing` knows what a venue holds. Only
+the generations are stored, and nothing grows with the number of books.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """When every row was last modified before anything moved on."""
@@ -20,25 +20,23 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 _MASK = (1 << 64) - 1
 
 
+def _setting(default: Any, told: str) -> Any:
+    return field(default=default, metadata={"help": told})
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the world is like. Each is also an option of `python -m sandbox` and a variable `SANDBOX_<NAME>`."""
 
-    seed: int = 1
-    venues: int = 5
-    books: int = 3000
-    """Books listed by each venue."""
-    max_available: int = 20
-    valid_until: bool = False
-    """Whether some rows carry `validUntil`."""
-    max_limit: int = 1000
-    """Rows of a page at most, whatever limit is asked for."""
-    latency_ms: float = 0.0
-    """Added to every answer."""
-    auth: str = ""
-    """Services that ask for Basic authentication: `service=user:password`, separated by commas."""
-    state: str = ""
-    """JSON file that keeps the generations; without one they are forgotten at the end."""
+    seed: int = _setting(1, "another seed, other data")
+    venues: int = _setting(5, "bookshops")
+    books: int = _setting(3000, "books listed by each of them")
+    max_available: int = _setting(20, "copies of a book at most")
+    valid_until: bool = _setting(False, "true: some rows carry validUntil")
+    max_limit: int = _setting(1000, "rows of a page at most, whatever limit is asked for")
+    latency_ms: float = _setting(0.0, "milliseconds added to every answer of a service")
+    auth: str = _setting("", "who asks for Basic authentication: service=user:password, separated by commas")
+    state: str = _setting("", "JSON file that keeps what /sandbox/advance did; without one it is forgotten at the end")
 
     @property
     def shift(self) -> int:
@@ -59,7 +57,7 @@ class Generation(NamedTuple):
 
 
 class World:
-    """The settings, the generations so far, and the ids of the venues."""
+    """The settings, the generations so far, the ids of the venues, and who may come in."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -67,6 +65,7 @@ class World:
             raise ValueError("venues, books, max_available and max_limit must be at least 1")
         if self.settings.catalogue_size > 10**8:
             raise ValueError(f"{self.settings.venues} venues of {self.settings.books} books need too many EANs")
+        self.credentials = _credentials(self.settings.auth)
         self.sirets = [siret(number) for number in range(self.settings.venues)]
         self.venue_numbers = {siret: number for number, siret in enumerate(self.sirets)}
         self._lock = threading.Lock()
@@ -99,6 +98,16 @@ class World:
             written.write_text(json.dumps([{"at": format_time(g.at), "percent": g.percent} for g in generations[1:]]))
             written.replace(self._path)
         self.generations = generations
+
+
+def _credentials(auth: str) -> dict[str, str]:
+    found = {}
+    for entry in filter(None, auth.split(",")):
+        service, equals, credentials = entry.partition("=")
+        if not equals or ":" not in credentials:
+            raise ValueError("auth must read service=user:password, separated by commas")
+        found[service] = credentials
+    return found
 
 
 def _read(path: Path) -> tuple[Generation, ...]:
@@ -139,6 +148,6 @@ def _luhn_key(digits: str) -> int:
 
 def siret(number: int) -> str:
     """Return the SIRET of a venue: valid Luhn keys, and the leading zero that no real company has."""
-    siren = f"0{scatter(number, 0) % 100:02d}{number:05d}"
+    siren = f"0{scatter(number + 1, 0) % 100:02d}{number:05d}"
     siren += str(_luhn_key(siren))
     return f"{siren}0001{_luhn_key(siren + '0001')}"

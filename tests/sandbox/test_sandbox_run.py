@@ -172,7 +172,15 @@ def test_options_come_from_the_command_line_then_the_environment(monkeypatch):
         arguments(["--books", "many"])
 
 
-@pytest.mark.parametrize("settings", [Settings(venues=0), Settings(books=0), Settings(books=10**8, venues=5)])
-def test_a_world_that_cannot_be_is_refused(settings):
-    with pytest.raises(ValueError, match="venues"):
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (Settings(venues=0), "at least 1"),
+        (Settings(books=0), "at least 1"),
+        (Settings(books=10**8, venues=5), "too many"),
+        (Settings(auth="titelive"), "service=user:password"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(settings, reason):
+    with pytest.raises(ValueError, match=reason):
         World(settings)

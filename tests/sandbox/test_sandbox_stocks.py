@@ -40,6 +40,7 @@ def read_all(get, **query):
             return found, pages
         found += page
         pages += 1
+        assert pages < 1000
         query["after"] = page[-1]["ref"]
 
 
