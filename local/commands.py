@@ -192,12 +192,12 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     for user in airflow.USERS:
         clone.password(user)
     api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
-    stack.callback(api.close)
     with screen.step("Starting Airflow"):
         since = datetime.now(UTC)
         with local.signals.hold():
             running = airflow.start(clone, local.processes, env)
             stack.callback(stop_airflow, local, running)
+            stack.callback(api.close)  # first: the api-server waits for open connections
         airflow.wait_until_ready(running, api, since)
         demo = settings.Connection(
             DATABASE, "postgres", host=server.socket_folder, port=server.port, login="postgres", schema="sync"
@@ -257,12 +257,17 @@ def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Ser
 
 def migrate_database(local: Local, conninfo: str) -> None:
     """The database to synchronise."""
+    import psycopg
+
     from include.errors import ProviderSyncError
+    from include.inbound.ledger import register_providers
     from include.store.migrate import migrate as migrate_store
 
     with local.screen.step("Bringing the database up to date"):
         try:
             ran = migrate_store(conninfo)
+            with psycopg.connect(conninfo) as connection:
+                register_providers(connection)
         except ProviderSyncError as error:
             raise LocalError(str(error)) from error
     if ran:
