@@ -22,6 +22,7 @@ from include.models import Offer, Product, Providable, Stock
 from include.providers.base import LocalProvider, ProvidableInfo
 
 CENT = Decimal("0.01")
+HIGHEST_PRICE = Decimal("99999999.99")
 BOOK = "LIVRE_PAPIER"
 
 
@@ -30,7 +31,7 @@ class StockRecord(msgspec.Struct):
 
     ref: Annotated[str, msgspec.Meta(min_length=1, max_length=70)]
     available: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-    price: Annotated[Decimal, msgspec.Meta(ge=0)] | None = None
+    price: Decimal | None = None
 
 
 class StockPage(msgspec.Struct):
@@ -66,8 +67,10 @@ class StockApiProvider(LocalProvider):
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
-        self.record = next(self.records)
-        ref = self.record.ref
+        self.record = record = next(self.records)
+        if record.price is not None and not self._is_price(record.price):
+            raise RejectRecord(f"price: {record.price} is not between 0 and {HIGHEST_PRICE}", payload=record)
+        ref = record.ref
         key = f"{ref}@{self._siret}"
         return [
             self.create_reference(Product, ref),
@@ -93,6 +96,7 @@ class StockApiProvider(LocalProvider):
             self._fill_stock(obj, product)
 
     def _fill_offer(self, offer: Offer, product: Product) -> None:
+        self._price(product)  # an offer whose stock would be rejected is not created either
         offer.product_id = product.id
         offer.venue_id = self.venue.venue_id
         offer.booking_email = self.venue.booking_email
@@ -109,21 +113,28 @@ class StockApiProvider(LocalProvider):
         stock.raw_provider_quantity = self.record.available
         stock.price = self._price(product)
 
-    def _price(self, product: Product) -> Decimal:
-        if self.record.price is not None:
-            price = self.record.price / 100 if self.prices_in_cents else self.record.price
-        else:
-            price = _fixed_price(product)
+    def _is_price(self, price: Decimal) -> bool:
         try:
-            return price.quantize(CENT, ROUND_HALF_UP)
-        except InvalidOperation:
-            raise RejectRecord(f"price: {self.record.price} is too large") from None
+            return 0 <= price <= (HIGHEST_PRICE * 100 if self.prices_in_cents else HIGHEST_PRICE)
+        except InvalidOperation:  # "NaN"
+            return False
+
+    def _price(self, product: Product) -> Decimal:
+        price = self.record.price
+        if price is None:
+            price = _fixed_price(product)
+        elif self.prices_in_cents:
+            price /= 100
+        return price.quantize(CENT, ROUND_HALF_UP)
 
 
 def _fixed_price(product: Product) -> Decimal:
     """The book's own price, in euros."""
     fixed: Any = (product.extra_data or {}).get("prix_livre")
     try:
-        return Decimal(str(fixed).replace(",", "."))
+        price = Decimal(str(fixed).replace(",", "."))
+        if 0 <= price <= HIGHEST_PRICE:
+            return price
     except InvalidOperation:
-        raise RejectRecord("price: missing, and the book has no fixed price either") from None
+        pass
+    raise RejectRecord("price: missing, and the book has no fixed price either")
