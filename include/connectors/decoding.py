@@ -58,21 +58,21 @@ class PageDecoder(Generic[E]):
             return self._page.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
-        page = self._split(body)
-        records = [self._one(_unmask(bytes(raw))) for raw in getattr(page, self._field)]
+        page, mark = self._split(body)
+        records = [self._one(_unmask(bytes(raw), mark)) for raw in getattr(page, self._field)]
         msgspec.structs.force_setattr(page, self._field, records)
         return page
 
-    def _split(self, body: bytes) -> E:
+    def _split(self, body: bytes) -> tuple[E, bytes]:
         try:
-            return self._split_page.decode(body)
+            return self._split_page.decode(body), b""
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError):
-            masked = _mask(body)
-            if masked == body:
+            masked, mark = _mask(body)
+            if not mark:
                 raise
-        return self._split_page.decode(masked)
+        return self._split_page.decode(masked), mark
 
     def _one(self, raw: bytes) -> Any:
         try:
@@ -84,8 +84,9 @@ class PageDecoder(Generic[E]):
 def raw_field(raw: bytes, name: str) -> str | int | None:
     """Read one text or whole number of a record that cannot be used as a whole; None when it cannot be read."""
     try:
-        value = msgspec.json.decode(_mask(raw), type=dict[str, msgspec.Raw]).get(name)
-        return None if value is None else msgspec.json.decode(_unmask(bytes(value)), type=str | int | None)
+        masked, mark = _mask(raw)
+        value = msgspec.json.decode(masked, type=dict[str, msgspec.Raw]).get(name)
+        return None if value is None else msgspec.json.decode(_unmask(bytes(value), mark), type=str | int | None)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -103,9 +104,9 @@ def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: A
 
 
 # A flaw is what makes JSON unreadable inside a string: a lone surrogate, an escape that does not exist, a bare control
-# character. The decoder cannot even skip those, so one of them would cost the whole page. Each is masked with bytes
-# that it can skip, and that are no UTF-8, so that the string itself can still not be taken for a good one.
-_MASK = b"\xff\xfe"
+# character. The decoder cannot even skip those, so one of them would cost the whole page. Each is masked for splitting
+# by a mark that it can skip, two bytes that are no UTF-8 and occur nowhere else in the page, and put back after.
+_MARKS = [bytes([0xFF, second]) for second in range(0x80, 0x100)]
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _ESCAPE_OR_FLAW = re.compile(
     rb"(?P<good>"
@@ -114,18 +115,25 @@ _ESCAPE_OR_FLAW = re.compile(
     rb'|\\["\\/bfnrt])'
     rb"|[\\\x00-\x1f]"
 )
-_MASKED = re.compile(re.escape(_MASK) + rb"(.)", re.DOTALL)
 
 
-def _mask(body: bytes) -> bytes:
+def _mask(body: bytes) -> tuple[bytes, bytes]:
+    """Return `body` with its flaws masked, and the mark used; no mark when it has no flaw, or no mark is free."""
+    mark = next((mark for mark in _MARKS if mark not in body), b"")
+    if not mark:
+        return body, b""
+
     def in_string(string: re.Match[bytes]) -> bytes:
-        return _ESCAPE_OR_FLAW.sub(lambda m: m[0] if m["good"] else _MASK + bytes([m[0][0] ^ 0x80]), string[0])
+        return _ESCAPE_OR_FLAW.sub(lambda m: m[0] if m["good"] else mark + bytes([m[0][0] ^ 0x80]), string[0])
 
-    return _STRING.sub(in_string, body)
+    masked = _STRING.sub(in_string, body)
+    return (masked, mark) if masked != body else (body, b"")
 
 
-def _unmask(raw: bytes) -> bytes:
-    return _MASKED.sub(lambda match: bytes([match[1][0] ^ 0x80]), raw) if _MASK in raw else raw
+def _unmask(raw: bytes, mark: bytes) -> bytes:
+    if not mark or mark not in raw:
+        return raw
+    return re.sub(re.escape(mark) + rb"(.)", lambda match: bytes([match[1][0] ^ 0x80]), raw, flags=re.DOTALL)
 
 
 _AT = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<path>.+)`$", re.DOTALL)
@@ -146,16 +154,17 @@ def _reason(raw: bytes, error: Exception) -> str:
 def _unreadable_field(raw: bytes) -> str:
     """Name the first field whose text cannot be read, and why; "" when it is none of them."""
     try:
-        fields = msgspec.json.decode(_mask(raw), type=dict[str, msgspec.Raw])
+        masked, mark = _mask(raw)
+        fields = msgspec.json.decode(masked, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
     for name, value in fields.items():
         try:
-            msgspec.json.decode(_unmask(bytes(value)))
+            msgspec.json.decode(_unmask(bytes(value), mark))
         except UnicodeDecodeError:
             return f"{name}: text that is not UTF-8"
         except msgspec.DecodeError as error:
-            if _MASK in bytes(value):
+            if mark and mark in bytes(value):
                 return f"{name}: text with a lone surrogate, a control character or an unknown escape"
             return f"{name}: {error}"
     return ""

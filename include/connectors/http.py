@@ -300,10 +300,8 @@ class HttpConnector:
         target = urljoin(reply.url, reply.headers["location"])
         if not _is_same_service(reply.url, target):
             raise RequestRefused(
-                self._redact(
-                    f"GET {reply.url} redirects to another service, {target}, which would get the credentials: "
-                    "if it moved, change the connection"
-                ),
+                f"GET {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which would "
+                "get the credentials of this one; if the service moved, change the connection",
                 status=reply.status,
             )
         return target

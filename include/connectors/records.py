@@ -93,6 +93,7 @@ class RecordStream(Iterator[T]):
         self._wanted.release()
         self._rows = iter(())
         self._outcome = ValueError("the stream of records is closed")
+        self._ready.put(self._outcome)
 
     def __del__(self) -> None:
         if hasattr(self, "_outcome"):

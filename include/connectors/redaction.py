@@ -63,17 +63,22 @@ class Redactor:
             if secret
             for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
         }
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        # A very short secret may be part of a name, as in "token": it comes after the names have been looked at.
+        self._known = _any_of(form for form in forms if len(form) >= 4)
+        self._short = _any_of(form for form in forms if len(form) < 4)
 
     def __call__(self, text: object) -> str:
         """Return `text` as a string with every secret replaced by three stars."""
-        shown = str(text)
-        if self._known is not None:
-            shown = self._known.sub(HIDDEN, shown)
+        shown = self._known.sub(HIDDEN, str(text))
         shown = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", shown)
         shown = _ASSIGNED.sub(_hide_assigned, shown)
-        return _NAMED.sub(_hide_named, shown)
+        shown = _NAMED.sub(_hide_named, shown)
+        return self._short.sub(HIDDEN, shown)
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) if longest_first else r"(?!)")
 
 
 redact = Redactor()

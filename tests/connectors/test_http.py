@@ -1,0 +1,546 @@
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import msgspec
+import pytest
+import requests
+
+from include.connectors.http import HttpConnector
+from include.errors import (
+    AccessRefused,
+    ConfigurationError,
+    FatalError,
+    RateLimited,
+    RequestRefused,
+    ServiceUnavailable,
+    UndecodableBody,
+)
+
+GOOD = b'{"fine": true}'
+decode = msgspec.json.decode
+
+
+def everything_told(error: BaseException, caplog) -> str:
+    """The error with all that hangs on it, and all log lines of all loggers."""
+    seen, todo = [], [error]
+    while todo:
+        one = todo.pop()
+        seen += [repr(one), repr(one.args), repr(vars(one)), *traceback.format_exception_only(one)]
+        todo += [other for other in (one.__cause__, one.__context__) if other is not None]
+    return "\n".join([*seen, caplog.text])
+
+
+# ---------------------------------------------------------------- good answers
+
+
+def test_answer_carries_value_time_status_and_size(service, connect):
+    service.answers(GOOD, status=201)
+    before = datetime.now(UTC)
+    answer = connect().get("stocks/1", {"limit": 3, "after": None}, decode=decode)
+    assert answer.value == {"fine": True}
+    assert before <= answer.asked_at <= datetime.now(UTC)
+    assert answer.asked_at.utcoffset() == timedelta(0)
+    assert (answer.status, answer.size) == (201, len(GOOD))
+    assert (service.asked[0].path, service.asked[0].query) == ("/api/stocks/1", {"limit": "3"})
+
+
+def test_time_is_that_of_the_request_that_succeeded(service, connect):
+    service.answers(status=500).answers(GOOD)
+    woke: list[datetime] = []
+    answer = connect(sleep=lambda _: woke.append(datetime.now(UTC))).get(decode=decode)
+    assert answer.asked_at >= woke[0]
+
+
+def test_connection_is_used_again(service, connect):
+    service.answers(GOOD, times=2).answers(status=503, body=b"busy").answers(GOOD, chunked=True).answers(GOOD)
+    connector = connect()
+    for _ in range(4):
+        connector.get(decode=decode)
+    assert len(service.asked) == 5
+    assert service.connections == 1
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_gzip_is_decompressed(service, connect, chunked, size):
+    body = b"0123456789" * (size // 10)
+    service.answers(gzip.compress(body), headers={"Content-Encoding": "gzip"}, chunked=chunked)
+    answer = connect().get(decode=bytes)
+    assert answer.value == body
+    assert answer.size == len(body)
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_empty_body_is_for_decode_to_judge(service, connect, status):
+    service.answers(b"", status=status)
+    connector = connect()
+    assert connector.get(decode=lambda body: decode(body) if body else "nothing").value == "nothing"
+    assert connector.stats.requests == 1
+
+
+def test_headers_and_credentials_are_sent(service, connect):
+    service.answers(GOOD)
+    connect(headers={"X-Api-Key": "k1"}, auth=("user", "pass")).get(decode=decode)
+    assert service.asked[0].headers["X-Api-Key"] == "k1"
+    assert service.asked[0].headers["Authorization"] == "Basic dXNlcjpwYXNz"
+
+
+def test_credentials_in_the_address_are_used_but_not_shown(service, connect):
+    service.answers(status=404)
+    connector = connect(service.url.replace("//", "//user:h%40rd@"))
+    with pytest.raises(RequestRefused) as refused:
+        connector.get(decode=decode)
+    assert service.asked[0].headers["Authorization"] == "Basic dXNlcjpoQHJk"
+    assert "h@rd" not in str(refused.value)
+    assert "h%40rd" not in str(refused.value)
+
+
+def test_netrc_does_not_replace_the_headers(service, connect, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    service.answers(GOOD)
+    connect(headers={"Authorization": "Bearer mine"}).get(decode=decode)
+    assert service.asked[0].headers["Authorization"] == "Bearer mine"
+
+
+def test_session_that_is_handed_in_keeps_its_set_up_and_stays_open(service, connect):
+    service.answers(GOOD)
+    with requests.Session() as session:
+        session.headers["X-From-Hook"] = "yes"
+        session.auth = ("user", "pass")
+        with connect(session=session, headers={"X-Mine": "too"}) as connector:
+            connector.get(decode=decode)
+        connector.get(decode=decode)
+        assert service.connections == 1
+        assert {"X-From-Hook", "X-Mine", "Authorization"} <= set(service.asked[0].headers)
+        assert "X-Mine" not in session.headers
+
+
+def test_own_session_is_closed(service, connect, monkeypatch):
+    closed = []
+    monkeypatch.setattr(requests.Session, "close", lambda session: closed.append(id(session)))
+    with connect() as connector:
+        assert not closed
+    assert closed == [id(connector._session)]
+
+
+# ---------------------------------------------------------------- asking again
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda s: s.answers(status=429),
+        lambda s: s.answers(status=408),
+        lambda s: s.answers(status=500),
+        lambda s: s.answers(status=502),
+        lambda s: s.answers(status=503),
+        lambda s: s.answers(status=504),
+        lambda s: s.answers(status=520),
+        lambda s: s.answers(GOOD, cut=5),
+        lambda s: s.answers(GOOD, cut=5, chunked=True),
+        lambda s: s.answers(gzip.compress(GOOD), headers={"Content-Encoding": "gzip"}, cut=5),
+        lambda s: s.answers(b"not gzip at all", headers={"Content-Encoding": "gzip"}),
+        lambda s: s.hangs_up(),
+        lambda s: s.hangs(),
+        lambda s: s.answers(b'{"fine": tr'),
+        lambda s: s.answers(b""),
+        lambda s: s.answers(b"<html><body>Maintenance</body></html>"),
+    ],
+)
+def test_what_passes_is_asked_again(service, connect, naps, fault, caplog):
+    fault(service).answers(GOOD)
+    connector = connect(read_timeout=0.2)
+    assert connector.get(decode=decode).value == {"fine": True}
+    assert naps == [1.0]
+    assert (connector.stats.requests, connector.stats.retries, connector.stats.waited) == (2, 1, 1.0)
+    (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "attempt 1 of 5, next in 1.0 s" in line.getMessage()
+    assert "%s" in line.msg
+
+
+def test_back_off_doubles_up_to_the_longest_sleep(service, connect, naps):
+    service.answers(status=500)
+    with pytest.raises(ServiceUnavailable, match=r"answered 500: '\{\}'; asked 6 times"):
+        connect(attempts=6, longest_sleep=5.0).get(decode=decode)
+    assert naps == [1.0, 2.0, 4.0, 5.0, 5.0]
+    assert len(service.asked) == 6
+
+
+def test_jitter_is_full(service, connect, naps):
+    service.answers(status=500)
+    draws = iter([0.0, 0.5, 0.25])
+    with pytest.raises(ServiceUnavailable):
+        connect(attempts=4, jitter=lambda: next(draws)).get(decode=decode)
+    assert naps == [1.0, 1.0]  # 0 of 1 is no nap, half of 2, a quarter of 4
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_obeyed(service, connect, naps, status):
+    service.answers(status=status, headers={"Retry-After": "7"}).answers(GOOD)
+    connect().get(decode=decode)
+    assert naps == [7.0]
+
+
+def test_retry_after_date_is_compared_with_the_clock_of_the_service(service, connect, naps):
+    theirs = datetime(2020, 1, 1, 12, 0, 0, tzinfo=UTC)
+    dates = {"Date": format_datetime(theirs, usegmt=True)}
+    dates["Retry-After"] = format_datetime(theirs + timedelta(seconds=9), usegmt=True)
+    # BaseHTTPRequestHandler sends a Date of its own first: ours must win for this test
+    service.answers(status=429, headers=dates).answers(GOOD)
+    service.script[0] = _without_own_date(service.script[0])
+    connect().get(decode=decode)
+    assert naps == [9.0]
+
+
+def test_retry_after_date_without_the_clock_of_the_service(service, connect, naps):
+    until = datetime.now(UTC) + timedelta(seconds=30)
+    service.answers(status=429, headers={"Retry-After": format_datetime(until, usegmt=True)}).answers(GOOD)
+    service.script[0] = _without_own_date(service.script[0])
+    connect().get(decode=decode)
+    assert naps == [pytest.approx(29.5, abs=1.5)]
+
+
+def _without_own_date(answer):
+    def wrapped(handler):
+        handler.send_response = handler.send_response_only
+        answer(handler)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("value", ["soon", "-5", "", "nan", "inf", "1e9", "٣", "Wed, 99 Foo 2020 00:00:00 GMT"])
+def test_retry_after_that_makes_no_sense_is_ignored(service, connect, naps, value):
+    service.answers(status=429, headers={"Retry-After": value.encode().decode("latin-1")}).answers(GOOD)
+    connect().get(decode=decode)
+    assert naps == [1.0]
+
+
+def test_retry_after_in_the_past_means_the_usual_back_off(service, connect, naps):
+    service.answers(status=503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}).answers(GOOD)
+    connect().get(decode=decode)
+    assert naps == [1.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_long_wait_is_raised_at_once(service, connect, naps, status):
+    service.answers(status=status, headers={"Retry-After": "3123"})
+    with pytest.raises(RateLimited, match="3123 s") as limited:
+        connect().get(decode=decode)
+    assert limited.value.retry_after == 3123
+    assert naps == []
+    assert len(service.asked) == 1
+
+
+def test_absurd_wait_is_cut_to_a_day(service, connect):
+    service.answers(status=429, headers={"Retry-After": "9" * 400})
+    with pytest.raises(RateLimited) as limited:
+        connect().get(decode=decode)
+    assert limited.value.retry_after == 86_400
+
+
+def test_after_the_last_attempt_the_error_says_what_it_was(service, connect):
+    service.answers(status=429, headers={"Retry-After": "2"})
+    with pytest.raises(RateLimited, match="answered 429") as limited:
+        connect(attempts=2).get(decode=decode)
+    assert limited.value.retry_after == 2
+    assert len(service.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda s: s.answers(GOOD, cut=5), r"cut in mid-answer \(IncompleteRead\(9 bytes read, 5 more expected\)"),
+        (lambda s: s.hangs(), r"nothing came for 0\.2 s"),
+        (lambda s: s.hangs_up(), "Remote end closed connection without response"),
+        (lambda s: s.trickles(pause=0.05), r"took longer than 0\.3 s"),
+        (lambda s: s.answers(b"not gzip", headers={"Content-Encoding": "gzip"}), "compressed body is broken"),
+    ],
+)
+def test_broken_connections_are_service_unavailable(service, connect, fault, words):
+    fault(service)
+    with pytest.raises(ServiceUnavailable, match=words) as unavailable:
+        connect(attempts=1, read_timeout=0.2, answer_timeout=0.3).get("stocks", {"limit": 5}, decode=decode)
+    assert f"GET {service.url}/stocks?limit=5 " in str(unavailable.value)
+    assert unavailable.value.__context__ is None
+
+
+def test_silence_in_mid_body_times_out(service, connect):
+    service.trickles(pause=5)
+    with pytest.raises(ServiceUnavailable, match=r"nothing came for 0\.2 s"):
+        connect(attempts=1, read_timeout=0.2).get(decode=decode)
+
+
+def test_refused_connection_is_service_unavailable(connect, naps):
+    with pytest.raises(ServiceUnavailable, match="Connection refused"):
+        connect("http://127.0.0.1:1", attempts=3).get(decode=decode)
+    assert naps == [1.0, 2.0]
+
+
+def test_connect_timeout_is_the_one_that_was_set(connect, monkeypatch):
+    def never(*args, **kwargs):
+        raise requests.ConnectTimeout("http://secret@host")
+
+    monkeypatch.setattr(requests.Session, "send", never)
+    with pytest.raises(ServiceUnavailable, match=r"no connection within 1\.5 s"):
+        connect(attempts=1, connect_timeout=1.5).get(decode=decode)
+
+
+def test_both_timeouts_reach_the_transport(service, connect, monkeypatch):
+    seen = []
+    real = requests.Session.send
+    monkeypatch.setattr(requests.Session, "send", lambda s, r, **o: (seen.append(o["timeout"]), real(s, r, **o))[1])
+    service.answers(GOOD)
+    connect(connect_timeout=2, read_timeout=3).get(decode=decode)
+    assert seen == [(2, 3)]
+
+
+@pytest.mark.parametrize("body", [b'{"fine": tr', b"\xff\xfe", b'"\xff"', b"[1]"])
+def test_undecodable_body(service, connect, body):
+    service.answers(body, headers={"Content-Type": "application/json"})
+    with pytest.raises(UndecodableBody, match=r"answered 200 \(application/json\)"):
+        connect(attempts=2).get(decode=lambda b: msgspec.json.decode(b, type=dict[str, str]))
+    assert len(service.asked) == 2
+
+
+def test_json_of_the_standard_library_may_decode(service, connect):
+    service.answers(b"{")
+    with pytest.raises(UndecodableBody) as undecodable:
+        connect(attempts=1).get(decode=json.loads)
+    assert undecodable.value.__context__ is None
+
+
+def test_undecodable_body_is_shown_in_part_and_html_is_named(service, connect):
+    service.answers(b"<!DOCTYPE html>\n<title>Down\x00</title>" + b"x" * 500, headers={"Content-Type": "text/html"})
+    with pytest.raises(UndecodableBody) as undecodable:
+        connect(attempts=1).get(decode=decode)
+    assert "it begins '<!DOCTYPE html> <title>Down </title>" + "x" * 44 + "'" in str(undecodable.value)
+    assert "looks like HTML" in str(undecodable.value)
+
+
+def test_other_errors_of_decode_are_not_hidden(service, connect):
+    service.answers(GOOD)
+    with pytest.raises(ZeroDivisionError):
+        connect().get(decode=lambda body: 1 / 0)
+    assert len(service.asked) == 1
+
+
+# ---------------------------------------------------------------- asking again would not help
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_access_refused(service, connect, status):
+    service.answers(status=status)
+    with pytest.raises(AccessRefused, match="check the credentials"):
+        connect().get(decode=decode)
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 422, 304])
+def test_request_refused(service, connect, status):
+    service.answers(b"" if status == 304 else b"unknown venue", status=status)
+    with pytest.raises(RequestRefused) as refused:
+        connect().get(decode=decode)
+    assert refused.value.status == status
+    assert status == 304 or "unknown venue" in str(refused.value)
+    assert len(service.asked) == 1
+
+
+def test_cut_body_of_a_refusal_does_not_hide_the_refusal(service, connect):
+    service.answers(b"go away", status=403, cut=7)
+    with pytest.raises(AccessRefused):
+        connect().get(decode=decode)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_body_beyond_the_limit_is_not_read(service, connect, compressed):
+    body = b"0" * 20_000_000
+    if compressed:
+        service.answers(gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    else:
+        service.trickles(pause=0).script[0] = _endless
+    connector = connect(max_body_bytes=1_000_000)
+    with pytest.raises(FatalError, match="more than 1000000 bytes"):
+        connector.get(decode=bytes)
+    assert len(service.asked) == 1
+
+
+def _endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+    try:
+        while True:
+            handler.wfile.write(b"0" * 100_000)
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize("url", ["", "stocks.example", "ftp://host/x", "https://", "http:///x"])
+def test_base_url_must_be_one(url):
+    with pytest.raises(ConfigurationError, match="must start with http"):
+        HttpConnector(url)
+
+
+def test_attempts_must_be_positive(service):
+    with pytest.raises(ConfigurationError, match="attempts"):
+        HttpConnector(service.url, attempts=0)
+
+
+def test_header_that_cannot_be_sent_is_a_configuration_error(connect, caplog):
+    connector = connect(headers={"X-Api-Key": "clé-\u2603\n"})
+    with pytest.raises(ConfigurationError, match="cannot be sent") as wrong:
+        connector.get(decode=decode)
+    assert "clé" not in everything_told(wrong.value, caplog)
+
+
+# ---------------------------------------------------------------- redirects
+
+
+def test_redirect_within_the_service_is_followed_with_its_own_query(service, connect):
+    service.answers(status=302, headers={"Location": "/api/v2?x=1"}).answers(GOOD)
+    assert connect(headers={"X-Api-Key": "k"}).get("v1", {"y": 2}, decode=decode).value == {"fine": True}
+    assert (service.asked[1].path, service.asked[1].query) == ("/api/v2", {"x": "1"})
+    assert service.asked[1].headers["X-Api-Key"] == "k"
+
+
+@pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{other}", "localhost:{port}\\@127.0.0.1:{port}"])
+def test_redirect_to_another_service_is_refused(service, connect, host, caplog):
+    port = int(service.url.split(":")[2].split("/")[0])
+    target = f"http://{host.format(port=port, other=port - 1)}/api?token=t0p"
+    service.answers(status=307, headers={"Location": target}).answers(GOOD)
+    with pytest.raises(RequestRefused, match="redirects to another service") as refused:
+        connect(headers={"X-Api-Key": "k"}).get(decode=decode)
+    assert refused.value.status == 307
+    assert len(service.asked) == 1
+    assert "t0p" not in everything_told(refused.value, caplog)
+
+
+def test_redirects_end(service, connect):
+    service.answers(status=301, headers={"Location": "/api"})
+    with pytest.raises(RequestRefused, match="more than 5 times"):
+        connect().get(decode=decode)
+    assert len(service.asked) == 6
+
+
+def test_step_up_to_https_is_the_same_service():
+    from include.connectors.http import _is_same_service
+
+    assert _is_same_service("http://host/a", "https://HOST/b")
+    assert _is_same_service("http://host/a", "http://host:80/b")
+    assert not _is_same_service("https://host/a", "http://host/a")
+    assert not _is_same_service("http://host:8080/a", "https://host/a")
+    assert not _is_same_service("http://host/a", "http://host.evil/a")
+    assert not _is_same_service("http://host/a", "http://[")
+
+
+# ---------------------------------------------------------------- pace
+
+
+class NotedPace:
+    def __init__(self, *waits: float) -> None:
+        self.waits = list(waits)
+        self.held: list[float] = []
+
+    def reserve(self) -> float:
+        return self.waits.pop(0)
+
+    def hold(self, seconds: float) -> None:
+        self.held.append(seconds)
+
+
+def test_pace_is_asked_before_every_request(service, connect, naps):
+    service.answers(status=500).answers(status=302, headers={"Location": "/api"}).answers(GOOD)
+    pace = NotedPace(0.0, 0.25, 0.5)
+    connector = connect(pace=pace)
+    connector.get(decode=decode)
+    assert naps == [1.0, 0.25, 0.5]
+    assert pace.waits == []
+    assert pace.held == []
+    assert connector.stats.waited == 1.75
+
+
+def test_pace_too_slow_to_sleep_through_is_raised_before_asking(service, connect, naps):
+    with pytest.raises(RateLimited) as limited:
+        connect(pace=NotedPace(61.0)).get(decode=decode)
+    assert limited.value.retry_after == 61.0
+    assert naps == []
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("wait", [3, 3123])
+def test_pace_is_told_of_retry_after(service, connect, wait):
+    service.answers(status=429, headers={"Retry-After": str(wait)})
+    pace = NotedPace(0.0)
+    with pytest.raises(RateLimited):
+        connect(pace=pace, attempts=1).get(decode=decode)
+    assert pace.held == [wait]
+
+
+# ---------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda s: s.answers(b"you sent s3cr&t and k3y", status=500),
+        lambda s: s.answers(b"you sent s3cr&t and k3y", status=403),
+        lambda s: s.answers(b"you sent s3cr&t and k3y", status=404),
+        lambda s: s.answers(b"you sent s3cr&t and k3y", status=429),
+        lambda s: s.answers(b"you sent s3cr&t and k3y"),
+        lambda s: s.answers(b"x" * 99, cut=50),
+        lambda s: s.answers(status=302, headers={"Location": "http://u:s3cr%26t@other.example/?token=s3cr%26t"}),
+        lambda s: s.hangs_up(),
+        lambda s: s.hangs(),
+    ],
+)
+def test_no_secret_in_any_error_or_log_line(service, connect, fault, caplog):
+    caplog.set_level(logging.DEBUG)
+    fault(service)
+    connector = connect(
+        attempts=2,
+        read_timeout=0.1,
+        headers={"X-Api-Key": "k3y", "Authorization": "Bearer b34rer"},
+        secrets=["s3cr&t", "my-path"],
+    )
+    with pytest.raises((ServiceUnavailable, FatalError, RateLimited, UndecodableBody)) as raised:
+        connector.get("my-path", {"access_token": "t0ken", "q": "s3cr&t"}, decode=decode)
+    told = everything_told(raised.value, caplog)
+    # what urllib3 logs is hidden by names only, so the path and `q` stand in its own DEBUG lines
+    ours = "\n".join(line for line in told.splitlines() if "urllib3" not in line and "connectionpool" not in line)
+    for secret in ("s3cr", "k3y", "b34rer", "my-path"):
+        assert secret not in ours
+    assert "t0ken" not in told
+    assert raised.value.__context__ is None
+    assert raised.value.__cause__ is None
+
+
+def test_secrets_of_the_session_are_hidden_too(service, connect):
+    service.answers(b"p4ss d3fault dTpwNHNz", status=404)
+    with requests.Session() as session:
+        session.auth = ("u", "p4ss")
+        session.headers["X-Token"] = "d3fault"
+        with pytest.raises(RequestRefused, match=r"'\*\*\* \*\*\* \*\*\*'"):
+            connect(session=session).get(decode=decode)
+
+
+# ---------------------------------------------------------------- stats
+
+
+def test_stats_add_up(service, connect, caplog):
+    caplog.set_level(logging.DEBUG, logger="include.connectors.http")
+    service.answers(GOOD, times=2).answers(status=500, body=b"").answers(GOOD)
+    connector = connect()
+    for _ in range(3):
+        connector.get(decode=decode)
+    stats = connector.stats
+    assert (stats.requests, stats.retries, stats.bytes, stats.waited) == (4, 1, 3 * len(GOOD), 1.0)
+    assert 0 < stats.seconds < 5
+    assert [r.levelname for r in caplog.records].count("WARNING") == 1
+    assert f"GET {service.url}: 200, {len(GOOD)} bytes in" in caplog.text

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import contextvars
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.connectors import stopping
+from include.connectors.decoding import Rejected
+from include.connectors.records import Page, RecordStream
+from include.errors import RateLimited, RejectRecord
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def page(number: int, *records: object) -> Page:
+    return Page(list(records), START + timedelta(seconds=number), number)
+
+
+def wait_until(condition, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.002)
+
+
+def fetchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "fetch pages"]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    wait_until(lambda: not fetchers())
+
+
+def test_records_of_all_pages_in_order():
+    stream = RecordStream(iter([page(1, "a", "b"), page(2), page(3), page(4, "c")]))
+    assert list(stream) == ["a", "b", "c"]
+    assert next(stream, "over") == "over"
+
+
+def test_many_empty_pages_are_no_depth_of_calls():
+    pages = [page(number) for number in range(5000)]
+    assert list(RecordStream(iter([*pages, page(5000, "a")]))) == ["a"]
+
+
+def test_attributes_tell_of_the_page_of_the_current_record():
+    stream = RecordStream(iter([page(1, "a", "b"), page(2, "c")]))
+    assert stream.page_number == 0
+    seen = [(record, stream.page_number, stream.asked_at) for record in stream]
+    later = [START + timedelta(seconds=number) for number in (1, 2)]
+    assert seen == [("a", 1, later[0]), ("b", 1, later[0]), ("c", 2, later[1])]
+
+
+def test_bad_records_are_raised_in_their_place_and_the_stream_goes_on():
+    stream = RecordStream(iter([page(1, Rejected(b"x", "bad x"), "a"), page(2, Rejected(b"y", "bad y")), page(3, "b")]))
+    seen: list[object] = []
+    while True:
+        try:
+            seen.append(next(stream))
+        except RejectRecord as rejected:
+            seen.append((str(rejected), rejected.payload, rejected.where))
+        except StopIteration:
+            break
+    assert seen == [
+        ("bad x [page 1]", b"x", {"page": 1}),
+        "a",
+        ("bad y [page 2]", b"y", {"page": 2}),
+        "b",
+    ]
+
+
+def test_none_and_false_are_records():
+    assert list(RecordStream(iter([page(1, None, 0, "")]))) == [None, 0, ""]
+
+
+def test_error_comes_after_the_records_before_it_and_again_each_time():
+    def pages() -> Iterator[Page]:
+        yield page(1, "a", "b")
+        raise RateLimited("slow down", retry_after=99)
+
+    stream = RecordStream(pages())
+    assert [next(stream), next(stream)] == ["a", "b"]
+    for _ in range(3):
+        with pytest.raises(RateLimited, match="slow down") as limited:
+            next(stream)
+        assert limited.value.retry_after == 99
+
+
+def test_exit_in_the_thread_is_not_lost():
+    def pages() -> Iterator[Page]:
+        yield page(1, "a")
+        raise SystemExit(3)
+
+    stream = RecordStream(pages())
+    next(stream)
+    with pytest.raises(SystemExit):
+        next(stream)
+
+
+def test_nothing_is_asked_before_the_first_record_is_wanted():
+    asked = []
+
+    def pages() -> Iterator[Page]:
+        asked.append(1)
+        yield page(1, "a")
+
+    stream = RecordStream(pages())
+    time.sleep(0.03)
+    assert asked == []
+    assert list(stream) == ["a"]
+
+
+def test_next_page_is_fetched_meanwhile_and_never_more_than_one():
+    asked: list[int] = []
+
+    def pages() -> Iterator[Page]:
+        for number in range(1, 9):
+            asked.append(number)
+            yield page(number, number)
+
+    stream = RecordStream(pages())
+    for number in range(1, 5):
+        assert next(stream) == number
+        wait_until(lambda: len(asked) > number)  # noqa: B023
+        time.sleep(0.02)
+        assert asked[-1] == number + 1
+    stream.close()
+
+
+def test_fetching_and_working_overlap():
+    def pages() -> Iterator[Page]:
+        for number in range(10):
+            time.sleep(0.02)
+            yield page(number, number)
+
+    began = time.perf_counter()
+    stream = RecordStream(pages())
+    for _ in stream:
+        time.sleep(0.02)
+    taken = time.perf_counter() - began
+    assert taken < 0.34  # one after the other would be 0.4
+    assert 0.015 < stream.waited < 0.15
+
+
+def test_waited_is_the_time_without_pages():
+    def pages() -> Iterator[Page]:
+        for number in range(3):
+            time.sleep(0.05)
+            yield page(number, number)
+
+    stream = RecordStream(pages())
+    list(stream)
+    assert 0.13 < stream.waited < 1
+
+
+def test_context_of_the_caller_reaches_the_thread():
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    variable.set("mine")
+    stream = RecordStream(page(1, variable.get()) for _ in range(1))
+    assert list(stream) == ["mine"]
+
+
+# ---------------------------------------------------------------- close
+
+
+def test_closed_stream_does_not_look_like_one_that_ended():
+    stream = RecordStream(iter([page(1, "a", "b")]))
+    next(stream)
+    stream.close()
+    stream.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(stream)
+
+
+def test_close_before_the_first_record():
+    stream = RecordStream(iter([page(1, "a")]))
+    stream.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(stream)
+    assert not fetchers()
+
+
+def test_close_ends_the_thread_and_closes_the_pages():
+    closed = threading.Event()
+
+    def pages() -> Iterator[Page]:
+        try:
+            for number in range(100):
+                yield page(number, number)
+        finally:
+            closed.set()
+
+    stream = RecordStream(pages())
+    next(stream)
+    stream.close()
+    assert closed.wait(5)
+
+
+def test_stream_that_is_dropped_ends_its_thread():
+    stream = RecordStream(page(number, number) for number in range(100))
+    next(stream)
+    assert fetchers()
+    del stream
+    gc.collect()
+    wait_until(lambda: not fetchers())
+
+
+def test_close_returns_at_once_while_a_request_is_under_way(service, connect):
+    service.answers(b"[1]").hangs()
+    connector = connect(read_timeout=20)
+
+    def pages() -> Iterator[Page]:
+        for number in range(100):
+            answer = connector.get(decode=bytes)
+            yield Page([answer.value], answer.asked_at, number)
+
+    stream = RecordStream(pages())
+    next(stream)
+    wait_until(lambda: len(service.asked) == 2)
+    began = time.perf_counter()
+    stream.close()
+    assert time.perf_counter() - began < 0.1
+    service.over.set()
+    wait_until(lambda: not fetchers())
+    assert len(service.asked) == 2
+
+
+@pytest.mark.parametrize("fault", ["status", "hangs"])
+def test_no_request_follows_after_close_not_even_a_retry(service, connect, fault):
+    """The request under way fails, and the connector would ask again: it must not."""
+    service.answers(b"[1]")
+    service.answers(status=500) if fault == "status" else service.hangs()
+    connector = connect(read_timeout=0.1, sleep=stopping.sleep, jitter=lambda: 0.2)
+
+    def pages() -> Iterator[Page]:
+        for number in range(100):
+            yield Page([connector.get(decode=bytes).value], START, number)
+
+    stream = RecordStream(pages())
+    next(stream)
+    wait_until(lambda: len(service.asked) == 2)
+    stream.close()
+    wait_until(lambda: not fetchers())
+    time.sleep(0.25)
+    assert len(service.asked) == 2
+
+
+def test_close_wakes_a_connector_that_sleeps(service, connect):
+    service.answers(status=429, headers={"Retry-After": "30"})
+    connector = connect(sleep=stopping.sleep)
+    stream = RecordStream(Page([connector.get(decode=bytes)], START, number) for number in range(3))
+    seen: list[object] = []
+
+    def read() -> None:
+        try:
+            seen.append(next(stream))
+        except ValueError as error:
+            seen.append(str(error))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    wait_until(lambda: len(service.asked) == 1)
+    stream.close()
+    wait_until(lambda: not fetchers())
+    reader.join(5)
+    assert seen == ["the stream of records is closed"]
+    assert len(service.asked) == 1
+
+
+def test_sleep_outside_of_a_stream_is_a_sleep():
+    began = time.perf_counter()
+    stopping.sleep(0.03)
+    stopping.check()
+    assert time.perf_counter() - began >= 0.03
+
+
+def test_interpreter_ends_with_a_request_under_way():
+    program = """
+import time
+from include.connectors.records import Page, RecordStream
+
+def pages():
+    yield Page([1], None, 1)
+    time.sleep(60)
+
+stream = RecordStream(pages())
+print(next(stream))
+time.sleep(0.05)
+"""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert time.perf_counter() - began < 20
