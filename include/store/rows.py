@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from psycopg import errors, sql
+from psycopg.adapt import PyFormat
 from psycopg.rows import TupleRow
-from psycopg.types.json import Jsonb, JsonbBinaryDumper, JsonbDumper, set_json_dumps, set_json_loads
+from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 
 from include.errors import ConfigurationError
 from include.store.tables import Table
@@ -29,14 +30,16 @@ def prepare_connection(connection: Connection) -> None:
     """Make dictionaries jsonb, both ways, on this connection."""
     set_json_dumps(msgspec.json.encode, connection)
     set_json_loads(msgspec.json.decode, connection)
-    connection.adapters.register_dumper(dict, JsonbBinaryDumper)
-    connection.adapters.register_dumper(dict, JsonbDumper)
+    for wanted in (PyFormat.BINARY, PyFormat.TEXT):  # dictionaries as what set_json_dumps made of the wrapper
+        connection.adapters.register_dumper(dict, connection.adapters.get_dumper(Jsonb, wanted))
 
 
-def text_array(values: Iterable[str]) -> str:
+def text_array(values: Sequence[str]) -> str:
     """An array literal: one parameter instead of one per value, which is several times faster to send."""
+    if not values:
+        return "{}"
     joined = '","'.join(values)
-    if "\\" in joined or joined.count('"') != 2 * joined.count('","'):
+    if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
         joined = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
     return f'{{"{joined}"}}'
 
@@ -46,7 +49,10 @@ def find_rows(
 ) -> list[TupleRow]:
     """The rows with these keys, without a lock: one look-up for the whole chunk."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(table.select(provider_id, columns=columns), (text_array(keys),))
+        try:
+            cursor.execute(table.select(provider_id, columns=columns), (text_array(keys),))
+        except _NOT_OUR_TABLES as error:
+            raise _not_our_tables(error) from None
         return cursor.fetchall()
 
 
@@ -102,8 +108,8 @@ def write_or_reject(
             write(rows)
     except (errors.DeadlockDetected, errors.SerializationFailure) as error:
         raise ChunkConflict(str(error)) from error
-    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege) as error:
-        raise ConfigurationError(f"{error.diag.message_primary}: run `make migrate`, or grant the right") from None
+    except _NOT_OUR_TABLES as error:
+        raise _not_our_tables(error) from None
     except (psycopg.OperationalError, psycopg.InterfaceError):
         raise
     except (psycopg.Error, UnicodeError, ValueError, TypeError, OverflowError) as error:
@@ -116,6 +122,13 @@ def write_or_reject(
             connection, rows[middle:], write, key_constraint=key_constraint
         )
     return []
+
+
+_NOT_OUR_TABLES = (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege)
+
+
+def _not_our_tables(error: psycopg.Error) -> ConfigurationError:
+    return ConfigurationError(f"{error.diag.message_primary}: run `make migrate`, or grant the right")
 
 
 def _reason(connection: Connection, error: Exception) -> str:
