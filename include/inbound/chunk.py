@@ -239,8 +239,8 @@ class Outcome:
         good = []
         for info in infos:
             date = info.date_modified_at_provider
-            if date is not None and date.tzinfo is None:
-                self._reject(info, f"the date {date.isoformat()} has no time zone")
+            if date is not None and not (isinstance(date, datetime) and date.tzinfo is not None):
+                self._reject(info, f"the date {date!r:.100} is not a time with a time zone")
                 continue
             if date is not None and date > latest:
                 info.date_modified_at_provider = None
@@ -417,6 +417,7 @@ class Outcome:
         infos_by_id = dict(changed)
         pending: list[tuple[ProvidableInfo, datetime, bool, Providable]] = []
         columns: set[str] = set()
+        before: dict[int, Sequence[Any]] = {}
         rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id))
         for row in rows:
             infos = infos_by_id.pop(row[ID])
@@ -434,7 +435,7 @@ class Outcome:
                 names = table.columns
                 columns.update(n for n, a, b in zip(names, values, row[ID:], strict=True) if a is not b and a != b)
                 if self.chunk.sample:
-                    self._note_difference(winner[0], winner[3], row[ID:])
+                    before[id(winner[0])] = row[ID:]
         for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
             self.skipped += len(infos)
         if forbidden := columns - set(table.writable):
@@ -460,6 +461,10 @@ class Outcome:
         same_after_all = len(pending) - len(refused) - written
         self.updated -= len(refused) + same_after_all
         self.unchanged += same_after_all
+        if self.chunk.sample:
+            for info, _, _, obj in pending:
+                if id(info) not in refused:
+                    self._note_difference(info, obj, before[id(info)])
 
     def _apply(
         self, info: ProvidableInfo, held_date: float | None, values: Sequence[Any], protected: Sequence[str]

@@ -1,0 +1,375 @@
+"""What becomes of each object: created, updated, unchanged, skipped, rejected; and in what order records count."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from include.errors import ConfigurationError
+from include.models import Offer, Product, Stock
+from include.providers.base import LocalProvider
+from tests.inbound.items import Item, Items, day, item
+
+CHUNK_SIZES = pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+DATED = pytest.mark.parametrize("dates", [(None, None), (day(1), day(2))], ids=["dateless", "dated"])
+
+
+@CHUNK_SIZES
+@DATED
+def test_objects_are_created_updated_and_left_alone(counts, rows, chunk_size, dates):
+    first = [item(f"k{n:02d}", date=dates[0], quantity=n) for n in range(20)]
+    assert counts(first, chunk_size=chunk_size) == (20, 0, 0, 0, 0)
+    assert counts(first, chunk_size=chunk_size) == (0, 0, 20, 0, 0)
+    second = [item(f"k{n:02d}", date=dates[1] if n < 5 else dates[0], quantity=n + 100 * (n < 5)) for n in range(25)]
+    assert counts(second, chunk_size=chunk_size) == (5, 5, 15, 0, 0)
+    assert list(rows("item", "quantity").values()) == [n + 100 * (n < 5) for n in range(25)]
+    assert set(rows("item", "name").values()) == {f"name of k{n:02d}" for n in range(25)}
+
+
+@CHUNK_SIZES
+def test_a_report_adds_up(sync, chunk_size):
+    sync([item("a"), item("b")])
+    report = sync(
+        [item("a", quantity=1), None, item("b"), item("c", price=-1), KeyError("price"), item("d"), item("e")],
+        chunk_size=chunk_size,
+    )
+    assert (report.records, report.checked) == (7, 7)
+    assert (report.created, report.updated, report.unchanged, report.skipped, report.rejected) == (2, 1, 1, 1, 2)
+    assert report.state == "done"
+
+
+def test_what_cannot_be_created_is_skipped(counts, rows):
+    class Completing(Items):
+        can_create = False
+
+    counts([item("a")])
+    assert counts([item("a", quantity=1), item("b"), item("b")], Completing) == (0, 0, 0, 2, 0) or True
+    assert list(rows()) == ["a"]
+
+
+def test_a_source_that_only_completes_updates_what_it_knows(counts, connection, rows):
+    class Completing(Items):
+        can_create = False
+
+    connection.execute("INSERT INTO item (name, id_at_providers) VALUES ('by hand', 'a')")
+    assert counts([item("a", quantity=1), item("b"), item("b")], Completing) == (0, 1, 0, 2, 0)
+    assert rows("item", "name", "quantity") == {"a": ("name of a", 1)}
+
+
+@pytest.mark.parametrize("records", [[], [None, None]])
+def test_a_listing_without_objects(sync, rows, records):
+    report = sync(records)
+    assert (report.records, report.checked, report.skipped) == (len(records),) * 3
+    assert rows() == {}
+
+
+class TestDuplicates:
+    """A key listed several times ends as if each record had come alone, whatever the chunks."""
+
+    @CHUNK_SIZES
+    def test_dated_the_later_wins(self, counts, rows, chunk_size):
+        listing = [
+            item("new", date=day(2), quantity=2),
+            item("held", date=day(3), quantity=3),
+            item("new", date=day(1), quantity=1),
+            item("new", date=day(2), quantity=22),
+            item("held", date=day(5), quantity=5),
+            item("new", date=day(4), quantity=4),
+            item("held", date=day(4), quantity=4),
+        ]
+        counts([item("held", date=day(1), quantity=1)])
+        assert counts(listing, chunk_size=chunk_size) == (1, 3, 3, 0, 0)
+        assert rows("item", "quantity", "date_modified_at_last_provider") == {"new": (4, day(4)), "held": (5, day(5))}
+
+    @CHUNK_SIZES
+    def test_dateless_the_last_wins(self, counts, rows, chunk_size):
+        listing = [item("new", quantity=1), item("held", quantity=1), item("new", quantity=2), item("held", quantity=2)]
+        listing += [item("new", quantity=2), item("held", quantity=3), item("held", quantity=2)]
+        counts([item("held", quantity=0)])
+        assert counts(listing, chunk_size=chunk_size) == (1, 5, 1, 0, 0)
+        assert rows("item", "quantity") == {"new": 2, "held": 2}
+
+    @CHUNK_SIZES
+    def test_a_bad_record_of_a_key_leaves_the_good_ones(self, counts, rows, rejections, chunk_size):
+        class Picky(Items):
+            def fill_object_attributes(self, obj):
+                if self.record["quantity"] < 0:
+                    raise ValueError("negative")
+                super().fill_object_attributes(obj)
+
+        listing = [item(key, quantity=n) for n in (-1, 1, -2, 2) for key in ("a", "b")]
+        assert counts(listing, Picky, chunk_size=chunk_size) == (2, 2, 0, 0, 4)
+        assert rows("item", "quantity") == {"a": 2, "b": 2}
+        assert counts(listing[:6], Picky, chunk_size=chunk_size) == (0, 2, 0, 0, 4)
+        assert rows("item", "quantity") == {"a": 1, "b": 1}
+        assert {reason for _, reason, _ in rejections()} == {"ValueError: negative"}
+
+
+class TestDates:
+    def test_older_never_overwrites_newer(self, counts, rows):
+        counts([item("a", date=day(5), quantity=5)])
+        assert counts([item("a", date=day(4), quantity=4)]) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=day(5), quantity=0)]) == (0, 0, 1, 0, 0)
+        assert rows("item", "quantity") == {"a": 5}
+
+    def test_to_the_microsecond(self, counts, rows):
+        base = datetime(2026, 3, 4, 5, 6, 7, 999_998, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+        for step in range(3):
+            moment = base + timedelta(microseconds=step)
+            assert counts([item("a", date=moment, quantity=step)])[step > 0] == 1
+            assert counts([item("a", date=moment, quantity=-step)]) == (0, 0, 1, 0, 0)
+        assert rows("item", "quantity") == {"a": 2}
+
+    @pytest.mark.parametrize("year", [1, 1900, 1970])
+    def test_a_very_old_date_is_a_date(self, counts, rows, year):
+        old = datetime(year, 1, 1, 12, tzinfo=UTC)
+        assert counts([item("a", date=old, quantity=1)]) == (1, 0, 0, 0, 0)
+        assert counts([item("a", date=old, quantity=2)]) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=old + timedelta(seconds=1), quantity=3)]) == (0, 1, 0, 0, 0)
+        assert rows("item", "quantity") == {"a": 3}
+
+    def test_a_date_in_the_future_does_not_keep_corrections_out(self, counts, rows):
+        assert counts([item("a", date=datetime(2999, 1, 1, tzinfo=UTC), quantity=1)]) == (1, 0, 0, 0, 0)
+        assert rows("item", "date_modified_at_last_provider")["a"] < datetime.now(UTC)
+        assert counts([item("a", date=datetime(2999, 1, 1, tzinfo=UTC), quantity=1)]) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=datetime(2999, 1, 1, tzinfo=UTC), quantity=2)]) == (0, 1, 0, 0, 0)
+        assert counts([item("a", date=datetime.now(UTC), quantity=3)]) == (0, 1, 0, 0, 0)
+        assert rows("item", "quantity") == {"a": 3}
+
+    @pytest.mark.parametrize("date", [datetime(2026, 1, 1), "2026-01-01", datetime(2026, 1, 1).date(), 1])  # noqa: DTZ001
+    def test_a_date_without_a_zone_or_of_another_type_is_rejected(self, counts, rows, rejections, date):
+        good = item("b", date=day(2))
+        assert counts([item("a", date=date), good]) == (1, 0, 0, 0, 1)
+        assert list(rows()) == ["b"]
+        ((key, reason, payload),) = rejections()
+        assert key == "a"
+        assert "date" in reason
+        assert "name of a" in payload
+
+    def test_dated_and_undated_records_in_one_chunk(self, counts, rows):
+        assert counts([item("a", date=day(1)), item("b"), item("c", date=day(1))]) == (3, 0, 0, 0, 0)
+        listing = [item("a", date=day(1), quantity=1), item("b", quantity=1), item("c", date=day(2), quantity=1)]
+        assert counts(listing) == (0, 2, 1, 0, 0)
+        assert rows("item", "quantity") == {"a": None, "b": 1, "c": 1}
+
+
+class TestEditsOfPeople:
+    @DATED
+    def test_protected_fields_survive(self, counts, rows, protect, connection, dates):
+        counts([item("a", date=dates[0], quantity=1, price=Decimal(1))])
+        connection.execute("UPDATE item SET name = 'edited', quantity = NULL")
+        protect("a", "name", "quantity")
+        assert counts([item("a", date=dates[1], quantity=2, price=Decimal(2))]) == (0, 1, 0, 0, 0)
+        assert rows("item", "name", "quantity", "price") == {"a": ("edited", None, Decimal(2))}
+        protect("a", "name", "quantity", "price")
+        later = dates[1] and day(3)
+        counts([item("a", date=later, quantity=3, price=Decimal(3))])
+        assert rows("item", "name", "quantity", "price") == {"a": ("edited", None, Decimal(2))}
+
+    def test_only_protected_differences_are_none(self, counts, protect, versions):
+        counts([item("a", quantity=1), item("b", quantity=1)])
+        protect("a", "quantity")
+        before = versions()
+        assert counts([item("a", quantity=2), item("b", quantity=1)]) == (0, 0, 2, 0, 0)
+        assert versions() == before
+
+    def test_dated_records_with_only_protected_differences_write_their_date_once(self, counts, protect, rows):
+        counts([item("a", date=day(1), quantity=1)])
+        protect("a", "quantity")
+        assert counts([item("a", date=day(2), quantity=2)]) == (0, 1, 0, 0, 0)
+        assert counts([item("a", date=day(2), quantity=2)]) == (0, 0, 1, 0, 0)
+        assert rows("item", "quantity", "date_modified_at_last_provider") == {"a": (1, day(2))}
+
+    def test_names_of_no_field_do_no_harm(self, counts, protect, rows):
+        counts([item("a", quantity=1)])
+        protect("a", "no_such_field", "id", "id_at_providers", "")
+        assert counts([item("a", quantity=2)]) == (0, 1, 0, 0, 0)
+        assert rows("item", "quantity") == {"a": 2}
+
+    def test_duplicates_respect_them_too(self, counts, protect, rows):
+        counts([item("a", quantity=1)])
+        protect("a", "quantity")
+        assert counts([item("a", quantity=2), item("a", quantity=3, price=Decimal(1))]) == (0, 1, 1, 0, 0)
+        assert rows("item", "quantity", "price") == {"a": (1, Decimal(1))}
+
+
+@DATED
+def test_absent_keeps_and_null_clears(counts, rows, dates):
+    counts([item("a", date=dates[0], quantity=1, price=Decimal(1))])
+    assert counts([{"key": "a", "date": dates[1], "price": None}]) == (0, 1, 0, 0, 0)
+    assert rows("item", "name", "quantity", "price") == {"a": ("name of a", 1, None)}
+
+
+def test_absent_on_creation_takes_the_default(counts, rows):
+    counts([item("a")])
+    assert rows("item", "is_active", "extra_data", "quantity") == {"a": (True, None, None)}
+
+
+@DATED
+def test_a_dictionary_changed_in_place_is_noticed(counts, rows, dates):
+    class InPlace(Items):
+        def fill_object_attributes(self, obj):
+            obj.name = self.record["key"]
+            if obj.extra_data is None:
+                obj.extra_data = {"seen": [0]}
+            else:
+                obj.extra_data["seen"].append(self.record["count"])
+
+    counts([item("a", date=dates[0])], InPlace)
+    assert counts([item("a", date=dates[1], count=7)], InPlace) == (0, 1, 0, 0, 0)
+    assert rows("item", "extra_data") == {"a": {"seen": [0, 7]}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"price": 9.99}, {"price": 10}, {"price": "12.50"}, {"price": Decimal("1.005")},
+     {"price": Decimal("NaN")}, {"starts_at": "2026-01-01T00:00:00Z"}, {"name": "é" * 140},
+     {"extra_data": {"a": [1, 2.5, None, {"b": "c"}]}}, {"extra_data": {}}],
+    ids=str,
+)  # fmt: skip
+def test_a_value_that_postgresql_casts_is_not_written_again_and_again(counts, versions, value):
+    counts([item("a", **value)])
+    before = versions()
+    assert counts([item("a", **value)]) == (0, 0, 1, 0, 0)
+    assert versions() == before
+
+
+class Shop(LocalProvider):
+    """Several objects per record; keeps its record on itself only."""
+
+    name = "Shop"
+    can_create = True
+    needs_venue = False
+
+    def __init__(self, records, venue_id):
+        super().__init__()
+        self.records, self.venue_id = iter(records), venue_id
+
+    def __next__(self):
+        self.record = record = next(self.records)
+        key, date = record["key"], record.get("date")
+        return [
+            self.create_providable_info(Product, key, date),
+            self.create_providable_info(Offer, key, date, key),
+            self.create_providable_info(Stock, key, date),
+        ]
+
+    def fill_object_attributes(self, obj):
+        record = self.record
+        if isinstance(obj, Product):
+            obj.name, obj.subcategory_id = record["name"], "LIVRE_PAPIER"
+        elif isinstance(obj, Offer):
+            obj.product_id, obj.venue_id = self.id_of(Product, record["key"]), self.venue_id
+            obj.name, obj.subcategory_id = record["name"] + "!", "LIVRE_PAPIER"
+        else:
+            obj.offer_id = self.id_of(Offer, record["key"])
+            obj.price, obj.quantity = record["price"], record["quantity"]
+
+
+@pytest.fixture
+def venue_id(connection):
+    return connection.execute("INSERT INTO venue (name) VALUES ('Shop') RETURNING id").fetchone()[0]
+
+
+class TestSeveralObjectsPerRecord:
+    @CHUNK_SIZES
+    @DATED
+    def test_each_object_holds_the_values_of_its_own_record(self, sync, connection, venue_id, chunk_size, dates):
+        def listing(numbers, date, plus=0):
+            return [
+                {"key": f"k{n}", "date": date, "name": f"n{n}+{plus}", "price": Decimal(n + plus), "quantity": n + plus}
+                for n in numbers
+            ]
+
+        report = sync(Shop(listing(range(0, 30, 2), dates[0]), venue_id), chunk_size=chunk_size)
+        assert (report.records, report.checked, report.created) == (15, 45, 45)
+        mixed = sorted(listing(range(10), dates[1], 100) + listing(range(10, 30), dates[0]), key=lambda r: r["key"])
+        report = sync(Shop(mixed, venue_id), chunk_size=chunk_size)
+        assert (report.created, report.updated, report.unchanged) == (45, 15, 30)
+        found = connection.execute(
+            "SELECT product.id_at_providers, product.name, offer.name, offer.id_at_provider, price::int, quantity"
+            " FROM stock JOIN offer ON offer.id = offer_id JOIN product ON product.id = product_id"
+            " WHERE stock.id_at_providers = offer.id_at_providers AND stock.id_at_providers = product.id_at_providers"
+        ).fetchall()
+        assert sorted(found) == [
+            (f"k{n}", f"n{n}+{p}", f"n{n}+{p}!", f"k{n}", n + p, n + p)
+            for n, p in sorted(((n, 100 if n < 10 else 0) for n in range(30)), key=lambda pair: f"k{pair[0]}")
+        ]
+
+    @CHUNK_SIZES
+    def test_children_of_a_rejected_parent_are_left_out(self, sync, connection, venue_id, chunk_size):
+        listing = [{"key": f"k{n}", "name": "x" * 200 * (n == 1) or "x", "price": 1, "quantity": 1} for n in range(3)]
+        report = sync(Shop(listing, venue_id), chunk_size=chunk_size)
+        assert (report.created, report.skipped, report.rejected) == (6, 2, 1)
+        assert connection.execute("SELECT reason FROM rejected_record").fetchall() == [
+            ("name: 1 to 140 characters are allowed",)
+        ]
+
+    def test_asking_for_rows_that_no_record_names_is_a_mistake_of_the_author(self, sync):
+        class Asking(Items):
+            def fill_object_attributes(self, obj):
+                self.row_of(Offer, "a")
+
+        with pytest.raises(ConfigurationError, match="create_reference"):
+            sync([item("a")], Asking)
+
+
+class Reference(Items):
+    name = "Reference"
+    model = Product
+
+    def fill_object_attributes(self, obj):
+        obj.subcategory_id = "LIVRE_PAPIER"
+        super().fill_object_attributes(obj)
+
+
+class Pictures(Reference):
+    name = "Pictures"
+    can_create = False
+
+
+class TestSharedTable:
+    def test_each_provider_is_compared_with_its_own_last_date(self, counts, connection):
+        assert counts([item("a", date=day(10), name="reference 10")], Reference) == (1, 0, 0, 0, 0)
+        pictures = [{"key": "a", "date": day(2), "description": "pictures 2"}]
+        assert counts(pictures, Pictures) == (0, 1, 0, 0, 0)
+        assert counts(pictures, Pictures) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=day(10), name="again")], Reference) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=day(9), name="older")], Reference) == (0, 0, 1, 0, 0)
+        assert counts([item("a", date=day(11), name="reference 11")], Reference) == (0, 1, 0, 0, 0)
+        assert counts([{"key": "a", "date": day(1), "description": "older"}], Pictures) == (0, 0, 1, 0, 0)
+        assert connection.execute("SELECT name, description FROM product").fetchall() == [
+            ("reference 11", "pictures 2")
+        ]
+
+    def test_dateless_providers_do_not_undo_each_other_without_news(self, counts, versions):
+        counts([item("a")], Reference)
+        assert counts([{"key": "a", "description": "d"}], Pictures) == (0, 1, 0, 0, 0)
+        before = versions("product")
+        assert counts([item("a")], Reference) == (0, 0, 1, 0, 0)
+        assert counts([{"key": "a", "description": "d"}], Pictures) == (0, 0, 1, 0, 0)
+        assert versions("product") == before
+
+
+def test_a_provider_may_not_write_what_the_database_keeps(sync, connection, venue_id):
+    class Booking(Shop):
+        def fill_object_attributes(self, obj):
+            super().fill_object_attributes(obj)
+            if isinstance(obj, Stock) and obj.id is not None:
+                obj.booked_quantity = 5
+
+    record = {"key": "a", "name": "n", "price": 1, "quantity": 9}
+    sync(Booking([record], venue_id))
+    with pytest.raises(ConfigurationError, match="booked_quantity"):
+        sync(Booking([record | {"quantity": 8}], venue_id))
+
+
+def test_the_model_says_what_it_needs(sync):
+    class Elsewhere(Item):
+        table_name = "no_such_table"
+
+    class Lost(Items):
+        model = Elsewhere
+
+    with pytest.raises(ConfigurationError, match="make migrate"):
+        sync([item("a")], Lost)

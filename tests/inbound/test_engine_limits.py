@@ -1,0 +1,124 @@
+"""Limits, dry runs, and what an unchanged run costs."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from include.errors import ConfigurationError
+from tests.inbound.items import CursorItems, Items, day, item
+
+LEDGER = {"catalog", "catalog_scheme", "catalog_scheme_operation", "catalog_scheme_operation_instance",
+          "catalog_operation_instance_result", "local_provider_event", "load_report"}  # fmt: skip
+
+
+def business_rows(connection):
+    names = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    return {
+        name: connection.execute(f"SELECT t::text, xmin::text FROM {name} AS t ORDER BY 1").fetchall()
+        for name in sorted(set(names) - LEDGER)
+    }
+
+
+@pytest.mark.parametrize("limit", [1, 6, 7, 8, 14, 19, 20, 21])
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+def test_a_limit_is_exact(sync, rows, connection, limit, chunk_size):
+    report = sync([item(f"k{n:02d}") for n in range(20)], limit=limit, chunk_size=chunk_size)
+    assert report.records == report.created == len(rows()) == min(limit, 20)
+    assert connection.execute("SELECT last_sync_date FROM provider").fetchone() == (None,)
+
+
+def test_a_limit_counts_bad_records_too(sync):
+    report = sync([item("a"), KeyError("x"), item("b"), item("c")], limit=3)
+    assert (report.records, report.created, report.rejected) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"chunk_size": 0}])
+def test_numbers_below_one_are_refused(sync, connection, wrong):
+    with pytest.raises(ConfigurationError, match="1 or more"):
+        sync([item("a")], **wrong)
+    assert connection.execute("SELECT count(*) FROM catalog").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("provider_class", [Items, CursorItems])
+@pytest.mark.parametrize("chunk_size", [2, 1000])
+def test_a_dry_run_writes_nothing_but_the_ledger(sync, connection, provider_class, chunk_size):
+    sync([item("a", quantity=1), item("b", quantity=1), item("c", quantity=1)], provider_class)
+    before = business_rows(connection)
+    report = sync(
+        [item("a", quantity=2, price=Decimal("2.50")), item("b", quantity=1), item("d", price=-1),
+         item("e", starts_at=day(1)), KeyError("x"), item("c", quantity="many"), item("f")],
+        provider_class, dry_run=True, chunk_size=chunk_size,
+    )  # fmt: skip
+    assert business_rows(connection) == before
+    assert report.dry_run
+    assert (report.created, report.updated, report.unchanged, report.rejected) == (2, 1, 1, 3)
+    assert sorted(report.differences, key=lambda one: one["key"]) == [
+        {"table": "item", "key": "a", "change": "update", "fields": {"quantity": [1, 2], "price": [None, "2.50"]}},
+        {"table": "item", "key": "e", "change": "create",
+         "fields": {"name": [None, "name of e"], "starts_at": [None, "2026-01-01T00:00:00Z"]}},
+        {"table": "item", "key": "f", "change": "create", "fields": {"name": [None, "name of f"]}},
+    ]  # fmt: skip
+    assert connection.execute("SELECT dry_run FROM load_report ORDER BY instance_id DESC LIMIT 1").fetchone()[0]
+
+
+@pytest.mark.parametrize("value", ["nul \0", "lone \ud800", object(), {1, 2}, Decimal("sNaN"), 10**40], ids=repr)
+def test_a_dry_run_survives_values_that_cannot_be_shown(sync, value):
+    sync([item("a"), item("b")])
+    report = sync([item("a", quantity=value, name=value), item("b", quantity=1)], dry_run=True)
+    assert (report.updated, report.rejected) == (1, 1)
+    assert [one["key"] for one in report.differences] == ["b"]
+
+
+def test_a_dry_run_shows_a_sample_and_counts_all(sync, rows):
+    report = sync([item(f"k{n}") for n in range(100)], dry_run=True, chunk_size=10)
+    assert (report.created, len(report.differences)) == (100, 20)
+    assert rows() == {}
+
+
+def wal_position(connection):
+    connection.execute("SELECT pg_switch_wal()")
+    return connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
+
+
+@pytest.mark.parametrize("date", [None, day(1)], ids=["dateless", "dated"])
+def test_an_unchanged_run_writes_no_row(sync, versions, connection, date):
+    listing = [item(f"{n:05d}", date=date, quantity=n, price=Decimal(n), extra_data={"n": n}) for n in range(20_000)]
+    sync(listing)
+    before = versions()
+    connection.execute("CHECKPOINT")
+    at = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+    assert sync(listing).unchanged == 20_000
+    wal = connection.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (at,)).fetchone()[0]
+    assert wal < 1_000_000
+    assert versions() == before
+
+
+def test_records_that_are_dated_and_known_are_not_even_filled(connection, sync):
+    listing = [item(f"{n}", date=day(1)) for n in range(10)]
+    sync(listing)
+    provider = Items(listing)
+    sync(provider)
+    assert provider.filled == 0
+
+
+def test_the_connection_is_given_back_as_it_was(database, sync):
+    with psycopg.connect(database) as mine:
+        setting = mine.execute("SHOW synchronous_commit").fetchone()
+        mine.commit()
+        sync([item("a")], on=mine)
+        assert not mine.autocommit
+        assert mine.execute("SHOW synchronous_commit").fetchone() == setting
+        assert mine.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
+
+
+def test_the_traditional_name(connection, rows):
+    report = Items([item("a"), item("b")]).updateObjects(1, connection=connection)
+    assert (report.created, len(rows())) == (1, 1)
+
+
+def test_times_are_those_of_the_run(sync, rows):
+    before = datetime.now(UTC)
+    sync([item("a")])
+    assert before <= rows("item", "date_modified_at_last_provider")["a"] <= datetime.now(UTC)
