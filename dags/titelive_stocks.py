@@ -21,6 +21,7 @@ from include.operators.assets import table_asset
 from include.operators.load import CloseLoadOperator, OpenLoadOperator
 from include.operators.params import sync_params
 from include.operators.provider_sync import ProviderSyncOperator
+from include.operators.retry_policy import ErrorTreePolicy
 from include.operators.tags import Movement, Subject
 
 with DAG(
@@ -30,7 +31,12 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
-    default_args={"owner": "data-integration", "retries": 3, "retry_delay": timedelta(minutes=2)},
+    default_args={
+        "owner": "data-integration",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=2),
+        "retry_policy": ErrorTreePolicy(),
+    },
     params=sync_params(),
     tags=[Movement.INBOUND, Subject.STOCKS],
     doc_md=__doc__,

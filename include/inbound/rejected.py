@@ -28,23 +28,24 @@ def save_rejections(
     """Keep rejected records, in the transaction of their chunk."""
     if not rejections:
         return
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO rejected_record (provider_id, venue_provider_id, instance_id, model, id_at_providers, reason,"
-            " payload) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            [
+    statement = (
+        "COPY rejected_record (provider_id, venue_provider_id, instance_id, model, id_at_providers, reason, payload)"
+        " FROM STDIN"
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for rejection in rejections:
+            key = rejection.id_at_providers
+            copy.write_row(
                 (
                     instance.provider_id,
                     instance.venue_provider_id,
                     instance.id,
                     rejection.model,
-                    None if rejection.id_at_providers is None else _storable(str(rejection.id_at_providers))[:255],
+                    None if key is None else _storable(str(key))[:255],
                     _storable(rejection.reason)[:LONGEST_REASON],
                     masked_payload(rejection.payload, provider.masked_fields),
                 )
-                for rejection in rejections
-            ],
-        )
+            )
 
 
 def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> str | None:

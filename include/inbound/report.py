@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+LONGEST_REASON = 120
+"""Characters of a rejection's reason in a report."""
 SAMPLE_SIZE = 20
 """Differences and reasons kept for a report."""
 
@@ -43,8 +45,8 @@ class SyncReport(msgspec.Struct):
     state: str = "done"
 
     def count_reason(self, reason: str) -> None:
-        """Count a rejection under the general part of its reason."""
-        general = reason.partition(": ")[0] if len(reason) > 80 else reason
+        """Count a rejection under the beginning of its reason."""
+        general = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
         if general in self.reasons or len(self.reasons) < SAMPLE_SIZE:
             self.reasons[general] = self.reasons.get(general, 0) + 1
 

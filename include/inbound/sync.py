@@ -42,6 +42,8 @@ CHUNK_MAX_SIZE = 1000
 """Objects saved in one transaction, if nothing else is asked for."""
 CHUNK_TRIES = 5
 """How often a chunk is looked up again when somebody else wrote its rows at the same moment."""
+ERRORS_IN_A_ROW = 100
+"""Unexpected errors of a provider's `__next__`, one after the other, that are the source's and not the records'."""
 PROGRESS_SECONDS = 5.0
 
 
@@ -132,6 +134,7 @@ class _Run:
         self.marker: datetime | None = None
         self.cursor: str | None = None
         self.is_exhausted = False
+        self._began = perf_counter()
 
     def run(self) -> SyncReport:
         """Take the lock, iterate, and record how it ended."""
@@ -187,15 +190,15 @@ class _Run:
 
     def _iterate(self) -> None:
         """Fill and save chunks until the listing ends or the limit is reached."""
-        began, earlier = perf_counter(), self.report.seconds
+        self._began = perf_counter() - self.report.seconds
         iterator = iter(self.provider)
-        last_told = began
+        last_told = perf_counter()
         while not self.is_exhausted:
             chunk = self._read_chunk(iterator)
             if chunk.records:
                 self._save(chunk)
             now = perf_counter()
-            self.report.seconds = earlier + now - began
+            self.report.seconds = now - self._began
             if now - last_told >= PROGRESS_SECONDS:
                 last_told = now
                 log.info("So far: %s", self.report.summary())
@@ -210,6 +213,7 @@ class _Run:
         chunk = Chunk(provider, self.instance.provider_id, self.marker, sample=self.parameters.dry_run)
         room = None if self.parameters.limit is None else self.parameters.limit - self.report.records
         broken: Exception | None = None
+        in_a_row = 0
         may_end = True
         while (chunk.size < size or not may_end) and chunk.size < 10 * size and (room is None or chunk.records < room):
             previous = provider.record
@@ -229,12 +233,15 @@ class _Run:
                 raise
             except Exception as error:
                 log.debug("%s could not read a record", type(provider).__name__, exc_info=True)
+                in_a_row += 1
+                if error is broken or in_a_row == ERRORS_IN_A_ROW:
+                    raise FatalError(f"The listing cannot be read: {type(error).__name__}: {error}") from error
                 payload = provider.record if provider.record is not previous else None
                 chunk.reject(f"{type(error).__name__}: {error}", payload)
                 broken, may_end = error, False
             else:
                 chunk.add(infos)
-                broken, may_end = None, True
+                broken, may_end, in_a_row = None, True, 0
         if room is not None and chunk.records >= room:
             self.is_exhausted = True
         spent = perf_counter() - began
@@ -277,6 +284,7 @@ class _Run:
             writing = perf_counter()
             save_rejections(self.connection, self.instance, self.provider, outcome.rejections)
             report.upsert_seconds += perf_counter() - writing
+            report.seconds = perf_counter() - self._began
             ledger.save_progress(self.connection, self.instance, report, self.cursor)
             writing = perf_counter()
         report.upsert_seconds += perf_counter() - writing

@@ -18,7 +18,6 @@ from include.errors import (
     RateLimited,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
-from include.operators.retry_policy import ErrorTreePolicy
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,7 +45,6 @@ class ProviderSyncOperator(BaseOperator):
     ui_color = "#fef9c3"
 
     def __init__(self, *, batch: dict[str, int], conn_id: str = SYNC_DB, **kwargs: Any) -> None:
-        kwargs.setdefault("retry_policy", ErrorTreePolicy())
         super().__init__(**kwargs)
         self.batch = batch
         self.conn_id = conn_id
