@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -96,8 +97,9 @@ def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, i
     def demo(connection: Connection) -> Connection:
         if connection.id == database.id:
             return replace(database, description=connection.description, extra=connection.extra)
-        if connection.host == SANDBOX_HOST and sandbox:
-            return replace(connection, host=sandbox[0], port=sandbox[1])
+        if sandbox and _in_sandbox(connection):
+            address = urlsplit(connection.host or "")._replace(netloc=f"{sandbox[0]}:{sandbox[1]}")
+            return replace(connection, host=address.geturl())
         return connection
 
     return replace(settings, connections=tuple(map(demo, settings.connections)))
@@ -115,7 +117,11 @@ def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tu
 
 def needs_sandbox(settings: Settings) -> bool:
     """True if a connection points to the sandbox."""
-    return any(connection.host == SANDBOX_HOST for connection in settings.connections)
+    return any(map(_in_sandbox, settings.connections))
+
+
+def _in_sandbox(connection: Connection) -> bool:
+    return urlsplit(connection.host or "").hostname == SANDBOX_HOST
 
 
 def _filled(airflow: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:
