@@ -155,6 +155,13 @@ def claim(local: Local, command: str) -> None:
         local.screen.say(f"Ended what a killed run had left: {', '.join(found)}")
 
 
+def stop(local: Local) -> int:
+    """End what a killed command has left running in this clone."""
+    claim(local, "stop")
+    postgres.stop(local.data)
+    return 0
+
+
 @contextmanager
 def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[tuple[Api, Airflow, Server]]:
     """All that a run needs, from PostgreSQL to a ready Airflow; ended in the opposite order, whatever happens."""
@@ -215,7 +222,8 @@ def stop_airflow(local: Local, running: Airflow) -> None:
     """Scheduler first: it waits for its tasks. What does not end in time is killed with its whole session."""
     for name, seconds in airflow.STOP_SECONDS.items():
         if not local.processes.stop(running.components[name], local.signals.patience(seconds)):
-            local.screen.say(f"  the {name} did not end in time and was killed; the next start picks up its work")
+            if name == "scheduler":
+                local.screen.say("  running tasks did not end in time and were killed; a later run picks up their work")
 
 
 def start_sandbox(local: Local, host: str, port: int) -> None:
@@ -300,13 +308,24 @@ def run_once(
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
         api.set_paused(dag_id, False)
+    started: list[runs.Run] = []
     try:
         with local.screen.step("Running " + (dag_ids[0] if len(dag_ids) == 1 else f"{len(dag_ids)} DAGs")):
-            started = runs.trigger(api, dag_ids, conf)
+            started += runs.trigger(api, dag_ids, conf)
             each_round = runs.LogFollower(started[0], local.clone.task_logs, local.screen) if stream else _nothing
             return runs.follow(
-                api, started, local.screen, check=running.check, each_round=each_round, limit_seconds=limit_seconds
+                api,
+                started,
+                local.screen,
+                task_logs=local.clone.task_logs,
+                check=running.check,
+                each_round=each_round,
+                limit_seconds=limit_seconds,
             )
+    except BaseException:
+        with suppress(httpx.HTTPError, LocalError):
+            runs.end_cut_off_runs(api, dag_ids)
+        raise
     finally:
         with suppress(httpx.HTTPError, LocalError):  # an Airflow that is gone cannot be told
             for dag_id in paused:
@@ -327,7 +346,7 @@ def unpause_new(clone: Clone, api: Api) -> None:
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
     """Print the report and the logs of what failed; the exit status."""
     local.screen.say()
-    report.show(local.screen, report.read(conninfo, [outcome.run.run_id for outcome in outcomes]))
+    report.show(local.screen, report.read(conninfo, [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]))
     for outcome in outcomes:
         mark = "✓" if outcome.worked else "✗"
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
@@ -378,6 +397,7 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         api,
         started,
         local.screen,
+        task_logs=local.clone.task_logs,
         check=_nothing,
         each_round=runs.LogFollower(started[0], local.clone.task_logs, local.screen),
     )

@@ -179,6 +179,7 @@ CREATE TABLE catalog (
 CREATE INDEX catalog_parent_id ON catalog (parent_id);
 CREATE INDEX catalog_venue_provider_id ON catalog (venue_provider_id);
 CREATE INDEX catalog_run_id ON catalog (run_id) WHERE parent_id IS NULL;
+COMMENT ON COLUMN catalog.run_id IS 'DAG id and run id, with a slash between them.';
 COMMENT ON TABLE catalog IS 'One load of a provider (parent_id null), with a sub-catalog per venue link.';
 
 CREATE TABLE catalog_scheme_operation_instance (
