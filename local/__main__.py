@@ -24,6 +24,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
     sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
     commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
+    commands.add_parser("stop", help="end what a killed command has left running")
     return parser.parse_args(given)
 
 
@@ -40,15 +41,14 @@ def main(given: Sequence[str] | None = None) -> int:
         os.environ.update(commands.user_environment(clone.root))
         local = commands.Local(clone, screen, signals, dict(os.environ))
         with local.stack:
-            match options.command:
-                case "run":
-                    return commands.run(local)
-                case "up":
-                    return commands.up(local, _port(options.port))
-                case "sync":
-                    return commands.sync(local, options.dag, options.conf)
-                case _:
-                    return commands.migrate(local)
+            chosen = {
+                "run": lambda: commands.run(local),
+                "up": lambda: commands.up(local, _port(options.port)),
+                "sync": lambda: commands.sync(local, options.dag, options.conf),
+                "migrate": lambda: commands.migrate(local),
+                "stop": lambda: commands.stop(local),
+            }
+            return chosen[options.command]()
     except LocalError as error:
         screen.say(f"Error: {error}")
         return error.status

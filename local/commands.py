@@ -221,9 +221,9 @@ def _say_ended(local: Local) -> None:
 def stop_airflow(local: Local, running: Airflow) -> None:
     """Scheduler first: it waits for its tasks. What does not end in time is killed with its whole session."""
     for name, seconds in airflow.STOP_SECONDS.items():
-        if not local.processes.stop(running.components[name], local.signals.patience(seconds)):
-            if name == "scheduler":
-                local.screen.say("  running tasks did not end in time and were killed; a later run picks up their work")
+        ended = local.processes.stop(running.components[name], local.signals.patience(seconds))
+        if name == "scheduler" and not ended:
+            local.screen.say("  running tasks did not end in time and were killed; a later run picks up their work")
 
 
 def start_sandbox(local: Local, host: str, port: int) -> None:
@@ -346,7 +346,8 @@ def unpause_new(clone: Clone, api: Api) -> None:
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
     """Print the report and the logs of what failed; the exit status."""
     local.screen.say()
-    report.show(local.screen, report.read(conninfo, [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]))
+    run_ids = [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]
+    report.show(local.screen, report.read(conninfo, run_ids))
     for outcome in outcomes:
         mark = "✓" if outcome.worked else "✗"
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")

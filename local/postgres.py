@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from local.clone import LocalError
 

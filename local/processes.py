@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from local.clone import write_private
 
@@ -36,10 +36,13 @@ class Started:
     def is_running(self) -> bool:
         """True until the process itself has ended; what it started may still be there."""
         process = _process(self.pid)
-        return process is not None and self._is_ours(process) and process.status() != psutil.STATUS_ZOMBIE
+        return process is not None and self._is_ours(process) and _is_alive(process)
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        return abs(process.create_time() - self.created) < CLOCK_SLACK
+        try:
+            return bool(abs(process.create_time() - self.created) < CLOCK_SLACK)
+        except psutil.NoSuchProcess:
+            return False
 
     def family(self) -> list[psutil.Process]:
         """The living processes of its session, and what they started elsewhere."""
@@ -165,6 +168,6 @@ def _process(pid: int) -> psutil.Process | None:
 
 def _is_alive(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

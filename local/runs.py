@@ -66,6 +66,7 @@ def follow(
     runs: Iterable[Run],
     screen: Screen,
     *,
+    task_logs: Path,
     check: Callable[[], None],
     each_round: Callable[[], None] = lambda: None,
     limit_seconds: float | None = None,
@@ -74,6 +75,7 @@ def follow(
     open_runs = list(runs)
     outcomes: list[Outcome] = []
     shown: dict[Run, str] = {}
+    retries: set[tuple[Run, str, int]] = set()
     begin = last_answer = time.monotonic()
     while open_runs:
         check()
@@ -89,6 +91,11 @@ def follow(
             if (progress := _progress(state, tasks)) != shown.get(run):
                 shown[run] = progress
                 screen.say(f"  {run.dag_id:<30} {progress}")
+            for task in tasks:
+                if task["state"] == "up_for_retry" and (run, task["id"], task["try_number"]) not in retries:
+                    retries.add((run, task["id"], task["try_number"]))
+                    name = label(task["task_id"], task["map_index"])
+                    screen.say(f"  {run.dag_id:<30} {name} failed and is tried again: {_log_of(run, task, task_logs)}")
             if state["state"] not in UNFINISHED:
                 outcomes.append(Outcome(run, state["state"], _seconds(state), tasks))
                 open_runs.remove(run)
