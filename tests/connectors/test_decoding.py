@@ -181,6 +181,7 @@ def test_field_must_exist():
         (b'{"ref":"b","available":-1}', "b"),
         (b'{"available":"\xff","ref":"b"}', "b"),
         (b'{"available":"\\ud800\n","ref":"b\\u00e9"}', "bé"),
+        (b'{"ref":"\\ud83d\\ude00","available":"\\ud800"}', "\U0001f600"),
         (b'{"ref":17}', 17),
         (b'{"ref":null}', None),
         (b'{"ref":1.5}', None),

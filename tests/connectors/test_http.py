@@ -309,6 +309,12 @@ def test_undecodable_body(service, connect, body):
     assert len(service.asked) == 2
 
 
+def test_text_that_is_not_utf8_is_undecodable(service, connect):
+    service.answers(b"\xff")
+    with pytest.raises(UndecodableBody, match="invalid start byte"):
+        connect(attempts=1).get(decode=bytes.decode)
+
+
 def test_json_of_the_standard_library_may_decode(service, connect):
     service.answers(b"{")
     with pytest.raises(UndecodableBody) as undecodable:

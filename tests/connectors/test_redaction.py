@@ -15,6 +15,7 @@ from include.connectors.redaction import Redactor, basic_credentials, looks_secr
         ("/x?limit=5&token=abc&after=3", "/x?limit=5&token=***&after=3"),
         ("/x?access_token=a,b;c)d&x=1", "/x?access_token=***&x=1"),
         ("/x?api%5Fkey=abc", "/x?api%5Fkey=***"),
+        ("/x?%74oken=abc", "/x?%74oken=***"),
         ("/x?sig=abc&sv=1", "/x?sig=***&sv=1"),
         ("Authorization: Basic dXNlcjpwYXNz and more", "Authorization: *** and more"),
         ("{'X-Api-Key': 'abc d', 'Accept': '*/*'}", "{'X-Api-Key': ***, 'Accept': '*/*'}"),
