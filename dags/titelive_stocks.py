@@ -30,6 +30,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=True,  # a new installation asks no service before a person says so
     dagrun_timeout=timedelta(hours=12),
     default_args={
         "owner": "data-integration",
