@@ -136,7 +136,7 @@ class Outcome:
         report.checked += self.checked
         report.created += self.created
         report.updated += self.updated
-        report.unchanged += self.unchanged
+        report.count_unchanged(self.unchanged)
         report.skipped += self.skipped
         report.rejected += len(self.rejections)
         report.chunks += 1
@@ -309,12 +309,15 @@ class Outcome:
         if obj is None:
             return None
         after = astuple(obj)
-        if after == values:
-            return row[DATE] is None
+        try:
+            if after == values:
+                return row[DATE] is None
+        except ArithmeticError:  # a signalling NaN
+            return True
         held = row[HELD]
         if held is None:
             return True
-        return any(a != b and name not in held for name, a, b in zip(obj.__struct_fields__, after, values, strict=True))
+        return any(name not in held for name in _changes(obj.__struct_fields__, after, values))
 
     def _filled(self, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
@@ -405,7 +408,7 @@ class Outcome:
             filled = self._filled(again, before)
             if filled is None:
                 continue
-            if dated is None and astuple(filled) == before:
+            if dated is None and not _changes(filled.__struct_fields__, astuple(filled), before):
                 self.unchanged += 1
             else:
                 info, obj = again, filled
@@ -432,8 +435,7 @@ class Outcome:
                     date, values = new_date.timestamp(), astuple(obj)
             if winner is not None:
                 pending.append(winner)
-                names = table.columns
-                columns.update(n for n, a, b in zip(names, values, row[ID:], strict=True) if a is not b and a != b)
+                columns.update(_changes(table.columns, values, row[ID:]))
                 if self.chunk.sample:
                     before[id(winner[0])] = row[ID:]
         for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
@@ -487,7 +489,7 @@ class Outcome:
             place = obj.__struct_fields__.index(name) if name in obj.__struct_fields__ else 0
             if place:
                 setattr(obj, name, values[place])
-        if date is None and held_date is not None and astuple(obj) == values:
+        if date is None and held_date is not None and not _changes(obj.__struct_fields__, astuple(obj), values):
             self.unchanged += 1
             return None
         self.updated += 1
@@ -506,11 +508,10 @@ class Outcome:
     def _note_difference(self, info: ProvidableInfo, obj: Providable, before: Sequence[Any]) -> None:
         if len(self.differences) < SAMPLE_SIZE:
             is_new = before[0] is None
-            fields = {
-                name: [old, new]
-                for name, old, new in zip(obj.__struct_fields__[1:], before[1:], astuple(obj)[1:], strict=True)
-                if old != new
-            }
+            after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
+            held = dict(zip(obj.__struct_fields__, before, strict=True))
+            names = _changes(obj.__struct_fields__, astuple(obj), before)
+            fields = {name: [held[name], after[name]] for name in names if name != "id"}
             self.differences.append(
                 {
                     "table": info.type.table_name,
@@ -519,6 +520,14 @@ class Outcome:
                     "fields": msgspec.to_builtins(fields),
                 }
             )
+
+
+def _changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:
+    """The names of the values that differ."""
+    try:
+        return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and a != b]
+    except ArithmeticError:  # a signalling NaN cannot be compared: it differs
+        return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and repr(a) != repr(b)]
 
 
 def _is_usable(key: object) -> bool:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from include.errors import ConfigurationError, LinkBusy
-from include.inbound.report import SyncReport
+from include.inbound.report import SyncReport, storable
 from include.providers import provider_classes
 from include.providers.base import LocalProvider
 from include.store.providers import find_links, register_provider
@@ -318,17 +318,26 @@ def save_progress(connection: Connection, instance: Instance, report: SyncReport
         " WHERE id = %s AND state = 'running' AND attempts = %s",
         (cursor, as_json(report.saved()), instance.id, instance.attempts),
     )
-    if updated.rowcount != 1:
+    _check_is_ours(updated.rowcount, instance)
+
+
+def _check_is_ours(updated: int, instance: Instance) -> None:
+    if updated != 1:
         raise LinkBusy(f"Operation instance {instance.id} was taken over by another try", retry_after=60)
 
 
 def finish(connection: Connection, instance: Instance, report: SyncReport, *, marker: datetime | None) -> None:
-    """Mark an instance as done; with a `marker`, the link's moves on to it, never back."""
-    connection.execute(
+    """Mark an instance as done; with a `marker`, the link's moves on to it, never back.
+
+    Raises:
+        LinkBusy: a later try has taken the instance over.
+    """
+    updated = connection.execute(
         "UPDATE catalog_scheme_operation_instance SET state = 'done', finished_at = clock_timestamp(), error = NULL,"
-        " cursor = NULL, progress = %s WHERE id = %s",
-        (as_json(report.saved()), instance.id),
+        " cursor = NULL, progress = %s WHERE id = %s AND state = 'running' AND attempts = %s",
+        (as_json(report.saved()), instance.id, instance.attempts),
     )
+    _check_is_ours(updated.rowcount, instance)
     if marker is not None:
         connection.execute(
             "UPDATE venue_provider SET last_sync_date = greatest(last_sync_date, %s) WHERE id = %s"
@@ -353,6 +362,7 @@ def skip(connection: Connection, instance: Instance, why: str) -> None:
 
 def fail(connection: Connection, instance: Instance, report: SyncReport, error: str, *, start_over: bool) -> None:
     """Mark an instance as failed; the next try goes on from the cursor, or starts over."""
+    error = storable(error)
     with connection.transaction():
         connection.execute(
             "UPDATE catalog_scheme_operation_instance SET state = 'failed', finished_at = clock_timestamp(),"

@@ -10,6 +10,7 @@ import msgspec
 
 from include.inbound.chunk import Rejection
 from include.inbound.ledger import Connection, Instance
+from include.inbound.report import storable
 from include.providers.base import LocalProvider
 
 LONGEST_PAYLOAD = 20_000
@@ -41,8 +42,8 @@ def save_rejections(
                     instance.venue_provider_id,
                     instance.id,
                     rejection.model,
-                    None if key is None else _storable(str(key))[:255],
-                    _storable(rejection.reason)[:LONGEST_REASON],
+                    None if key is None else storable(str(key))[:255],
+                    storable(rejection.reason)[:LONGEST_REASON],
                     masked_payload(rejection.payload, provider.masked_fields),
                 )
             )
@@ -59,10 +60,16 @@ def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> s
     try:
         value = msgspec.json.decode(payload) if isinstance(payload, bytes) else msgspec.to_builtins(payload)
         text = msgspec.json.encode(_masked(value, hidden)).decode()
-    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError):
-        raw = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else repr(payload)
-        text = _mask_text(raw, hidden)
-    return _storable(text)[:LONGEST_PAYLOAD]
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        text = _mask_text(_shown(payload)[:LONGEST_PAYLOAD], hidden)
+    return storable(text)[:LONGEST_PAYLOAD]
+
+
+def _shown(payload: Any) -> str:
+    try:
+        return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else repr(payload)
+    except Exception as error:  # of a provider's own class, or of a number with too many digits
+        return f"<{type(payload).__name__} that cannot be shown: {error}>"
 
 
 def _plain(name: str) -> str:
@@ -85,9 +92,7 @@ def _mask_text(text: str, hidden: frozenset[str]) -> str:
         return f"{match[1]}{MASK}" if _plain(match[2]) in hidden else match[0]
 
     return re.sub(
-        r"""((?:["']?)([\w-]+)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,}\s]+)""", masked, text
+        r"""((?:["']?)(?<![\w-])([\w-]+)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,}\s]+)""",
+        masked,
+        text,
     )
-
-
-def _storable(text: str) -> str:
-    return text.replace("\x00", "\\u0000").encode("utf-8", "replace").decode()

@@ -43,9 +43,18 @@ class SyncReport(msgspec.Struct):
     reasons: dict[str, int] = {}
     """Why records were rejected, with how many for each reason; the rarest are left out."""
     state: str = "done"
+    done_before: int = 0
+    """Created or updated by earlier tries that listed the source from its start too, and not met again yet."""
+
+    def count_unchanged(self, count: int) -> None:
+        """Count unchanged objects, less those that an earlier try created or updated: they are counted already."""
+        met_again = min(count, self.done_before)
+        self.done_before -= met_again
+        self.unchanged += count - met_again
 
     def count_reason(self, reason: str) -> None:
         """Count a rejection under the beginning of its reason."""
+        reason = storable(reason)
         general = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
         if general in self.reasons or len(self.reasons) < SAMPLE_SIZE:
             self.reasons[general] = self.reasons.get(general, 0) + 1
@@ -53,16 +62,20 @@ class SyncReport(msgspec.Struct):
     def start_again(self) -> None:
         """Prepare for listing the source once more from its start.
 
-        What earlier tries created and updated will be met again as unchanged; taken off here, it is counted once.
+        What earlier tries created and updated will be met again as unchanged, and is counted once.
         """
-        self.unchanged = -(self.created + self.updated)
-        self.records = self.skipped = self.rejected = 0
-        self.checked = 0
+        self.done_before = self.created + self.updated
+        self.records = self.checked = self.unchanged = self.skipped = self.rejected = 0
         self.reasons = {}
+
+    def end(self) -> None:
+        """Add up at the end of a listing: what earlier tries did and this one did not meet again was checked too."""
+        self.checked += self.done_before
+        self.done_before = 0
 
     def saved(self) -> dict[str, Any]:
         """As kept in the ledger."""
-        return {**msgspec.structs.asdict(self), "unchanged": max(0, self.unchanged)}
+        return msgspec.structs.asdict(self)
 
     @property
     def records_per_second(self) -> float:
@@ -73,8 +86,13 @@ class SyncReport(msgspec.Struct):
         """One line for logs."""
         return (
             f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated, "
-            f"{max(0, self.unchanged)} unchanged, {self.skipped} skipped, {self.rejected} rejected"
+            f"{self.unchanged} unchanged, {self.skipped} skipped, {self.rejected} rejected"
             f"{' (dry run: nothing was written)' if self.dry_run else ''} in {self.seconds:.1f} s "
             f"(fetch {self.fetch_seconds:.1f}, iterate {self.iterate_seconds:.1f}, diff {self.diff_seconds:.1f}, "
             f"upsert {self.upsert_seconds:.1f}; {self.records_per_second:,.0f} records/s)"
         )
+
+
+def storable(text: str) -> str:
+    """A text that PostgreSQL can hold: without NUL and lone surrogates."""
+    return text.replace("\x00", "\\u0000").encode("utf-8", "replace").decode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -25,6 +25,7 @@ from include.errors import (
     FatalError,
     ProviderSyncError,
     RejectRecord,
+    SkipObject,
 )
 from include.inbound import ledger
 from include.inbound.chunk import Chunk
@@ -33,7 +34,7 @@ from include.inbound.rejected import save_rejections
 from include.inbound.report import SyncReport
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
-from include.store.providers import is_active
+from include.store.providers import is_active, register_provider
 from include.store.rows import ChunkConflict, prepare_connection
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,14 @@ def sync_provider(
     """
     if chunk_size < 1 or (limit is not None and limit < 1):
         raise ConfigurationError("chunk_size and limit must be 1 or more")
+    link = provider.venue_provider
+    if provider.needs_venue and link is None:
+        raise ConfigurationError(
+            f"{type(provider).__name__} is listed per venue: hand in a venue link, or set needs_venue = False on it"
+        )
     start, end = interval or (None, None)
     parameters = LoadParameters(
-        venue_links=(str(provider.venue_provider.id),) if provider.venue_provider else (),
+        venue_links=(str(link.id),) if link else (),
         full_refresh=full_refresh,
         limit=limit,
         dry_run=dry_run,
@@ -93,6 +99,10 @@ def sync_provider(
     with _working(connection):
         if instance_id is not None:
             return _Run(provider, connection, instance_id, parameters).run()
+        provider_id = register_provider(connection, type(provider).__name__, provider.name)
+        if not is_active(connection, provider_id, link.id if link else None):
+            log.info("Skipped: the provider or the venue link is not active")
+            return SyncReport(state="skipped")
         catalog_id = ledger.open_load(connection, type(provider), parameters)
         try:
             return _Run(provider, connection, ledger.single_instance(connection, catalog_id), parameters).run()
@@ -112,7 +122,8 @@ def _working(connection: Connection) -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DatabaseUnavailable(f"The connection to PostgreSQL was lost: {reason}", retry_after=10) from error
+        what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
+        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10) from error
     finally:
         if not connection.closed:
             connection.execute("RESET synchronous_commit")
@@ -169,10 +180,13 @@ class _Run:
                 self._iterate()
             finally:
                 self.provider.close()
+            self.report.end()
             with self.connection.transaction():
                 self.connection.execute("SET LOCAL synchronous_commit = on")
                 ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if not self.connection.closed:
+                ledger.fail(self.connection, self.instance, self.report, str(error), start_over=False)
             raise
         except Exception as error:
             starts_over = isinstance(error, ErrorBudgetExceeded)
@@ -226,9 +240,13 @@ class _Run:
                     ) from broken
                 self.is_exhausted = True
                 break
+            except SkipObject as error:
+                chunk.add(())
+                broken, may_end = error if self._has_died(iterator) else None, True
             except RejectRecord as error:
-                chunk.reject(error.message, previous if error.payload is None else error.payload)
-                may_end = False
+                record = None if provider.record is previous else provider.record
+                chunk.reject(error.message, record if error.payload is None else error.payload)
+                broken, may_end = error if self._has_died(iterator) else None, False
             except (ProviderSyncError, psycopg.Error):
                 raise
             except Exception as error:
@@ -236,9 +254,9 @@ class _Run:
                 in_a_row += 1
                 if error is broken or in_a_row == ERRORS_IN_A_ROW:
                     raise FatalError(f"The listing cannot be read: {type(error).__name__}: {error}") from error
-                payload = provider.record if provider.record is not previous else None
-                chunk.reject(f"{type(error).__name__}: {error}", payload)
-                broken, may_end = error, False
+                record = None if provider.record is previous else provider.record
+                chunk.reject(f"{type(error).__name__}: {error}", record)
+                broken, may_end = error if record is None or self._has_died(iterator) else None, False
             else:
                 chunk.add(infos)
                 broken, may_end, in_a_row = None, True, 0
@@ -250,7 +268,14 @@ class _Run:
         self.report.iterate_seconds += spent - waited
         if may_end:
             self.cursor = provider.cursor or self.cursor
+        elif chunk.records > len(chunk.rejections):
+            with suppress(Exception):  # of a record that could not be read
+                self.cursor = provider.cursor or self.cursor
         return chunk
+
+    def _has_died(self, iterator: object) -> bool:
+        """Whether the error came out of a generator: that is over then, and its end is not that of the listing."""
+        return any(getattr(source, "gi_frame", source) is None for source in (iterator, self.provider.records))
 
     def _waited(self) -> float:
         return float(getattr(self.provider.records, "waited", 0.0))

@@ -147,7 +147,11 @@ def _reason(connection: Connection, error: Exception) -> str:
             "SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = %s",
             (diagnosis.constraint_name,),
         ).fetchone()
-        return str(comment[0]) if comment and comment[0] else f"{message} {diagnosis.message_detail or ''}".strip()
+        if comment and comment[0]:
+            return str(comment[0])
+        # The detail of a check is the whole row, personal data and all.
+        detail = None if isinstance(error, errors.CheckViolation) else diagnosis.message_detail
+        return f"{message}: {detail}" if detail else message
     _, column, rest = str(diagnosis.context or "").partition(", column ")
     return f"{rest.partition(':')[0]}: {message}" if column else message
 

@@ -23,6 +23,7 @@ ITEM = """
         fields_updated                 text[] NOT NULL DEFAULT '{}'
     );
     COMMENT ON CONSTRAINT item_price_check ON item IS 'price: nobody pays to be rid of it';
+    COMMENT ON CONSTRAINT item_id_at_providers_check ON item IS 'the key is empty or longer than 255 characters';
 """
 
 
@@ -40,7 +41,7 @@ class Item(Providable):
 
 
 class Items(LocalProvider):
-    """Lists dictionaries: `key`, perhaps `date`, the rest are fields. An exception in the list is raised in its place."""
+    """Lists dictionaries: `key`, perhaps `date`, the rest are fields. Exceptions in the list are raised."""
 
     name = "Items"
     can_create = True
