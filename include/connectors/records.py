@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from include.connectors.decoding import Rejected
 from include.errors import RejectRecord
 
 T = TypeVar("T")
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which Python lets another thread have a turn, at most, in a process that reads a stream.
+
+With Python's usual 5 ms a thread that fetches waits that long after each read from the socket while the other side
+computes: 200 pages with 3 ms of work each took 1.3 s, and 0.75 s with this.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ class RecordStream(Iterator[T]):
                 return self.__next__()
 
     def _start(self) -> None:
+        sys.setswitchinterval(min(SWITCH_INTERVAL, sys.getswitchinterval()))
         context = contextvars.copy_context()
         work = (_fetch, self._pages, self._ready, self._wanted, self._stop)
         self._thread = Thread(target=context.run, args=work, name="fetch pages", daemon=True)

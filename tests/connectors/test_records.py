@@ -161,6 +161,19 @@ def test_waited_is_the_time_without_pages():
     assert 0.13 < stream.waited < 1
 
 
+def test_thread_does_not_wait_long_for_its_turn():
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    try:
+        list(RecordStream(iter([page(1, "a")])))
+        assert sys.getswitchinterval() == pytest.approx(0.0005)
+        sys.setswitchinterval(0.0001)
+        list(RecordStream(iter([page(1, "a")])))
+        assert sys.getswitchinterval() == pytest.approx(0.0001)
+    finally:
+        sys.setswitchinterval(usual)
+
+
 def test_context_of_the_caller_reaches_the_thread():
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     variable.set("mine")
