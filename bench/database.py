@@ -69,10 +69,10 @@ class Columns:
 class Database:
     """A connection of the harness to the server that all contenders use."""
 
-    def __init__(self, server: postgres.Server, connection: psycopg.Connection[Any]) -> None:
-        self.conninfo = server.conninfo(DATABASE)
-        self.psql = str(_binaries(server) / "psql")
+    def __init__(self, connection: psycopg.Connection[Any], conninfo: str, psql: str) -> None:
         self.connection = connection
+        self.conninfo = conninfo
+        self.psql = psql
 
     def version(self) -> str:
         """The server's version, as it calls itself."""
@@ -120,10 +120,17 @@ def running(folder: Path) -> Iterator[Database]:
     try:
         postgres.create_databases(server, DATABASE)
         migrate(server.conninfo(DATABASE))
-        with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:
-            yield Database(server, connection)
+        with attached(server, server.conninfo(DATABASE)) as held:
+            yield held
     finally:
         postgres.stop(data)
+
+
+@contextmanager
+def attached(server: postgres.Server, conninfo: str) -> Iterator[Database]:
+    """Use a migrated database of a server that runs already."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        yield Database(connection, conninfo, str(_binaries(server) / "psql"))
 
 
 def _binaries(server: postgres.Server) -> Path:

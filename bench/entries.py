@@ -28,6 +28,7 @@ class Contender:
     is_installed_apart: bool = False
     """A peer of `.bench/venv`."""
     phases: tuple[str, ...] = ("first", "changed", "unchanged")
+    """What a round consists of: an empty table, one record in a hundred changed, nothing changed."""
 
 
 YARDSTICK = "yardstick"

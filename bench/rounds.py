@@ -19,8 +19,6 @@ from bench.listing import CHANGED, FIRST, Listing
 from bench.measuring import MIB, Measured, Task
 
 ROOT = Path(__file__).parents[1]
-GENERATIONS = {"first": FIRST, "changed": CHANGED, "unchanged": CHANGED}
-"""The phases of a round in their order, and what is listed in each."""
 LONGEST = 3600
 """Seconds after which a process is given up."""
 
@@ -56,8 +54,10 @@ class Arena:
         records = min(records, contender.at_most or records)
         self._empty(contender)
         outcomes = []
+        generation = FIRST
         for phase in contender.phases:
-            listing = Listing(records, GENERATIONS[phase], contender.dated)
+            generation = CHANGED if phase == "changed" else generation
+            listing = Listing(records, generation, contender.dated)
             outcomes.append(self._phase(contender, phase, listing, wait))
             self._check(contender, phase, listing)
             tell(outcomes[-1])

@@ -1,0 +1,100 @@
+"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills.
+
+The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
+and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
+start, or when the table does not hold what was listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.entries import CONTENDERS, Contender
+from bench.rounds import Arena, Outcome, WrongRows, arena
+
+ROOT = Path(__file__).parents[1]
+SIZES = (20_000, 200_000, 1_000_000, 10_000_000)
+MOST_GROWTH = 30.0
+"""MiB over the start, whatever the size."""
+KILLS = "bench.soak_kills"
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[*SOAKS, []], help="all of them without")
+    parser.add_argument("--records", type=int, nargs="+", default=list(SIZES), help="sizes to load (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
+    return parser.parse_args(given)
+
+
+def sizes(options: argparse.Namespace) -> bool:
+    """Load each size, dated and dateless; True when memory is flat and the rows are right."""
+    grown: list[float] = []
+    with arena(options.folder) as ring:
+        for contender in CONTENDERS:
+            if contender.module == "engine":
+                for records in options.records:
+                    outcomes = _load(ring, contender, records)
+                    if outcomes is None:
+                        return False
+                    grown += [outcome.measured.growth for outcome in outcomes]
+    is_flat = max(grown) <= MOST_GROWTH
+    print(
+        f"Memory is {'flat' if is_flat else 'NOT flat'}: it grew by {min(grown):.1f} to {max(grown):.1f} MiB over the "
+        f"start from {min(options.records):,} to {max(options.records):,} records, {MOST_GROWTH:.0f} MiB are allowed"
+    )
+    return is_flat
+
+
+def _load(ring: Arena, contender: Contender, records: int) -> list[Outcome] | None:
+    """First load and nothing changed; None when the rows are wrong."""
+    try:
+        return ring.play(replace(contender, phases=("first", "unchanged")), records, _tell)
+    except WrongRows as wrong:
+        print(f"Wrong rows: {wrong}")
+        return None
+
+
+def _tell(outcome: Outcome) -> None:
+    measured = outcome.measured
+    print(
+        f"{outcome.contender:<16} {outcome.records:>12,} records  {outcome.phase:<10} {measured.seconds:9.2f} s"
+        f"  {outcome.records / measured.seconds:>9,.0f} records/s  peak {measured.peak:.0f} MiB, +{measured.growth:.1f}"
+        f"  WAL {outcome.wal:,.1f} MB",
+        flush=True,
+    )
+
+
+def kills(_: argparse.Namespace) -> bool:
+    """Kill the engine many times over at any moment; True when nothing was lost or doubled."""
+    if importlib.util.find_spec(KILLS) is None:
+        print(f"{KILLS} is not there: left out")
+        return True
+    return bool(importlib.import_module(KILLS).main([]) == 0)
+
+
+SOAKS = {"sizes": sizes, "kills": kills}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run what is asked for; returns the exit status."""
+    options = arguments(given)
+    is_good = True
+    for name in options.what or SOAKS:
+        began = time.monotonic()
+        passed = SOAKS[name](options)
+        is_good &= passed
+        print(f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
