@@ -235,7 +235,7 @@ def first_arena(server: Any, url: str, world: Any) -> Arena:
 
 
 def second_arena(first: Arena, world: Any, percent: float = 40) -> Arena:
-    """The same venue after its first sync, its supplier having moved on. The world is new: use the first arena no more."""
+    """The same venue after its first sync, its supplier having moved on; the first arena is of no use any more."""
     template = "soak_first_done"
     world.advance(percent)
     done = copy_database(first.server, template, "soak_second_done")
