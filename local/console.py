@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-NARROWEST = 150
-"""Columns that the report's table needs; a narrower terminal wraps its lines."""
+WIDE = 190
+"""Columns that the report's table may take; a narrower terminal wraps its lines."""
 
 
 class Screen:
@@ -36,6 +37,11 @@ class Screen:
     def say(self, message: str = "") -> None:
         """A line as it is."""
         self.console.print(message, markup=False)
+
+    def print_wide(self, table: Table) -> None:
+        """A table whose columns are not squeezed into a narrow terminal."""
+        width = max(self.console.width, WIDE)
+        Console(file=self.console.file, width=width, highlight=False).print(table, crop=False)
 
     def _line(self, mark: str, name: str, seconds: float) -> None:
         self.console.print(f"{mark} {name:<58} {seconds:6.1f} s", markup=False)

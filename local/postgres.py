@@ -44,11 +44,14 @@ def start(data: Path) -> Server:
 
     pgserver = _import_pgserver()
     data.mkdir(parents=True, exist_ok=True)
-    _drop_stale_pid_file(data)
+    data = data.resolve()
     deadline = time.monotonic() + START_SECONDS
     while True:
+        _drop_stale_pid_file(data)
         try:
-            running = pgserver.get_server(data, cleanup_mode=None)
+            # Not get_server(): that hands out what it started before, even when it is no longer running.
+            running = pgserver.PostgresServer(data, cleanup_mode=None)
+            running.start()
             info = running.get_postmaster_info()
             server = Server(data, str(info.socket_dir), info.port)
             psycopg.connect(server.conninfo("postgres"), connect_timeout=5).close()

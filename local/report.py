@@ -49,7 +49,7 @@ def show(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
         totals = [sum(row[name] or 0 for row in rows) for name in COUNTS]
         spent = [sum(float(row[name] or 0) for row in rows) for name in SECONDS]
         table.add_row("all", f"{len(rows)} loads", "", *map(_count, totals), *(f"{value:.2f}" for value in spent), "")
-    screen.console.print(table, width=max(screen.console.width, 170), crop=False)
+    screen.print_wide(table)
     if len(rows) > len(shown):
         screen.say(f"({len(rows) - len(shown)} more: SELECT * FROM load_report)")
     for row in shown:

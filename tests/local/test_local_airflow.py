@@ -1,0 +1,111 @@
+"""The environment of Airflow's processes, and the client of its API."""
+
+import json
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from local import airflow
+from local.airflow import Api
+from local.clone import Clone, LocalError
+from local.settings import Connection, Pool, Settings
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return Clone(tmp_path)
+
+
+def environment(clone: Clone, **inherited: str) -> dict[str, str]:
+    return airflow.environment(clone, inherited, metadata_url="postgresql+psycopg2://x", port=8080, schedules=True)
+
+
+def test_the_components_share_one_airflow_of_their_own(clone):
+    env = environment(
+        clone, AIRFLOW_HOME="/home/me/airflow", AIRFLOW__CORE__EXECUTOR="CeleryExecutor", AIRFLOW_CONFIG="x"
+    )
+    assert env["AIRFLOW_HOME"] == str(clone.root / ".local" / "airflow")
+    assert env["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8080/execution/"
+    assert env["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert "AIRFLOW_CONFIG" not in env
+    assert all(isinstance(value, str) for value in env.values())
+
+
+def test_nobody_is_an_administrator_without_a_password(clone):
+    env = environment(clone, AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True")
+    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
+    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,viewer:viewer"
+
+
+def test_secrets_are_kept_private_and_the_same(clone):
+    assert environment(clone)["AIRFLOW__API_AUTH__JWT_SECRET"] == environment(clone)["AIRFLOW__API_AUTH__JWT_SECRET"]
+    assert clone.password("admin") == Clone(clone.root).password("admin") != clone.password("viewer")
+    for file in (clone.state / "secrets.json", clone.passwords):
+        assert file.stat().st_mode & 0o077 == 0
+    assert set(json.loads(clone.passwords.read_text())) == {"admin", "viewer"}
+
+
+def test_tuning_connections_and_proxies_are_the_users(clone):
+    env = environment(
+        clone, AIRFLOW__CORE__PARALLELISM="32", AIRFLOW_CONN_SYNC_DB="postgres://", no_proxy="intra,localhost"
+    )
+    assert env["AIRFLOW__CORE__PARALLELISM"] == "32"
+    assert env["AIRFLOW_CONN_SYNC_DB"] == "postgres://"
+    assert env["no_proxy"] == "intra,localhost,127.0.0.1,::1"
+    assert env["NO_PROXY"] == "127.0.0.1,localhost,::1"
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalError, match=rf"port {port} is taken by another program.*make up PORT="):
+            airflow.check_port(port)
+    airflow.check_port(airflow.free_port())
+
+
+def test_the_dags_are_the_files(clone):
+    clone.dags.mkdir()
+    for name in ("b.py", "a.py", "_private.py", "notes.md"):
+        (clone.dags / name).touch()
+    assert clone.dag_ids() == ["a", "b"]
+
+
+def test_signs_in_when_asked_to_and_imports_everything():
+    seen: list[tuple[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.method, request.url.path))
+        if request.url.path == "/auth/token":
+            assert json.loads(request.content) == {"username": "admin", "password": "pw"}
+            return httpx.Response(201, json={"access_token": "token"})
+        if request.headers.get("authorization") != "Bearer token":
+            return httpx.Response(401)
+        return httpx.Response(200, json={"create": {"success": [], "errors": []}, "delete": None})
+
+    api = Api("http://test", "pw", httpx.MockTransport(answer))
+    api.import_settings(Settings((Connection("a", "http"),), {"v": 1}, (Pool("p", 8),)), ["sync_db"])
+    assert seen == [
+        ("PATCH", "/api/v2/connections"),
+        ("POST", "/auth/token"),
+        *(("PATCH", f"/api/v2/{what}") for what in ("connections", "variables", "pools")),
+    ]
+
+
+def test_a_refusal_is_told_in_airflows_words():
+    api = Api(
+        "http://test", "pw", httpx.MockTransport(lambda _: httpx.Response(400, json={"detail": "limit: not a number"}))
+    )
+    with pytest.raises(LocalError, match="POST /api/v2/dags/d/dagRuns: limit: not a number"):
+        api.trigger("d", {"limit": "x"})
+
+
+def test_the_end_of_a_log_comes_with_its_path(tmp_path):
+    log = Path(tmp_path / "x.log")
+    log.write_text("\n".join(map(str, range(100))))
+    assert airflow.last_lines(log, 2) == f"    98\n    99\n  the whole log: {log}"
+    assert "nothing.log" in airflow.last_lines(tmp_path / "nothing.log")

@@ -1,0 +1,59 @@
+"""One command per clone, also after a kill."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.lock import Busy, CloneLock
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import sys, time
+from pathlib import Path
+from local.lock import CloneLock
+lock = CloneLock(Path(sys.argv[1]))
+lock.acquire("up")
+lock.tell(url="http://127.0.0.1:8080")
+print("held", flush=True)
+time.sleep(300)
+"""
+
+
+def test_the_second_is_refused_and_learns_who_holds_it(tmp_path):
+    path = tmp_path / "state" / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(Busy, match=rf"`make up` is already running in this clone \(process {holder.pid}\)") as busy:
+            CloneLock(path).acquire("run")
+        assert busy.value.holder["url"] == "http://127.0.0.1:8080"
+        holder.send_signal(signal.SIGKILL)
+    lock = CloneLock(path)
+    lock.acquire("run")  # the kernel gave it back
+    assert "url" not in lock.holder()
+    lock.release()
+
+
+def test_a_child_does_not_inherit_it(tmp_path):
+    lock = CloneLock(tmp_path / "lock")
+    lock.acquire("up")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], close_fds=False) as child:
+        try:
+            lock.release()
+            again = CloneLock(tmp_path / "lock")
+            again.acquire("run")
+            again.release()
+        finally:
+            child.kill()
+
+
+def test_what_is_told_can_become_shorter(tmp_path):
+    lock = CloneLock(tmp_path / "lock")
+    lock.acquire("up")
+    lock.tell(url="x" * 100)
+    lock.tell(url="y")
+    assert lock.holder()["url"] == "y"
+    lock.release()
+    assert lock.holder() == {}

@@ -1,0 +1,81 @@
+"""Following runs: parameters, logs, the report."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from local import report, runs
+from local.clone import LocalError
+from local.commands import read_conf
+from local.console import Screen
+from local.runs import LogFollower, Run
+
+
+@pytest.fixture
+def screen():
+    return Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
+
+
+def test_conf_is_a_json_object():
+    assert read_conf("") == {}
+    assert read_conf('{"limit": 10}') == {"limit": 10}
+
+
+@pytest.mark.parametrize("text", ["{limit: 10}", "[1]", "10", "{"])
+def test_other_conf_is_refused_in_one_line(text):
+    with pytest.raises(LocalError, match="CONF") as error:
+        read_conf(text)
+    assert error.value.status == 2
+    assert "\n" not in str(error.value)
+
+
+def entry(event: str, **more: object) -> str:
+    return json.dumps({"timestamp": "2026-01-01T10:00:00Z", "level": "info", "event": event} | more)
+
+
+def test_a_log_line_is_readable():
+    error = {"exc_type": "ValueError", "exc_value": "no", "frames": [{"filename": "f.py", "lineno": 3, "name": "go"}]}
+    assert runs.readable(entry("done"))[0].endswith("00:00 done")
+    lines = runs.readable(entry("it failed", level="error", error_detail=[error]))
+    assert lines[0].endswith("ERROR it failed")
+    assert lines[1:] == ["  f.py:3 in go", "ValueError: no"]
+    assert runs.readable(entry("::group::Pre Execute")) == []
+    assert runs.readable("plain") == ["plain"]
+    assert runs.readable("17") == ["17"]
+    assert runs.readable("") == []
+
+
+def test_growing_logs_are_printed_once(tmp_path: Path, screen):
+    folder = tmp_path / "dag_id=d" / "run_id=r" / "task_id=t" / "map_index=2"
+    folder.mkdir(parents=True)
+    follow = LogFollower(Run("d", "r"), tmp_path, screen)
+    log = folder / "attempt=1.log"
+    log.write_text(entry("one") + "\n" + entry("tw")[:20])
+    follow()
+    log.write_text(entry("one") + "\n" + entry("two") + "\n")
+    follow()
+    follow()
+    printed = screen.console.file.getvalue().splitlines()
+    assert [line.split()[-1] for line in printed] == ["one", "two"]
+    assert printed[0].startswith("  t[2] | ")
+
+
+def test_the_report_has_a_line_per_venue_and_a_total(screen):
+    counts = dict.fromkeys(report.COUNTS, 0) | {"checked": 6000, "created": 5100}
+    row = {"provider": "TiteLive stocks", "venue": "Au Fil des Marées", "state": "done", "error": None, "seconds": 1.2}
+    row |= counts | dict.fromkeys(report.SECONDS, 0.25) | {"records_per_second": 4600.4}
+    report.show(screen, [row, row | {"venue": None, "error": "404: Not Found"}])
+    lines = screen.console.file.getvalue().splitlines()
+    assert lines[0].split()[:4] == ["provider", "venue", "state", "checked"]
+    assert "Au Fil des Marées" in lines[1]
+    assert "4,600" in lines[1]
+    assert any(line.split()[:5] == ["all", "2", "loads", "12,000", "10,200"] for line in lines)
+    assert lines[-1] == "TiteLive stocks, -: 404: Not Found"
+
+
+def test_an_empty_report_prints_nothing(screen):
+    report.show(screen, [])
+    assert screen.console.file.getvalue() == ""

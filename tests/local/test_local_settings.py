@@ -1,0 +1,86 @@
+"""airflow_settings.yaml, and how the user's environment wins over it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from local import settings
+from local.clone import LocalError
+from local.settings import Connection, Pool, Settings
+
+ROOT = Path(__file__).parents[2]
+DATABASE = Connection("sync_db", "postgres", host="/run/socket", port=5432, login="postgres", schema="sync")
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "airflow_settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_projects_own_file_has_what_the_dags_need():
+    found = settings.read(ROOT / "airflow_settings.yaml")
+    assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
+    assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
+    assert settings.needs_sandbox(found)
+
+
+def test_reads_the_form_of_the_astro_cli(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        airflow:
+          connections:
+            - {conn_id: a, conn_type: http, conn_host: h, conn_port: "80", conn_extra: {rate: 5}}
+            - {conn_id: b, conn_type: http, conn_extra: '{"rate": 6}'}
+            - {conn_id: , conn_type: }
+          pools:
+            - {pool_name: p, pool_slot: 3, pool_description: }
+          variables:
+            - {variable_name: v, variable_value: 1}
+            - {variable_name: , variable_value: }
+        """,
+    )
+    found = settings.read(path)
+    assert [(c.id, c.port, dict(c.extra)) for c in found.connections] == [
+        ("a", 80, {"rate": 5}),
+        ("b", None, {"rate": 6}),
+    ]
+    assert found.pools == (Pool("p", 3),)
+    assert found.variables == {"v": 1}
+    assert json.loads(found.connections[0].body()["extra"]) == {"rate": 5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "airflow: [", "other: {}", "airflow: {connections: [{conn_id: a}]}", "airflow: {pools: [{pool_name: p}]}"],
+)
+def test_a_broken_file_is_named(tmp_path, text):
+    with pytest.raises(LocalError, match=r"airflow_settings\.yaml cannot be read") as error:
+        settings.read(write(tmp_path, text))
+    assert error.value.status == 2
+
+
+def test_the_local_run_puts_in_what_it_started():
+    given = settings.read(ROOT / "airflow_settings.yaml")
+    found = {c.id: c for c in settings.with_demo(given, database=DATABASE, sandbox=("127.0.0.1", 4711)).connections}
+    assert (found["sync_db"].host, found["sync_db"].schema, found["sync_db"].password) == ("/run/socket", "sync", None)
+    assert found["titelive_stocks_api"].host == "http://127.0.0.1:4711/titelive/stocks"
+    assert found["titelive_stocks_api"].extra == {"requests_per_second": 50}
+
+
+def test_a_connection_to_elsewhere_is_left_alone():
+    mine = Connection("x", "http", host="https://example.org/path", port=443)
+    assert settings.with_demo(Settings((mine,)), database=DATABASE, sandbox=("127.0.0.1", 1)).connections == (mine,)
+    assert not settings.needs_sandbox(Settings((mine,)))
+
+
+def test_the_users_environment_wins():
+    given = Settings((DATABASE, Connection("x", "http")), {"depth": 1, "width": 2})
+    kept, overridden = settings.without_overridden(
+        given, {"AIRFLOW_CONN_SYNC_DB": "postgres://", "AIRFLOW_VAR_DEPTH": "3"}
+    )
+    assert overridden == ["sync_db"]
+    assert [connection.id for connection in kept.connections] == ["x"]
+    assert kept.variables == {"width": 2}
