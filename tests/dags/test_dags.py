@@ -1,0 +1,175 @@
+"""What holds for every DAG of the project."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own; what a DAG file warns of, its import test sees
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "dags"
+FILES = sorted(FOLDER.glob("*.py"))
+NAMES = [path.stem for path in FILES]
+
+STAY_AT_HOME = {"OpenLoadOperator", "CloseLoadOperator"}
+"""Operators that talk to our own database only. All others call out: they need a pool and a time-out."""
+
+HEAVY = (
+    "requests",
+    "psycopg",
+    "algoliasearch",
+    "alembic",
+    "include.connectors",
+    "include.inbound",
+    "include.models",
+    "include.providers",
+    "include.store",
+    "airflow.providers.http.hooks",
+    "airflow.providers.postgres.hooks",
+    "airflow.models.dag",
+    "airflow.models.taskinstance",
+)
+
+
+@pytest.fixture(scope="module")
+def bag():
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def dags(bag):
+    return bag.dags
+
+
+def every_task(dags):
+    return [task for dag in dags.values() for task in dag.tasks]
+
+
+def tasks_that_call_out(dags):
+    return [task for task in every_task(dags) if task.task_type not in STAY_AT_HOME]
+
+
+def test_every_file_is_a_dag_of_its_name(bag):
+    assert NAMES
+    assert not bag.import_errors
+    assert sorted(bag.dags) == NAMES
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_a_file_is_wiring_only(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) - tree.body[0].end_lineno <= 45, "lines behind the DAG's doc"
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_doc_says_what_to_do_when_it_fails(dags, name):
+    doc = dags[name].doc_md
+    assert doc.startswith("### ")
+    assert "**Triage.**" in doc
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_tag_of_each_family(dags, name):
+    from include.operators import tags
+
+    families = [
+        family
+        for family in vars(tags).values()
+        if isinstance(family, type) and issubclass(family, tags.StrEnum) and family is not tags.StrEnum
+    ]
+    assert len(families) > 1
+    for family in families:
+        assert len([tag for tag in family if tag in dags[name].tags]) == 1, family.__name__
+    assert len(dags[name].tags) == len(families)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_are_bounded(dags, name):
+    dag = dags[name]
+    assert dag.max_active_runs == 1
+    assert dag.dagrun_timeout is not None
+    assert dag.catchup is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schedule_can_be_backfilled(dags, name):
+    from airflow.sdk import timezone
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dags[name])).timetable
+    assert timetable.periodic
+    restriction = TimeRestriction(timezone.datetime(2026, 3, 1), None, catchup=True)
+    first = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    second = timetable.next_dagrun_info(last_automated_data_interval=first.data_interval, restriction=restriction)
+    assert first.data_interval.start < first.data_interval.end == second.data_interval.start
+
+
+def test_every_task_has_an_owner_and_a_retry(dags):
+    for task in every_task(dags):
+        assert task.owner != "airflow", task
+        assert task.retries >= 1, task
+
+
+def test_every_task_decides_on_retries_by_the_tree_of_errors(dags):
+    """Set where mapped tasks find it too, which an operator's `__init__` is not."""
+    from include.operators.retry_policy import ErrorTreePolicy
+
+    for task in every_task(dags):
+        assert isinstance(task.retry_policy, ErrorTreePolicy), task
+
+
+def test_tasks_that_call_out_have_a_pool_and_a_time_limit(dags):
+    settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
+    pools = {pool["pool_name"] for pool in settings["pools"]}
+    calling = tasks_that_call_out(dags)
+    assert calling
+    for task in calling:
+        assert task.pool in pools, task
+        assert task.execution_timeout is not None, task
+
+
+@pytest.fixture(scope="module")
+def parsed():
+    """What two fresh processes say of the DAG files, with different hashes of strings."""
+    return [_parse(seed) for seed in ("1", "2")]
+
+
+def _parse(seed):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("parsing.py")), str(FOLDER)],
+        env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_dag_that_did_not_change_is_no_new_version(parsed):
+    first, second = parsed
+    assert sorted(first["hashes"]) == NAMES
+    assert first["hashes"] == second["hashes"]
+
+
+def test_parsing_imports_nothing_heavy(parsed):
+    imported = parsed[0]["imported"]
+    assert "include.operators.load" in imported
+    assert [name for name in imported if name.startswith(HEAVY)] == []
+
+
+def test_parsing_is_quick(parsed):
+    """The aim is 0.2 s; five times that on a busy machine is still a mistake found."""
+    for name, seconds in parsed[0]["seconds"].items():
+        assert seconds < 1.0, name

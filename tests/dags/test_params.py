@@ -1,0 +1,79 @@
+"""The form of an inbound DAG: what it takes, what it refuses, and that left alone it is the daily run."""
+
+import pytest
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
+
+
+def filled(values):
+    from airflow.sdk.definitions.param import ParamsDict
+
+    from include.operators.params import sync_params
+
+    params = ParamsDict(sync_params())
+    params.update(values)
+    return params.validate()
+
+
+def test_left_alone_it_is_the_daily_run():
+    assert filled({}) == {
+        "venue_links": [],
+        "full_refresh": False,
+        "limit": None,
+        "dry_run": False,
+        "chunk_size": 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"venue_links": ["12"]},
+        {"venue_links": ["12", "00300001000012"]},
+        {"full_refresh": True},
+        {"limit": 1},
+        {"limit": 10_000_000},
+        {"limit": None},
+        {"dry_run": True},
+        {"chunk_size": 1},
+        {"chunk_size": 10_000},
+    ],
+    ids=str,
+)
+def test_takes(values):
+    assert filled(values).items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"venue_links": "12"},
+        {"venue_links": [12]},
+        {"venue_links": None},
+        {"full_refresh": "yes"},
+        {"full_refresh": None},
+        {"limit": 0},
+        {"limit": -5},
+        {"limit": 1.5},
+        {"limit": "10"},
+        {"dry_run": 1},
+        {"chunk_size": 0},
+        {"chunk_size": 10_001},
+        {"chunk_size": None},
+        {"chunk_size": "1000"},
+    ],
+    ids=str,
+)
+def test_refuses(values):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        filled(values)
+
+
+def test_every_field_explains_itself():
+    from include.operators.params import sync_params
+
+    for name, param in sync_params().items():
+        assert param.schema["title"], name
+        assert param.schema.get("description") or param.description, name
