@@ -1,0 +1,432 @@
+"""The ledger: states of loads, where a next try goes on, markers, and what is kept of it all."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.errors import ConfigurationError, FatalError, LinkBusy, ServiceUnavailable
+from include.inbound import ledger
+from include.inbound.ledger import LoadParameters
+from include.inbound.sync import sync_provider
+from include.store.providers import find_links, load_link, register_provider
+from tests.inbound.items import CursorItems, Items, day, item
+
+
+class Linked(CursorItems):
+    """A provider with venue links; what it lists stands in `listings`, by the venue's id at the provider."""
+
+    name = "Linked"
+    needs_venue = True
+    window = "since"
+    listings: dict = {}
+
+    def __init__(self, venue_provider):
+        super().__init__(type(self).listings.get(venue_provider.venue_id_at_offer_provider, ()), venue_provider)
+
+
+@pytest.fixture
+def links(connection):
+    """Three venues, linked to Linked."""
+    provider_id = register_provider(connection, "Linked", "Linked")
+    made = []
+    for number in range(3):
+        venue_id = connection.execute(
+            "INSERT INTO venue (name, siret) VALUES (%s, %s) RETURNING id", (f"V{number}", f"{number:014d}")
+        ).fetchone()[0]
+        made.append(
+            connection.execute(
+                "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+                " VALUES (%s, %s, %s) RETURNING id",
+                (venue_id, provider_id, f"v{number}"),
+            ).fetchone()[0]
+        )
+    Linked.listings = {f"v{n}": [item(f"v{n}-{i}") for i in range(4)] for n in range(3)}
+    return made
+
+
+@pytest.fixture
+def run(connection):
+    """Open a load or find it, run what is left of it, close it; returns the summary."""
+
+    def run(run_id="r", provider_class=Linked, **asked):
+        parameters = LoadParameters(**asked)
+        load = ledger.open_load(connection, provider_class, parameters, run_id=run_id)
+        for instance in ledger.pending_instances(connection, load, 0):
+            if ledger.past_error_limit(connection, load):
+                break
+            link = load_link(connection, instance.venue_provider_id) if instance.venue_provider_id else None
+            try:
+                sync_provider(
+                    provider_class(link), connection, instance_id=instance.id, chunk_size=2, dry_run=parameters.dry_run,
+                    limit=parameters.limit, full_refresh=parameters.full_refresh,
+                    interval=parameters.interval_start and (parameters.interval_start, parameters.interval_end),
+                )  # fmt: skip
+            except (FatalError, ServiceUnavailable):
+                pass
+        return ledger.close_load(connection, load)
+
+    return run
+
+
+@pytest.fixture
+def events(connection):
+    def read():
+        return connection.execute("SELECT type, payload FROM local_provider_event ORDER BY id").fetchall()
+
+    return read
+
+
+@pytest.fixture
+def marker(connection):
+    def read(table="provider"):
+        return connection.execute(f"SELECT last_sync_date FROM {table} ORDER BY id LIMIT 1").fetchone()[0]
+
+    return read
+
+
+class TestStates:
+    @pytest.mark.parametrize(
+        ("failing", "state", "done"), [((), "loaded", 3), ((1,), "partially loaded", 2), ((0, 1, 2), "failed", 0)]
+    )
+    def test_a_load_is_loaded_partially_loaded_or_failed(self, run, links, connection, failing, state, done):
+        for number in failing:
+            Linked.listings[f"v{number}"].insert(3, ServiceUnavailable("gone"))
+        summary = run()
+        assert (summary.state, summary.done, summary.failed, summary.skipped) == (state, done, 3 - done, 0)
+        assert summary.errors == {f"V{n}": "gone" for n in failing}
+        assert summary.counts["created"] == 4 * done + 2 * (3 - done)
+        states = connection.execute("SELECT state FROM catalog WHERE parent_id IS NULL").fetchall()
+        assert states == [(state,)]
+
+    def test_a_load_of_no_links_is_loaded(self, run, connection):
+        summary = run()
+        assert (summary.state, summary.done) == ("loaded", 0)
+
+    def test_a_load_opened_again_does_what_is_left(self, run, links, connection, rows):
+        Linked.listings["v1"].insert(3, ServiceUnavailable("gone"))
+        assert run().state == "partially loaded"
+        before = connection.execute("SELECT id_at_providers, xmin::text FROM item").fetchall()
+        Linked.listings["v1"][3:4] = []
+        summary = run()
+        assert (summary.state, summary.done) == ("loaded", 3)
+        assert (summary.counts["created"], summary.counts["records"]) == (12, 12)
+        assert set(before) <= set(connection.execute("SELECT id_at_providers, xmin::text FROM item").fetchall())
+        attempts = connection.execute("SELECT venue, attempts FROM load_report ORDER BY 1").fetchall()
+        assert attempts == [("V0", 1), ("V1", 2), ("V2", 1)]
+        assert connection.execute("SELECT count(*) FROM catalog WHERE parent_id IS NULL").fetchone() == (1,)
+
+    def test_a_loaded_run_is_not_opened_again(self, run, links, connection):
+        run()
+        assert run().counts["unchanged"] == 12
+        assert connection.execute("SELECT count(*) FROM catalog WHERE parent_id IS NULL").fetchone() == (2,)
+
+    def test_past_the_error_limit_a_load_stops(self, run, links, connection):
+        run("first")
+        connection.execute("UPDATE catalog_scheme SET error_limit = 0")
+        Linked.listings["v0"].insert(0, ServiceUnavailable("gone"))
+        summary = run("second")
+        assert (summary.done, summary.failed) == (0, 3)
+        assert summary.errors["V2"] == "not started"
+
+    def test_batches_share_the_links(self, connection, links):
+        load = ledger.open_load(connection, Linked, LoadParameters(), at_most_batches=2)
+        batches = [[i.venue_provider_id for i in ledger.pending_instances(connection, load, n)] for n in (0, 1)]
+        assert ledger.batches_of(connection, load) == [0, 1]
+        assert batches == [[links[0], links[2]], [links[1]]]
+
+    def test_parameters_come_back_as_they_were(self, connection, links):
+        asked = LoadParameters(
+            venue_links=(str(links[0]),), limit=5, dry_run=True, interval_start=day(1), interval_end=day(2)
+        )
+        load = ledger.open_load(connection, Linked, asked)
+        assert ledger.load_parameters(connection, load) == asked
+
+    def test_links_by_id_and_siret(self, connection, links):
+        provider_id = register_provider(connection, "Linked", "Linked")
+        found = find_links(connection, provider_id, [str(links[0]), f"{2:014d}"])
+        assert [link.id for link in found] == [links[0], links[2]]
+        connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (links[1],))
+        with pytest.raises(ConfigurationError, match=r"(?s)No active venue link.*00000000000001.*V0"):
+            find_links(connection, provider_id, [f"{1:014d}"])
+
+    def test_a_link_deactivated_meanwhile_is_skipped_without_an_event(self, connection, links, events, rows):
+        load = ledger.open_load(connection, Linked, LoadParameters())
+        instance, *_ = ledger.pending_instances(connection, load, 0)
+        connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (links[0],))
+        link = load_link(connection, links[0])
+        assert sync_provider(Linked(link), connection, instance_id=instance.id).state == "skipped"
+        assert (events(), rows()) == ([], {})
+        assert connection.execute(
+            "SELECT state FROM catalog_scheme_operation_instance WHERE id = %s", (instance.id,)
+        ).fetchone() == ("skipped",)
+        summary = ledger.close_load(connection, load)
+        assert (summary.skipped, summary.failed) == (1, 2)
+
+    @pytest.mark.parametrize("table", ["provider", "venue_provider"])
+    def test_what_is_not_active_is_skipped_without_a_trace(self, sync, connection, links, events, rows, table):
+        connection.execute(f"UPDATE {table} SET is_active = false")
+        assert sync(Linked(load_link(connection, links[0]))).state == "skipped"
+        assert (events(), rows()) == ([], {})
+
+    def test_events_and_results(self, run, links, connection, events):
+        Linked.listings["v1"].insert(3, FatalError("no \0 good"))
+        run(venue_links=(str(links[1]),))
+        Linked.listings["v1"][3:4] = []
+        run(venue_links=(str(links[1]),))
+        found = events()
+        assert [kind for kind, _ in found] == ["SyncStart", "SyncError", "SyncStart", "SyncEnd"]
+        assert "good" in found[1][1]
+        assert "4 records" in found[3][1]
+        assert connection.execute(
+            "SELECT attempt, state, (report -> 'created')::int FROM catalog_operation_instance_result ORDER BY id"
+        ).fetchall() == [(1, "failed", 2), (2, "done", 4)]
+
+
+LISTING = [
+    *(item(f"k{n:02d}", quantity=n) for n in range(12)),
+    None,
+    item("bad", price=-1),
+    KeyError("unreadable"),
+    *(item(f"k{n:02d}", quantity=-n) for n in range(15)),
+    item("old", date=day(1)),
+]
+
+
+class TestGoingOn:
+    def disturbed(self, provider_class, at, chunk_size, connection, run_id="r", error=None):
+        """Run with an error before record `at`, then without; returns the report of the second try."""
+        for listing in ([*LISTING[:at], error or ServiceUnavailable("gone"), *LISTING[at:]], LISTING):
+            load = ledger.open_load(connection, provider_class, LoadParameters(), run_id=run_id)
+            (instance,) = ledger.pending_instances(connection, load, 0)
+            try:
+                report = sync_provider(
+                    provider_class(listing), connection, instance_id=instance.id, chunk_size=chunk_size
+                )
+            except (ServiceUnavailable, FatalError):
+                ledger.close_load(connection, load)
+        ledger.close_load(connection, load)
+        return report
+
+    @pytest.mark.parametrize("chunk_size", [1, 4, 1000])
+    @pytest.mark.parametrize("at", [0, 1, 4, 5, 12, 13, 14, 15, 20, 31])
+    def test_with_a_cursor_counts_are_those_of_an_undisturbed_run(self, connection, rows, rejections, at, chunk_size):
+        report = self.disturbed(CursorItems, at, chunk_size, connection)
+        counts = (report.records, report.checked, report.created, report.updated, report.unchanged)
+        # k00 comes as -0: the same again
+        assert counts == (31, 31, 16, 11, 1)
+        assert (report.skipped, report.rejected) == (1, 2)
+        assert len(rejections()) == 2
+        assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
+
+    @pytest.mark.parametrize("chunk_size", [1, 4, 1000])
+    @pytest.mark.parametrize("at", [0, 1, 5, 12, 15])
+    def test_without_a_cursor_the_listing_is_read_again(self, connection, rows, rejections, at, chunk_size):
+        report = self.disturbed(Items, at, chunk_size, connection)
+        assert (report.records, report.checked, report.created, report.updated) == (31, 31, 16, 11)
+        assert (report.unchanged, report.skipped, report.rejected) == (1, 1, 2)
+        assert len(rejections()) == 2
+        assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
+
+    @pytest.mark.parametrize("at", [20, 25, 31])
+    def test_without_a_cursor_what_changes_twice_in_a_listing_is_written_again(self, connection, rows, at):
+        report = self.disturbed(Items, at, 1, connection)
+        parts = report.created + report.updated + report.unchanged + report.skipped + report.rejected
+        assert report.checked == parts
+        assert report.created == 16
+        assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
+
+    def test_a_limit_holds_over_tries(self, connection, rows):
+        listings = ([*LISTING[:5], ServiceUnavailable("gone")], LISTING)
+        load = ledger.open_load(connection, CursorItems, LoadParameters(), run_id="r")
+        (instance,) = ledger.pending_instances(connection, load, 0)
+        with pytest.raises(ServiceUnavailable):
+            sync_provider(CursorItems(listings[0]), connection, instance_id=instance.id, chunk_size=2, limit=7)
+        report = sync_provider(CursorItems(listings[1]), connection, instance_id=instance.id, chunk_size=2, limit=7)
+        assert (report.records, report.created, len(rows())) == (7, 7, 7)
+
+    def test_it_asks_only_for_the_rest(self, connection):
+        asked = []
+
+        class Asking(CursorItems):
+            def open(self):
+                asked.append(self.resume_from)
+                super().open()
+
+        load = ledger.open_load(connection, Asking, LoadParameters(), run_id="r")
+        (instance,) = ledger.pending_instances(connection, load, 0)
+        for listing in ([*LISTING[:9], ServiceUnavailable("gone")], LISTING):
+            try:
+                sync_provider(Asking(listing), connection, instance_id=instance.id, chunk_size=4)
+            except ServiceUnavailable:
+                row = connection.execute("SELECT state, cursor FROM catalog_scheme_operation_instance").fetchone()
+                assert row == ("failed", "8")
+        assert asked == [None, "8"]
+        row = connection.execute("SELECT state, cursor FROM catalog_scheme_operation_instance").fetchone()
+        assert row == ("done", None)
+
+    def test_an_older_try_writes_nothing_after_a_newer_one_began(self, connection, connect, rows):
+        load = ledger.open_load(connection, CursorItems, LoadParameters(), run_id="r")
+        (instance,) = ledger.pending_instances(connection, load, 0)
+        newer = connect()
+
+        class TakenOver(CursorItems):
+            def __next__(self):
+                if self.place == takeover:
+                    ledger.begin_attempt(newer, instance.id, self, LoadParameters())
+                return super().__next__()
+
+        for takeover in (3, len(LISTING)):
+            with pytest.raises(LinkBusy, match="taken over"):
+                sync_provider(TakenOver(LISTING), connection, instance_id=instance.id, chunk_size=2)
+            if takeover == 3:
+                assert list(rows()) == ["k00", "k01"]
+        row = connection.execute("SELECT state FROM catalog_scheme_operation_instance").fetchone()
+        assert row == ("running",)
+
+
+class Since(CursorItems):
+    name = "Since"
+    window = "since"
+    seen: list = []
+
+    def open(self):
+        type(self).seen.append((self.since, self.until))
+        super().open()
+
+
+class Between(Since):
+    name = "Between"
+    window = "between"
+
+
+class Whole(Since):
+    name = "Whole"
+    window = "none"
+
+
+class TestMarker:
+    @pytest.fixture(autouse=True)
+    def nothing_seen(self):
+        for provider_class in (Since, Between, Whole):
+            provider_class.seen = []
+
+    def test_it_is_the_start_of_the_run(self, sync, marker):
+        class Slow(Since):
+            def __next__(self):
+                self.read_at = datetime.now(UTC)
+                return super().__next__()
+
+        before = datetime.now(UTC)
+        provider = Slow([item("a")])
+        sync(provider)
+        assert before <= marker() < provider.read_at
+
+    def test_the_next_run_reads_from_it_with_overlap(self, sync, marker):
+        sync([item("a")], Since)
+        first = marker()
+        sync([item("a")], Since)
+        sync([item("a")], Since, full_refresh=True)
+        assert Since.seen == [(None, None), (first - Since.overlap, None), (None, None)]
+        assert Since.overlap == timedelta(minutes=5)
+        assert marker() > first
+
+    @pytest.mark.parametrize("options", [{"limit": 1}, {"limit": 99}, {"dry_run": True}])
+    def test_it_stays_for_runs_that_are_not_whole(self, sync, marker, options):
+        sync([item("a"), item("b")], Since, **options)
+        assert marker() is None
+        sync([item("a")], Since)
+        first = marker()
+        sync([item("a"), item("b")], Since, **options)
+        assert marker() == first
+
+    def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, connection, marker):
+        load = ledger.open_load(connection, Since, LoadParameters(), run_id="r")
+        (instance,) = ledger.pending_instances(connection, load, 0)
+        with pytest.raises(ServiceUnavailable):
+            sync_provider(Since([item("a"), item("b"), ServiceUnavailable("x")]), connection,
+                          instance_id=instance.id, chunk_size=1)  # fmt: skip
+        assert marker() is None
+        between = datetime.now(UTC)
+        sync_provider(Since([item("a"), item("b"), item("c")]), connection, instance_id=instance.id)
+        assert marker() < between
+
+    def test_it_never_moves_back(self, sync, marker, connection):
+        sync([], Since)
+        future = datetime.now(UTC) + timedelta(days=1)
+        connection.execute("UPDATE provider SET last_sync_date = %s", (future,))
+        sync([], Since)
+        assert marker() == future
+
+    @pytest.mark.parametrize(
+        ("provider_class", "seen"),
+        [(Since, (day(5), None)), (Between, (day(5), day(6))), (Whole, (None, None))],
+        ids=["since", "between", "none"],
+    )
+    def test_a_backfill_reads_its_own_interval(self, sync, provider_class, seen):
+        sync([], provider_class, interval=(day(5), day(6)))
+        assert provider_class.seen == [seen]
+
+    @pytest.mark.parametrize(
+        ("provider_class", "start", "moves"),
+        [
+            (Since, "before", True),  # from before the marker until now: all that changed since
+            (Since, "after", False),  # leaves a gap
+            (Between, "before", False),
+            (Whole, "after", True),  # reads everything anyway
+        ],
+    )
+    def test_a_backfill_moves_it_only_without_a_gap(self, sync, marker, provider_class, start, moves):
+        sync([], provider_class)
+        first = marker()
+        begin = first + timedelta(hours=-1 if start == "before" else 1)
+        sync([], provider_class, interval=(begin, begin + timedelta(hours=2)))
+        assert (marker() > first) == moves
+
+    def test_a_backfill_before_the_first_run_leaves_it_empty(self, sync, marker):
+        sync([], Since, interval=(day(5), None))
+        assert marker() is None
+
+    def test_a_backfill_of_last_month_does_not_undo_today(self, counts, rows):
+        counts([item("a", quantity=2)], Between)
+        old = (day(5), day(6))
+        assert counts([item("a", quantity=1), item("b", quantity=1)], Between, interval=old) == (1, 0, 1, 0, 0)
+        assert rows("item", "quantity") == {"a": 2, "b": 1}
+        assert counts([item("b", quantity=2)], Between) == (0, 1, 0, 0, 0)
+
+    def test_each_link_has_its_own(self, sync, connection, links):
+        sync(Linked(load_link(connection, links[1])))
+        found = connection.execute("SELECT last_sync_date IS NOT NULL FROM venue_provider ORDER BY id").fetchall()
+        assert found == [(False,), (True,), (False,)]
+        assert connection.execute("SELECT last_sync_date FROM provider").fetchone() == (None,)
+
+
+def test_purging_clears_old_payloads(sync, connection, rejections):
+    sync([item("a", price=-1), item("b", price=-1)])
+    connection.execute("UPDATE rejected_record SET created_at = now() - interval '31 days' WHERE id_at_providers = 'a'")
+    assert ledger.purge(connection, 30) == 1
+    assert [(key, payload is None) for key, _, payload in rejections()] == [("a", True), ("b", False)]
+    assert ledger.purge(connection, 30) == 0
+
+
+def test_registering_can_be_repeated(connection):
+    for _ in range(2):
+        ledger.register_providers(connection)
+    assert ("TiteLiveStocks",) in connection.execute("SELECT local_class FROM provider").fetchall()
+
+
+def test_a_new_structure_is_a_new_scheme(sync, connection):
+    class Versioned(Items):
+        pass
+
+    for Versioned.scheme_version in (1, 1, 2):
+        sync([item("a")], Versioned)
+    assert connection.execute("SELECT version FROM catalog_scheme ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+def test_what_is_not_there_is_named(connection):
+    with pytest.raises(ConfigurationError, match="no load 7"):
+        ledger.load_parameters(connection, 7)
+    with pytest.raises(ConfigurationError, match="no operation instance 7"):
+        sync_provider(Items([]), connection, instance_id=7)
+    with pytest.raises(ConfigurationError, match="Venue link 7"):
+        load_link(connection, 7)
