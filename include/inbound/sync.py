@@ -31,7 +31,7 @@ from include.inbound import ledger
 from include.inbound.chunk import Chunk
 from include.inbound.ledger import Connection, Instance, LoadParameters
 from include.inbound.rejected import save_rejections
-from include.inbound.report import SyncReport
+from include.inbound.report import SyncReport, storable
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
 from include.store.providers import is_active, register_provider
@@ -267,11 +267,16 @@ class _Run:
         self.report.fetch_seconds += waited
         self.report.iterate_seconds += spent - waited
         if may_end:
-            self.cursor = provider.cursor or self.cursor
+            self._keep_cursor()
         elif chunk.records > len(chunk.rejections):
             with suppress(Exception):  # of a record that could not be read
-                self.cursor = provider.cursor or self.cursor
+                self._keep_cursor()
         return chunk
+
+    def _keep_cursor(self) -> None:
+        cursor = self.provider.cursor
+        if cursor and cursor == storable(cursor):  # else that of an earlier chunk is good enough
+            self.cursor = cursor
 
     def _has_died(self, iterator: object) -> bool:
         """Whether the error came out of a generator: that is over then, and its end is not that of the listing."""

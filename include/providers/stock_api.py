@@ -71,6 +71,8 @@ class StockApiProvider(LocalProvider):
         if record.price is not None and not self._is_price(record.price):
             raise RejectRecord(f"price: {record.price} is not between 0 and {HIGHEST_PRICE}", payload=record)
         ref = record.ref
+        if "\0" in ref:
+            raise RejectRecord("ref: a text with NUL", payload=record)
         key = f"{ref}@{self._siret}"
         return [
             self.create_reference(Product, ref),

@@ -53,9 +53,14 @@ class TestOneRunPerLink:
         assert states == [("loaded",), ("failed",)]
 
     def test_another_link_or_provider_is_not_kept_waiting(self, connect):
-        with link_lock(connect(), 1, None), link_lock(connect(), 1, 1), link_lock(connect(), 2, None):
-            with pytest.raises(LinkBusy), link_lock(connect(), 1, None, wait_seconds=0):
-                pass
+        with (
+            link_lock(connect(), 1, None),
+            link_lock(connect(), 1, 1),
+            link_lock(connect(), 2, None),
+            pytest.raises(LinkBusy),
+            link_lock(connect(), 1, None, wait_seconds=0),
+        ):
+            pass
 
     def test_a_lock_goes_with_its_connection(self, connect):
         holder = connect()

@@ -197,6 +197,18 @@ class TestWhatAuthorsDo:
         assert rejections() == []
 
 
+@pytest.mark.parametrize("chunk_size", [1, 2, 1000])
+def test_a_cursor_that_cannot_be_kept_does_not_end_a_run(sync, rows, chunk_size):
+    class ByKey(Items):
+        @property
+        def cursor(self):
+            return self.record["key"]
+
+    report = sync([item("a"), item("b\0"), item("c\ud800"), item("d"), item("e\0")], ByKey, chunk_size=chunk_size)
+    assert (report.created, report.rejected) == (2, 3)
+    assert list(rows()) == ["a", "d"]
+
+
 class TestErrorBudget:
     def set_budget(self, sync, connection, allowance, share):
         sync([], CursorItems)

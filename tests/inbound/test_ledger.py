@@ -1,6 +1,8 @@
 """The ledger: states of loads, where a next try goes on, markers, and what is kept of it all."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import pytest
 
@@ -18,7 +20,7 @@ class Linked(CursorItems):
     name = "Linked"
     needs_venue = True
     window = "since"
-    listings: dict = {}
+    listings: ClassVar[dict] = {}
 
     def __init__(self, venue_provider):
         super().__init__(type(self).listings.get(venue_provider.venue_id_at_offer_provider, ()), venue_provider)
@@ -55,14 +57,12 @@ def run(connection):
             if ledger.past_error_limit(connection, load):
                 break
             link = load_link(connection, instance.venue_provider_id) if instance.venue_provider_id else None
-            try:
+            with suppress(FatalError, ServiceUnavailable):
                 sync_provider(
                     provider_class(link), connection, instance_id=instance.id, chunk_size=2, dry_run=parameters.dry_run,
                     limit=parameters.limit, full_refresh=parameters.full_refresh,
                     interval=parameters.interval_start and (parameters.interval_start, parameters.interval_end),
                 )  # fmt: skip
-            except (FatalError, ServiceUnavailable):
-                pass
         return ledger.close_load(connection, load)
 
     return run
@@ -287,7 +287,7 @@ class TestGoingOn:
 class Since(CursorItems):
     name = "Since"
     window = "since"
-    seen: list = []
+    seen: ClassVar[list] = []
 
     def open(self):
         type(self).seen.append((self.since, self.until))
