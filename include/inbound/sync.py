@@ -96,7 +96,7 @@ def sync_provider(
         interval_start=start,
         interval_end=end,
     )
-    with _working(connection):
+    with _working(connection, provider=provider.name, venue=link.label if link else None):
         if instance_id is not None:
             return _Run(provider, connection, instance_id, parameters).run()
         provider_id = register_provider(connection, type(provider).__name__, provider.name)
@@ -112,7 +112,7 @@ def sync_provider(
 
 
 @contextmanager
-def _working(connection: Connection) -> Iterator[None]:
+def _working(connection: Connection, **where: str | None) -> Iterator[None]:
     """Set the connection up for a sync, give it back as it was, and name what PostgreSQL's failure means."""
     was_autocommit = connection.autocommit
     try:
@@ -123,7 +123,7 @@ def _working(connection: Connection) -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         reason = str(error).strip().partition("\n")[0]
         what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
-        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10) from error
+        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10, **where) from error
     finally:
         if not connection.closed:
             connection.execute("RESET synchronous_commit")

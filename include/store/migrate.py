@@ -32,7 +32,7 @@ def migrate(conninfo: str) -> list[str]:
 
     Raises:
         DatabaseUnavailable: no connection could be made.
-        ConfigurationError: the server is older than PostgreSQL 15.
+        ConfigurationError: the address makes no sense, or the server is older than PostgreSQL 15.
     """
     import psycopg
 
@@ -46,6 +46,8 @@ def migrate(conninfo: str) -> list[str]:
         connection = engine.connect()
     except sqlalchemy.exc.OperationalError as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {str(error.orig).strip()}") from None
+    except sqlalchemy.exc.ProgrammingError:  # whose text repeats parts of it, passwords too
+        raise ConfigurationError("The address of the database is not a PostgreSQL connection string or URI") from None
     with connection:
         version = connection.dialect.server_version_info or (0,)
         if int(version[0]) < OLDEST_POSTGRESQL:

@@ -1,0 +1,82 @@
+"""Bringing a database up to date."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.errors import ConfigurationError, DatabaseUnavailable
+from include.store import migrate as module
+from include.store.migrate import migrate
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def empty(new_database):
+    return new_database(template="template0")
+
+
+def tables(conninfo):
+    with psycopg.connect(conninfo) as connection:
+        return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
+
+
+def test_it_runs_what_is_missing_once(empty):
+    ran = migrate(empty)
+    assert ran[0] == "0001"
+    assert ran == sorted(ran)
+    assert migrate(empty) == []
+    assert {"product", "offer", "stock", "catalog", "rejected_record", "service_pace"} <= tables(empty)
+
+
+def test_two_at_once_wait_for_each_other(empty):
+    command = [sys.executable, "-c", f"from include.store.migrate import migrate; print(migrate({empty!r}))"]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(one.communicate(timeout=60)[0].strip() for one in running)
+    assert [one.returncode for one in running] == [0, 0]
+    assert said[1] == "[]"
+    assert "'0001'" in said[0]
+
+
+def test_a_failed_revision_leaves_nothing(empty):
+    with psycopg.connect(empty) as connection:
+        connection.execute("CREATE TABLE stock (id bigint)")
+    with pytest.raises(Exception, match='"stock" already exists'):
+        migrate(empty)
+    assert "product" not in tables(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute("DROP TABLE stock")
+    assert migrate(empty)
+
+
+def test_a_server_that_is_too_old_is_refused(empty, monkeypatch):
+    monkeypatch.setattr(module, "OLDEST_POSTGRESQL", 99)
+    with pytest.raises(ConfigurationError, match=r"PostgreSQL \d+ is too old, 99 or newer is needed"):
+        migrate(empty)
+    assert tables(empty) == set()
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "error"),
+    [
+        ("host=127.0.0.1 port=1 dbname=x connect_timeout=2", DatabaseUnavailable),
+        ("host=/nowhere dbname=x", DatabaseUnavailable),
+    ],
+)
+def test_a_server_that_cannot_be_reached(conninfo, error):
+    with pytest.raises(error, match="cannot be reached"):
+        migrate(conninfo)
+
+
+def test_an_address_that_is_none():
+    with pytest.raises(ConfigurationError, match="not a PostgreSQL connection string"):
+        migrate("what is this")
+
+
+def test_a_password_is_not_shown(postgres):
+    with pytest.raises(DatabaseUnavailable) as raised:
+        migrate("postgresql://someone:hidden-word@127.0.0.1:1/x")
+    assert "hidden-word" not in str(raised.value)
