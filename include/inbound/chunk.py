@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -124,6 +125,7 @@ class Outcome:
         self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
         self.rejections: list[Rejection] = []
         self.differences: list[dict[str, Any]] = []
+        self._noted: Counter[type[Providable]] = Counter()
         self.diff_seconds = 0.0
         self.upsert_seconds = 0.0
         self._ids: dict[type[Providable], dict[str, int]] = {}
@@ -144,7 +146,11 @@ class Outcome:
         report.upsert_seconds += self.upsert_seconds
         for rejection in self.rejections:
             report.count_reason(rejection.reason)
-        report.differences += self.differences[: SAMPLE_SIZE - len(report.differences)]
+        told = Counter(one["table"] for one in report.differences)
+        for difference in self.differences:
+            told[difference["table"]] += 1
+            if told[difference["table"]] <= SAMPLE_SIZE:
+                report.differences.append(difference)
 
     # What providers ask while they fill
 
@@ -506,7 +512,8 @@ class Outcome:
         self.rejections.append(Rejection(info.type.__name__, info.id_at_providers, reason, info.record))
 
     def _note_difference(self, info: ProvidableInfo, obj: Providable, before: Sequence[Any]) -> None:
-        if len(self.differences) < SAMPLE_SIZE:
+        self._noted[info.type] += 1
+        if self._noted[info.type] <= SAMPLE_SIZE:
             is_new = before[0] is None
             after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
             held = dict(zip(obj.__struct_fields__, before, strict=True))

@@ -9,7 +9,7 @@ import msgspec
 LONGEST_REASON = 120
 """Characters of a rejection's reason in a report."""
 SAMPLE_SIZE = 20
-"""Differences and reasons kept for a report."""
+"""Differences of a table, and reasons, kept for a report."""
 
 
 class SyncReport(msgspec.Struct):
@@ -39,7 +39,7 @@ class SyncReport(msgspec.Struct):
     seconds: float = 0.0
     dry_run: bool = False
     differences: list[dict[str, Any]] = []
-    """Dry run only: the first changes, each with table, key and per field the old and the new value."""
+    """Dry run only: the first changes of each table, each with table, key and per field the old and the new value."""
     reasons: dict[str, int] = {}
     """Why records were rejected, with how many for each reason; the rarest are left out."""
     state: str = "done"
