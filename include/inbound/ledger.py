@@ -179,13 +179,21 @@ def _path(provider_class: type[LocalProvider]) -> str:
 
 
 def _reopen(connection: Connection, scheme_id: int, run_id: str) -> int | None:
+    """Open the load of a run again. What failed in it no longer counts against its error limit."""
     row = connection.execute(
         "UPDATE catalog SET state = 'open', closed_at = NULL WHERE id = ("
         "SELECT id FROM catalog WHERE run_id = %s AND catalog_scheme_id = %s AND parent_id IS NULL"
         " ORDER BY id DESC LIMIT 1) AND state <> 'loaded' RETURNING id",
         (run_id, scheme_id),
     ).fetchone()
-    return int(row[0]) if row else None
+    if row is None:
+        return None
+    connection.execute(
+        "UPDATE catalog_scheme_operation_instance SET state = 'new' WHERE state = 'failed' AND catalog_id IN"
+        " (SELECT id FROM catalog WHERE id = %(load)s OR parent_id = %(load)s)",
+        {"load": row[0]},
+    )
+    return int(row[0])
 
 
 def load_parameters(connection: Connection, catalog_id: int) -> LoadParameters:
