@@ -15,7 +15,7 @@ payload FROM rejected_record ORDER BY id DESC`.
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule, XComArg
+from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule
 
 from include.operators.assets import table_asset
 from include.operators.load import CloseLoadOperator, OpenLoadOperator
@@ -48,7 +48,7 @@ with DAG(
     ).expand(batch=opened.output)
     closed = CloseLoadOperator(
         task_id="close_load",
-        catalog_id=XComArg(opened, "catalog_id"),
+        opened_by=opened.task_id,
         trigger_rule=TriggerRule.ALL_DONE,
         outlets=[table_asset("offer"), table_asset("stock")],
     )

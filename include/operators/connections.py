@@ -26,7 +26,7 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
     """A connection to the database of an Airflow connection of type `postgres`, closed at the end.
 
     Raises:
-        ConfigurationError: there is no such Airflow connection.
+        ConfigurationError: there is no such Airflow connection, or its tables are not those of this version.
         DatabaseUnavailable: PostgreSQL cannot be reached.
     """
     import psycopg
@@ -45,6 +45,15 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
         raise ConfigurationError("psycopg 3 is needed: install `psycopg[binary]` beside the Postgres provider")
     try:
         yield connection
+    except (
+        psycopg.errors.UndefinedTable,
+        psycopg.errors.UndefinedColumn,
+        psycopg.errors.InsufficientPrivilege,
+    ) as error:
+        raise ConfigurationError(
+            f"The database of connection {conn_id!r} is not as it should be: {error.diag.message_primary}. "
+            "Run `make migrate`, or grant the right"
+        ) from error
     finally:
         connection.close()
 
@@ -75,7 +84,10 @@ def connector_for(provider_class: type[LocalProvider]) -> Iterator[HttpConnector
             f"or set AIRFLOW_CONN_{provider_class.conn_id.upper()}"
         ) from None
     settings = _own_settings(provider_class.conn_id, connection.extra_dejson)
-    session = hook.get_conn()
+    try:
+        session = hook.get_conn()
+    except ValueError as error:
+        raise ConfigurationError(f"Connection {provider_class.conn_id!r} cannot be used: {error}") from None
     for name in OWN_EXTRAS:
         session.headers.pop(name, None)
     rate = settings.pop("requests_per_second", provider_class.requests_per_second)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -14,7 +13,7 @@ from include.operators.connections import SYNC_DB, database
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.inbound.ledger import LoadSummary
+    from include.inbound.ledger import LoadParameters, LoadSummary
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class OpenLoadOperator(BaseOperator):
         is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
         asked = {name: value for name, value in context["params"].items() if value is not None}
         parameters = ledger.LoadParameters(
-            venue_links=tuple(str(link) for link in asked.get("venue_links", ())),
+            venue_links=tuple(filter(None, ("".join(str(link).split()) for link in asked.get("venue_links", ())))),
             full_refresh=asked.get("full_refresh", False),
             limit=asked.get("limit"),
             dry_run=asked.get("dry_run", False),
@@ -74,23 +73,28 @@ class OpenLoadOperator(BaseOperator):
         context["ti"].xcom_push(key="catalog_id", value=catalog_id)
         if not batches:
             log.warning("%s has no active venue link: link a venue by a row in venue_provider", provider_class.name)
-        log.info("Load %s of %s: %s batches; %s", catalog_id, provider_class.name, len(batches), parameters)
+        log.info("Load %s of %s: %s batches, %s", catalog_id, provider_class.name, len(batches), _asked(parameters))
         return [{"catalog_id": catalog_id, "batch": batch} for batch in batches]
+
+
+def _asked(parameters: LoadParameters) -> str:
+    usual = type(parameters)()
+    changed = [name for name in parameters.__struct_fields__ if getattr(parameters, name) != getattr(usual, name)]
+    return ", ".join(f"{name} {getattr(parameters, name)}" for name in changed) or "no parameters"
 
 
 class CloseLoadOperator(BaseOperator):
     """Close a load, say what it did, and fail unless it is loaded.
 
-    :param catalog_id: the load, as pushed by the `OpenLoadOperator`.
+    :param opened_by: task id of the `OpenLoadOperator`.
     :param retention_days: payloads kept for diagnosis are cleared after so many days.
     """
 
-    template_fields: Sequence[str] = ("catalog_id",)
     ui_color = "#dcfce7"
 
-    def __init__(self, *, catalog_id: Any, retention_days: int = 90, conn_id: str = SYNC_DB, **kwargs: Any) -> None:
+    def __init__(self, *, opened_by: str, retention_days: int = 90, conn_id: str = SYNC_DB, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.catalog_id = catalog_id
+        self.opened_by = opened_by
         self.retention_days = retention_days
         self.conn_id = conn_id
 
@@ -98,10 +102,11 @@ class CloseLoadOperator(BaseOperator):
         """Close the load and return its counts."""
         from include.inbound import ledger
 
-        if self.catalog_id is None:
-            raise ConfigurationError("No load was opened: see the log of the task that opens it")
+        catalog_id = context["ti"].xcom_pull(task_ids=self.opened_by, key="catalog_id")
+        if catalog_id is None:
+            raise ConfigurationError(f"No load was opened: see the log of the task {self.opened_by}")
         with database(self.conn_id) as connection:
-            summary = ledger.close_load(connection, int(self.catalog_id))
+            summary = ledger.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)
         log.info("%s", _told(summary))
         if purged:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import BaseOperator
 
@@ -18,13 +19,16 @@ from include.errors import (
     RateLimited,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
+from include.operators.step_log import group, log_steps
 
 if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
-    from include.inbound.ledger import Instance, LoadParameters
+    from include.connectors.http import HttpConnector
+    from include.inbound.ledger import Instance
     from include.inbound.report import SyncReport
+    from include.providers.base import LocalProvider
 
 log = logging.getLogger(__name__)
 
@@ -54,55 +58,112 @@ class ProviderSyncOperator(BaseOperator):
         from include.inbound import ledger
 
         catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
-        with database(self.conn_id) as connection:
-            parameters = ledger.load_parameters(connection, catalog_id)
-            instances = ledger.pending_instances(connection, catalog_id, number)
-            connection.commit()
-            log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(instances))
-            reports: list[SyncReport] = []
-            failures: dict[str, ProviderSyncError] = {}
-            for instance in instances:
+        with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
+            log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(batch.instances))
+            for instance in batch.instances:
                 if ledger.past_error_limit(connection, catalog_id):
-                    raise FatalError(f"Load {catalog_id} has more failed operations than its error limit: it stops")
+                    raise FatalError(
+                        f"Load {catalog_id} has more failed operations than catalog_scheme.error_limit allows: it stops. "
+                        "When their cause is gone, clear the task that opens the load, with downstream"
+                    )
                 connection.commit()
-                label = f"venue link {instance.venue_provider_id}" if instance.venue_provider_id else "the provider"
-                try:
-                    reports.append(_run(connection, instance, parameters))
-                except CONCERNS_ALL:
-                    raise
-                except ProviderSyncError as error:
-                    log.error("Failed: %s", error)
-                    failures[str(error.where.get("venue", label))] = error
-        if failures:
-            raise LinksFailed(failures, attempted=len(instances))
+                batch.run(instance)
+        if batch.failures:
+            raise LinksFailed(batch.failures, attempted=len(batch.instances))
         names = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "seconds")
-        return {name: sum(getattr(report, name) for report in reports) for name in names}
+        return {name: sum(getattr(report, name) for report in batch.reports) for name in names}
 
 
-def _run(connection: psycopg.Connection[Any], instance: Instance, parameters: LoadParameters) -> SyncReport:
-    from include.inbound.sync import sync_provider
-    from include.providers import load_provider
-    from include.store.providers import load_link
+class _Batch:
+    """What is left of a batch, with one connector per service."""
 
-    provider_class = load_provider(instance.operation)
-    link = load_link(connection, instance.venue_provider_id) if instance.venue_provider_id else None
-    connection.commit()
-    log.info("::group::%s: %s", provider_class.name, link.label if link else "all")
-    try:
-        with connector_for(provider_class) as connector:
-            provider = provider_class(link, connector)
-            report = sync_provider(
-                provider,
-                connection,
-                chunk_size=parameters.chunk_size,
-                limit=parameters.limit,
-                dry_run=parameters.dry_run,
-                full_refresh=parameters.full_refresh,
-                instance_id=instance.id,
-                interval=(parameters.interval_start, parameters.interval_end) if parameters.interval_start else None,
-            )
-    except ValueError as error:
-        raise ConfigurationError(f"The connection of {provider_class.name} cannot be used: {error}") from error
-    finally:
-        log.info("::endgroup::")
-    return report
+    def __init__(self, connection: psycopg.Connection[Any], catalog_id: int, number: int) -> None:
+        from include.inbound import ledger
+
+        self.connection = connection
+        self.parameters = ledger.load_parameters(connection, catalog_id)
+        self.instances = ledger.pending_instances(connection, catalog_id, number)
+        self.reports: list[SyncReport] = []
+        self.failures: dict[str, ProviderSyncError] = {}
+        self._connectors: dict[str, HttpConnector | None] = {}
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    def run(self, instance: Instance) -> None:
+        """Synchronise a link. Its error is kept, and the others go on, unless it would be theirs too."""
+        import psycopg
+
+        from include.providers import load_provider
+        from include.store.providers import load_link
+
+        provider_class = load_provider(instance.operation)
+        connector = self._connector(instance.operation, provider_class)
+        label = "all"
+        try:
+            link = load_link(self.connection, instance.venue_provider_id) if instance.venue_provider_id else None
+            self.connection.commit()
+            label = link.label if link else label
+            with group("%s: %s", provider_class.name, label):
+                report = self._sync(instance, provider_class(link, connector))
+        except (psycopg.Error, DatabaseUnavailable):
+            raise
+        except ProviderSyncError as error:
+            self._note(instance, error)
+            if isinstance(error, CONCERNS_ALL):
+                raise
+            log.error("Failed: %s", error)
+            self.failures[label] = error
+        except Exception as error:
+            log.exception("Failed unexpectedly: %s", label)
+            self.failures[label] = FatalError(f"{type(error).__name__}: {error}; its traceback is in the log")
+            self._note(instance, self.failures[label])
+        else:
+            log.info("%s: %s", label, report.summary() if report.state == "done" else report.state)
+            self.reports.append(report)
+
+    def _sync(self, instance: Instance, provider: LocalProvider) -> SyncReport:
+        from include.connectors.http import Stats
+        from include.inbound.sync import sync_provider
+
+        parameters, connector = self.parameters, self._connectors[instance.operation]
+        if connector:
+            connector.stats = Stats()
+        report = sync_provider(
+            provider,
+            self.connection,
+            chunk_size=parameters.chunk_size,
+            limit=parameters.limit,
+            dry_run=parameters.dry_run,
+            full_refresh=parameters.full_refresh,
+            instance_id=instance.id,
+            interval=(parameters.interval_start, parameters.interval_end) if parameters.interval_start else None,
+        )
+        if report.state == "done":
+            log_steps(report, connector.stats if connector else None, instance.id)
+        return report
+
+    def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:
+        """The connector of the batch. If there can be none, no link can be synchronised, and each is told why."""
+        if operation not in self._connectors:
+            try:
+                self._connectors[operation] = self._opened.enter_context(connector_for(provider_class))
+            except ConfigurationError as error:
+                for instance in self.instances:
+                    self._note(instance, error)
+                raise
+        return self._connectors[operation]
+
+    def _note(self, instance: Instance, error: ProviderSyncError) -> None:
+        """Note a failure that came before the engine began, so that closing the load can name it."""
+        from include.inbound import ledger
+        from include.inbound.report import SyncReport
+
+        now = ledger.load_instance(self.connection, instance.id)
+        if now.attempts == instance.attempts and now.state in ("new", "failed"):
+            ledger.fail(self.connection, now, SyncReport(), str(error), start_over=False)
+        self.connection.commit()

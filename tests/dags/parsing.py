@@ -24,4 +24,4 @@ from airflow.serialization.serialized_objects import DagSerialization  # noqa: E
 
 dags = DagBag(str(folder)).dags
 hashes = {dag_id: SerializedDagModel.hash(DagSerialization.to_dict(dag)) for dag_id, dag in dags.items()}
-print(json.dumps({"seconds": seconds, "imported": imported, "hashes": hashes}))
+sys.stdout.write(json.dumps({"seconds": seconds, "imported": imported, "hashes": hashes}))

@@ -1,0 +1,74 @@
+"""A sync as its task log shows it: one group per step, whose title says how much it did and how long it took.
+
+Groups fold in Airflow's web UI and may lie in each other; folded, the titles are the summary.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from include.connectors.http import Stats
+    from include.inbound.report import SyncReport
+
+log = logging.getLogger(__name__)
+
+LONGEST_VALUE = 80
+"""Characters of a field's value in a dry run's differences."""
+
+
+@contextmanager
+def group(title: str, *arguments: object) -> Iterator[None]:
+    """Put what is logged inside into a group."""
+    log.info(f"::group::{title}", *arguments)  # noqa: G004 - the mark belongs to the title
+    try:
+        yield
+    finally:
+        log.info("::endgroup::")
+
+
+def log_steps(report: SyncReport, stats: Stats | None, instance_id: int) -> None:
+    """Log the four steps of a sync, what was rejected, and in a dry run the first differences."""
+    with group("Fetch: waited %.2f s for pages", report.fetch_seconds):
+        if stats is None:
+            log.info("The source is not reached by HTTP")
+        else:
+            log.info(
+                "%s requests, %s of them asked again; %.2f MB in %.2f s; %.2f s of pace and back-off",
+                stats.requests, stats.retries, stats.bytes / 1e6, stats.seconds, stats.waited,
+            )  # fmt: skip
+    with group("Iterate: %s records in %.2f s", f"{report.records:,}", report.iterate_seconds):
+        log.info("%s objects, read in %s chunks", f"{report.checked:,}", report.chunks)
+    with group("Diff: %s objects in %.2f s", f"{report.checked:,}", report.diff_seconds):
+        log.info("%s unchanged, %s skipped", f"{max(0, report.unchanged):,}", f"{report.skipped:,}")
+    would = "would be " if report.dry_run else ""
+    changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
+    with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
+        log.info("%s transactions%s", report.chunks, ", rolled back: a dry run writes nothing" if would else "")
+    if report.rejected:
+        with group("Rejected: %s records", f"{report.rejected:,}"):
+            for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
+                log.warning("%s of them: %s", f"{count:,}", reason)
+            if not report.dry_run:
+                log.info("SELECT reason, payload FROM rejected_record WHERE instance_id = %s", instance_id)
+    if report.dry_run:
+        with group("Differences: the first %s", len(report.differences)):
+            for difference in report.differences:
+                log.info("%s", _told(difference))
+
+
+def _told(difference: dict[str, Any]) -> str:
+    is_new = difference["change"] == "create"
+    fields = ", ".join(
+        f"{name} {_short(after)}" if is_new else f"{name} {_short(before)} → {_short(after)}"
+        for name, (before, after) in difference["fields"].items()
+    )
+    return f"{difference['change']} {difference['table']} {difference['key']}: {fields}"
+
+
+def _short(value: Any) -> str:
+    shown = "null" if value is None else repr(value)
+    return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"

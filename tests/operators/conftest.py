@@ -1,0 +1,328 @@
+"""Runs DAGs through Airflow's own machinery: a metadata database of the tests' own, PostgreSQL, the sandbox."""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+
+from include.inbound import ledger
+from local import demo
+from sandbox.testing import serving
+from sandbox.world import Settings, World
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+
+if "airflow" not in sys.modules:  # Airflow reads this once, when it is imported
+    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="provider-sync-airflow-")
+
+
+def pytest_collection_modifyitems(items):
+    """Airflow's own warnings are Airflow's; ours stay errors."""
+    for item in items:
+        if HERE in item.path.parents:
+            for rule in (r"error:::(include|dags|titelive)", "ignore"):
+                item.add_marker(pytest.mark.filterwarnings(rule), append=False)
+
+
+@pytest.fixture(scope="session")
+def airflow(tmp_path_factory):
+    """Airflow with a metadata database that is made once; gives its settings."""
+    home = tmp_path_factory.mktemp("airflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{home}/airflow.db")
+        patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "dags"))
+        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+        from airflow import settings
+        from airflow.utils.db import initdb
+
+        settings.dispose_orm()
+        settings.configure_vars()
+        settings.configure_orm()
+        initdb()
+        yield settings
+        settings.dispose_orm()
+
+
+class Run:
+    """A DAG run, driven to its end without waiting for the delays before retries; `waits` holds those."""
+
+    numbers = count()
+
+    def __init__(self, dag, session):
+        from airflow.serialization.serialized_objects import DagSerialization
+
+        self.dag = dag
+        self.scheduled = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        self.session = session
+        self.before_retry = lambda: None
+        self.waits = {}
+        self.tries = Counter()
+        self.dag_run = None
+
+    def create(self, conf, run_type, interval):
+        """Create the run, as the scheduler does."""
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+        from airflow.utils.state import DagRunState
+        from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+        DagBundlesManager().sync_bundles_to_db(session=self.session)
+        self.session.commit()
+        bag = BundleDagBag(dag_folder=ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder")
+        sync_bag_to_db(bag, "dags-folder", None)
+        moment = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=next(self.numbers))
+        self.dag_run = self.scheduled.create_dagrun(
+            run_id=f"{run_type}__{moment.isoformat()}",
+            run_type=DagRunType(run_type),
+            logical_date=moment,
+            run_after=moment,
+            data_interval=interval or (moment, moment),
+            conf=conf,
+            state=DagRunState.RUNNING,
+            triggered_by=DagRunTriggeredByType.TEST,
+            start_date=moment,
+            session=self.session,
+        )
+        return self
+
+    def drive(self):
+        """Run what can be run until the run has ended; what dag.test does, but bounded in time."""
+        from airflow.sdk.definitions.dag import _run_task
+
+        deadline = monotonic() + 60
+        while self.state == "running":
+            if monotonic() > deadline:
+                raise TimeoutError(f"the run has not ended: {self.tasks}")
+            self.session.expire_all()
+            schedulable, _ = self.dag_run.update_state(session=self.session)
+            for instance in schedulable:
+                instance.try_number += 1
+                instance.state = "scheduled"
+            self.session.commit()
+            for instance in self.dag_run.get_task_instances(session=self.session):
+                if instance.state == "scheduled":
+                    self.tries[instance.task_id] += 1
+                    _run_task(ti=instance, task=self.dag.task_dict[instance.task_id])
+            self._skip_waits()
+        return self
+
+    def _skip_waits(self):
+        self.session.expire_all()
+        for instance in self.dag_run.get_task_instances(session=self.session):
+            if instance.state == "up_for_retry":
+                instance.task = self.scheduled.get_task(instance.task_id)
+                wait = instance.next_retry_datetime() - instance.end_date
+                self.waits[instance.task_id] = wait.total_seconds()
+                instance.end_date -= wait
+                self.before_retry()
+        self.session.commit()
+
+    def clear(self, *task_ids, **options):
+        """Clear tasks as the web UI does, and go on."""
+        self.scheduled.clear(run_id=self.dag_run.run_id, task_ids=task_ids, session=self.session, **options)
+        self.dag_run.state = "running"
+        self.session.commit()
+        return self.drive()
+
+    @property
+    def state(self):
+        """How the run ended."""
+        return str(getattr(self.dag_run.state, "value", self.dag_run.state))
+
+    @property
+    def tasks(self):
+        """States of the task instances by task id, those of mapped tasks in the order of their index."""
+        self.session.expire_all()
+        states = {}
+        for instance in sorted(self.dag_run.get_task_instances(session=self.session), key=lambda ti: ti.map_index):
+            states.setdefault(instance.task_id, []).append(str(getattr(instance.state, "value", instance.state)))
+        return states
+
+    def result(self, task_id, key="return_value"):
+        """What a task pushed."""
+        from airflow.models.xcom import XComModel
+        from sqlalchemy import select
+
+        rows = self.session.scalars(
+            select(XComModel)
+            .filter_by(run_id=self.dag_run.run_id, dag_id=self.dag.dag_id, task_id=task_id, key=key)
+            .order_by(XComModel.map_index)
+        )
+        return [XComModel.deserialize_value(row) for row in rows]
+
+
+@pytest.fixture
+def load_dag(airflow):
+    """A function that gives a DAG of the project, freshly parsed."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    return lambda dag_id: DagBag(str(ROOT / "dags" / f"{dag_id}.py")).dags[dag_id]
+
+
+class Service:
+    """The sandbox's stock service, and what it was asked."""
+
+    def __init__(self, url, world):
+        self.url = url
+        self.world = world
+        self.sirets = world.sirets
+
+    def fault(self, fault, **rule):
+        """Put a fault in force."""
+        body = json.dumps([{"fault": fault, **rule}]).encode()
+        request = Request(f"{self.url}/sandbox/faults", body, {"Content-Type": "application/json"}, method="POST")
+        urlopen(request).close()
+
+    def heal(self):
+        """End all faults."""
+        urlopen(Request(f"{self.url}/sandbox/faults", method="DELETE")).close()
+
+    def requests(self):
+        """The requests so far, oldest first; they are forgotten with that."""
+        with urlopen(f"{self.url}/sandbox/requests") as answer:
+            seen = json.load(answer)
+        urlopen(Request(f"{self.url}/sandbox/requests", method="DELETE")).close()
+        return seen
+
+
+VENUES, BOOKS = 3, 40
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """A function that starts the sandbox; returns its service. The connection has to be set by `connect_service`."""
+    running = []
+
+    def start(**settings):
+        world = World(Settings(venues=VENUES, books=BOOKS, **settings))
+        context = serving(world)
+        service = Service(context.__enter__(), world)
+        running.append(context)
+        return service
+
+    yield start
+    for context in running:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def connect_service(monkeypatch):
+    """A function that sets the Airflow connection of the stock service."""
+
+    def connect(service, *, extra=None, **fields):
+        body = {"conn_type": "http", "host": f"{service.url}/titelive/stocks", **fields}
+        body["extra"] = {"requests_per_second": 1000, "attempts": 1, **(extra or {})}
+        monkeypatch.setenv("AIRFLOW_CONN_TITELIVE_STOCKS_API", json.dumps(body))
+
+    return connect
+
+
+@pytest.fixture
+def service(serve, connect_service):
+    """The stock service of three venues, with its Airflow connection."""
+    service = serve()
+    connect_service(service)
+    return service
+
+
+@pytest.fixture
+def set_database(monkeypatch):
+    """A function that makes a database the one of the Airflow connection `sync_db`."""
+
+    def set_database(conninfo):
+        parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+        body = {
+            "conn_type": "postgres",
+            "host": parts["host"],
+            "port": int(parts["port"]),
+            "login": parts["user"],
+            "schema": parts["dbname"],
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_SYNC_DB", json.dumps(body))
+
+    return set_database
+
+
+@pytest.fixture
+def shops(database, set_database, monkeypatch):
+    """The database with the venues that the service lists, linked; set as `sync_db`. Gives a connection to it."""
+    monkeypatch.setenv("SANDBOX_VENUES", str(VENUES))
+    monkeypatch.setenv("SANDBOX_BOOKS", str(BOOKS))
+    set_database(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        ledger.register_providers(connection)
+        demo.load(database)
+        yield connection
+
+
+@pytest.fixture
+def output(caplog, capfd):
+    """A function that gives all that was logged and printed since it was last called."""
+
+    def read():
+        text = caplog.text + "".join(capfd.readouterr())
+        caplog.clear()
+        return text
+
+    return read
+
+
+@pytest.fixture
+def run(airflow, load_dag, caplog):
+    """A function that runs a DAG with parameters, manually or of another type; returns the `Run`."""
+    caplog.set_level(logging.INFO)
+    session = airflow.Session()
+
+    def start(conf=None, *, run_type="manual", interval=None, at_most_batches=None, before_retry=None):
+        dag = load_dag("titelive_stocks")
+        if at_most_batches:
+            dag.task_dict["open_load"].at_most_batches = at_most_batches
+        started = Run(dag, session).create(conf, run_type, interval)
+        if before_retry:
+            started.before_retry = before_retry
+        return started.drive()
+
+    yield start
+    session.rollback()
+    session.close()
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """A stock service with nothing to list, which keeps the headers of what it was asked."""
+
+    def do_GET(self):
+        self.server.recorded = dict(self.headers)
+        body = b'{"total": 0, "stocks": []}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def recorder():
+    """A service that keeps the headers it gets: `url` and `recorded`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
