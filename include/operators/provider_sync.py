@@ -63,7 +63,7 @@ class ProviderSyncOperator(BaseOperator):
             for instance in batch.instances:
                 if ledger.past_error_limit(connection, catalog_id):
                     raise FatalError(
-                        f"Load {catalog_id} has more failed operations than catalog_scheme.error_limit allows: it stops. "
+                        f"Load {catalog_id} has more failed operations than catalog_scheme.error_limit allows. "
                         "When their cause is gone, clear the task that opens the load, with downstream"
                     )
                 connection.commit()
