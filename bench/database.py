@@ -65,6 +65,10 @@ class Columns:
     price: str = "price"
     modified: str = "modified"
 
+    def all(self) -> list[str]:
+        """In the order of the listing."""
+        return [self.ref, self.available, self.price, "title", "author", "publisher", self.modified]
+
 
 class Database:
     """A connection of the harness to the server that all contenders use."""

@@ -42,6 +42,15 @@ CONTENDERS = (
         PLAIN_TABLE,
         wants_file=True,
     ),
+    Contender(
+        "yardstick-ours",
+        "the same, into a table with this project's key and sync columns",
+        "yardstick",
+        "yardstick_ours_stock",
+        ENGINE_TABLE,
+        _OURS,
+        wants_file=True,
+    ),
     Contender("engine", "this project, dated records", "engine", "dated_stock", ENGINE_TABLE, _OURS),
     Contender(
         "engine-dateless",

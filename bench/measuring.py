@@ -23,6 +23,8 @@ class Task:
     conninfo: str
     """The database, for libpq."""
     table: str
+    columns: list[str]
+    """How the table calls the columns of the listing."""
     folder: str
     """For working files; kept between the phases of a round."""
     phase: str

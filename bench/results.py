@@ -97,7 +97,7 @@ class Results:
         """The cells of each contender."""
         for line in self.lines:
             fewer = f" ({line.records:,} records)" if line.records != self.records else ""
-            is_yardstick = line.contender.name == YARDSTICK
+            is_yardstick = line.contender.module == "yardstick"  # psql, of which nothing is measured but its seconds
             yield [
                 f"{line.contender.title}{fewer}",
                 *[_number(line.seconds.get(phase), 2) for phase in PHASES],

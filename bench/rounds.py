@@ -76,6 +76,7 @@ class Arena:
             url=f"{self.url}{f'/wait/{wait}' if wait else ''}{listing.path}",
             conninfo=self.database.conninfo,
             table=contender.table,
+            columns=contender.columns.all(),
             folder=str(self.folder / contender.name),
             phase=phase,
             records=listing.records,

@@ -16,7 +16,7 @@ from bench.measuring import Task, main
 def prepare(task: Task) -> Callable[[], object]:
     """Connect; the work is the whole listing."""
     connection = psycopg.connect(task.conninfo, autocommit=True)
-    statement = upsert(task.table, "incoming")
+    statement = upsert(task.table, "incoming", COLUMNS)
 
     def work() -> None:
         connection.execute(

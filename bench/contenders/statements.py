@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from bench.listing import COLUMNS
+from collections.abc import Sequence
 
 
-def upsert(table: str, incoming: str) -> str:
-    """Take the rows of a temporary table over, unless the row that is there is as new."""
-    names = ", ".join(COLUMNS)
-    assignments = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+def upsert(table: str, incoming: str, columns: Sequence[str]) -> str:
+    """Take the rows of a temporary table over, unless the row that is there is as new.
+
+    The first column is the key, the last one the modified date.
+    """
+    names = ", ".join(columns)
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     return (
         f"INSERT INTO {table} AS held ({names}) SELECT {names} FROM {incoming}"
-        f" ON CONFLICT (ref) DO UPDATE SET {assignments} WHERE held.modified < excluded.modified"
+        f" ON CONFLICT ({columns[0]}) DO UPDATE SET {assignments}"
+        f" WHERE held.{columns[-1]} < excluded.{columns[-1]}"
     )
