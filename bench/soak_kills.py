@@ -180,7 +180,10 @@ class Arena:
                 break
             if running.returncode != -signal.SIGKILL:
                 raise AssertionError(f"seed {seed}: the worker failed with {running.returncode}: {said}")
-            done.append(f"killed after {moment:.3f} s of chunks of {chunk_size}, {self._progress(conninfo)} records in")
+            records, is_loaded = self._left_behind(conninfo)
+            done.append(f"killed after {moment:.3f} s of chunks of {chunk_size}, {records} records in")
+            if is_loaded:  # it had only to end: a next try would be a load of its own
+                break
         else:
             let_through(conninfo, self.url, self.run_id, 1000)
         told = f"seed {seed}, {self.run_id}: {'; '.join(done)}"
@@ -189,14 +192,22 @@ class Arena:
         drop_database(self.server, conninfo)
         return told
 
-    def _progress(self, conninfo: str) -> int:
+    def _left_behind(self, conninfo: str) -> tuple[int, bool]:
+        """The records saved and whether the load was closed, once PostgreSQL has noticed the death."""
         import psycopg
 
-        with psycopg.connect(conninfo) as connection:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            others += " AND backend_type = 'client backend'"
+            while connection.execute(others).fetchone() is not None:
+                time.sleep(0.01)
             row = connection.execute(
-                "SELECT progress ->> 'records' FROM catalog_scheme_operation_instance ORDER BY id DESC LIMIT 1"
+                "SELECT (progress ->> 'records')::int, root.state = 'loaded'"
+                " FROM catalog_scheme_operation_instance AS instance JOIN catalog ON catalog.id = instance.catalog_id"
+                " JOIN catalog AS root ON root.id = catalog.parent_id WHERE root.run_id = %s",
+                (self.run_id,),
             ).fetchone()
-        return int(row[0] or 0) if row else 0
+        return (row[0] or 0, row[1]) if row else (0, False)
 
 
 def copy_database(server: Any, template: str, name: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from include.errors import ConfigurationError
 from include.models import Offer, Product
-from include.store.rows import find_rows, prepare_connection, text_array, write_or_reject
+from include.store.rows import find_rows, prepare_connection, text_array, update_rows, write_or_reject
 from include.store.tables import Table, table_of
 
 TEXTS = st.text(
@@ -46,6 +46,27 @@ def test_a_missing_table_is_a_matter_of_migrating(connection):
     connection.execute("DROP TABLE offer CASCADE")
     with pytest.raises(ConfigurationError, match="make migrate"):
         find_rows(connection, table_of(Offer), 1, ["a"], columns=False)
+
+
+@pytest.mark.parametrize("model", [Product, Offer], ids=["shared", "of one provider"])
+@pytest.mark.parametrize(("day", "name", "written"), [(1, "a", 0), (2, "a", 1), (3, "a", 1), (3, "held", 0)])
+def test_an_update_leaves_later_dates_and_equal_rows_alone(connection, model, day, name, written):
+    prepare_connection(connection)
+    connection.execute("INSERT INTO venue (name) VALUES ('v')")
+    dates = {"1": "2026-01-02T00:00:00Z"}
+    connection.execute(
+        "INSERT INTO product (name, subcategory_id, id_at_providers, last_provider_id, date_modified_at_last_provider,"
+        " provider_dates) VALUES ('held', 's', 'k', 1, '2026-01-02Z', %s)",
+        (dates,),
+    )
+    connection.execute(
+        "INSERT INTO offer (product_id, venue_id, name, subcategory_id, id_at_providers, id_at_provider,"
+        " last_provider_id, date_modified_at_last_provider) VALUES (1, 1, 'held', 's', 'k', 'k', 1, '2026-01-02Z')"
+    )
+    with connection.transaction():
+        rows = [(1, datetime(2026, 1, day, tzinfo=UTC), False, name)]
+        assert update_rows(connection, table_of(model), 1, rows, ("name",)) == written
+    assert connection.execute(f"SELECT name FROM {model.table_name}").fetchone()[0] == ("a" if written else "held")
 
 
 def test_only_the_rows_that_are_refused_are_returned(connection):
