@@ -29,6 +29,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MOST_NAMED = 50
+"""Venue links named in the message of LinksFailed."""
+
 
 class ProviderSyncError(Exception):
     """Root of the tree. `where` holds provider, venue link, page and so on, shown after the message."""
@@ -134,7 +137,9 @@ class LinksFailed(ProviderSyncError):
     """
 
     def __init__(self, failures: Mapping[str, ProviderSyncError], *, attempted: int) -> None:
-        named = "\n".join(f"  - {label}: {error}" for label, error in failures.items())
+        told = [f"  - {label}: {error}" for label, error in failures.items()]
+        more = [f"  - and {len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
+        named = "\n".join(told[:MOST_NAMED] + more)
         super().__init__(f"{len(failures)} of {attempted} venue links failed, the others were finished:\n{named}")
         self.failures = dict(failures)
 

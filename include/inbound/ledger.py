@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[Any]
 LoadState = Literal["loaded", "partially loaded", "failed"]
+MOST_ERRORS = 50
+"""Errors named when a load is closed; `load_report` has them all."""
 
 
 class LoadParameters(msgspec.Struct, frozen=True):
@@ -71,7 +73,7 @@ class LoadSummary(msgspec.Struct, frozen=True):
     skipped: int
     counts: dict[str, float]
     errors: dict[str, str]
-    """Error per failed venue, at most fifty."""
+    """Error per failed venue link, the first fifty."""
 
 
 _INSTANCE = """
@@ -409,7 +411,8 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
             {"load": catalog_id},
         )
         rows = connection.execute(
-            "SELECT instance_id, state, venue, coalesce(error, 'not started'), records, checked, created, updated,"
+            "SELECT instance_id, state, venue || coalesce(format(' (link %%s)', venue_provider_id), ''),"
+            " coalesce(error, 'not started'), records, checked, created, updated,"
             " unchanged, skipped, rejected, fetch_seconds, iterate_seconds, diff_seconds, upsert_seconds, seconds"
             " FROM load_report WHERE catalog_id = %s ORDER BY instance_id",
             (catalog_id,),
@@ -440,7 +443,7 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
         failed=failed,
         skipped=skipped,
         counts={name: sum(row[place] or 0 for row in rows) for place, name in enumerate(names, start=4)},
-        errors={row[2]: row[3] for row in rows if row[1] not in ("done", "skipped")},
+        errors=dict([(row[2], row[3]) for row in rows if row[1] not in ("done", "skipped")][:MOST_ERRORS]),
     )
 
 

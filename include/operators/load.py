@@ -113,6 +113,8 @@ class CloseLoadOperator(BaseOperator):
             log.info("Cleared %s payloads of rejected records older than %s days", purged, self.retention_days)
         if summary.state != "loaded":
             errors = "\n".join(f"  - {venue}: {error}" for venue, error in summary.errors.items())
+            if unnamed := summary.failed - len(summary.errors):
+                errors += f"\n  - and {unnamed} more: the view load_report has them, catalog_id {summary.catalog_id}"
             raise FatalError(
                 f"The load {summary.catalog_id} is {summary.state}: {summary.failed} of "
                 f"{summary.done + summary.failed + summary.skipped} venue links failed. Clear their sync tasks with "

@@ -140,7 +140,7 @@ def test_a_failing_venue_does_not_stop_the_others_and_clearing_does_what_is_left
     assert venues_with_stocks(shops) == {service.sirets[0], service.sirets[2]}
     text = output()
     assert "1 of 3 venue links failed" in text
-    assert re.search(r"The load \d+ is partially loaded.*\n.*Au Fil des Marées: .*answered 404", text)
+    assert re.search(r"The load \d+ is partially loaded.*\n.*Au Fil des Marées \(link 2\): .*answered 404", text)
 
     shops.execute("UPDATE venue_provider SET venue_id_at_offer_provider = %s WHERE id = 2", (service.sirets[1],))
     before = count(shops)
@@ -217,6 +217,14 @@ def test_an_unexpected_error_of_one_link_does_not_stop_the_others(shops, service
     assert done.tries[SYNC] == 1
     assert states(shops) == {1: "failed", 2: "done", 3: "done"}
     assert "KeyError: 'siret'" in output()
+
+
+def test_two_venues_of_one_name_are_both_named(shops, service, run, output):
+    shops.execute("UPDATE venue SET name = 'Chapitre Un'")
+    service.fault("status", status=404)
+    run()
+    told = output().rpartition("venue links failed. Clear their sync tasks")[2]
+    assert all([f"Chapitre Un (link {link}): " in told for link in (1, 2, 3)])
 
 
 def test_no_active_link_is_green_with_a_warning(shops, service, run, output):
@@ -296,7 +304,7 @@ def test_a_missing_service_connection_says_what_to_do(shops, run, monkeypatch, o
     )
     text = output()
     assert advice in text
-    assert re.search(rf"La Plume et le Hibou: {advice}", text), "the closing task names the reason per venue"
+    assert re.search(rf"La Plume et le Hibou \(link 1\): {advice}", text), "the closing task names the reason per venue"
 
 
 def test_a_missing_database_connection_says_what_to_do(shops, service, run, monkeypatch, output):
