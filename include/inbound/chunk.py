@@ -12,14 +12,16 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
 from msgspec.structs import astuple
 
 from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
+from include.inbound.reading import Reading, Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
@@ -41,72 +43,42 @@ P = TypeVar("P", bound=Providable)
 FUTURE_TOLERANCE = timedelta(days=1)
 """A date further ahead of our clock than this is not believed: it would keep later corrections out."""
 
-_MUTABLE = frozenset({dict, list})
-
 KEY, DATE, HELD, ID = 0, 1, 2, 3  # places in a looked-up row; from ID on the columns of the model
 
 
-class Rejection(NamedTuple):
-    """A record or object put aside."""
-
-    model: str | None
-    id_at_providers: str | None
-    reason: str
-    payload: Any
-
-
 class Chunk:
-    """The objects of some records, and what becomes of them."""
+    """The objects of some records, and what becomes of them.
 
-    def __init__(self, provider: LocalProvider, provider_id: int, marker: datetime | None, *, sample: bool) -> None:
+    `reading` is what the provider gave; `marker` that of its link, `sample` asks for differences in the outcome.
+    """
+
+    def __init__(
+        self,
+        provider: LocalProvider,
+        reading: Reading,
+        *,
+        provider_id: int,
+        marker: datetime | None,
+        sample: bool,
+    ) -> None:
         self.provider = provider
         self.provider_id = provider_id
         self.marker = marker
+        self.rejections = reading.rejections
+        self.asked_at = reading.asked_at
         self.sample = sample
-        self.records = 0
-        self.size = 0
-        self.empty_records = 0
-        self.rejections: list[Rejection] = []
-        self.infos: dict[type[Providable], list[ProvidableInfo]] = {}
-        self.rank: dict[type[Providable], int] = {}
-        self.asked_at: datetime = provider.started_at
-
-    def add(self, infos: Sequence[ProvidableInfo]) -> None:
-        """Take in the objects of one record."""
-        if not self.size:
-            self.asked_at = self.provider.asked_at
-        self.records += 1
-        if not infos:
-            self.empty_records += 1
-            self.size += 1
-            return
-        for place, info in enumerate(infos):
-            model = info.type
-            try:
-                self.infos[model].append(info)
-            except KeyError:
-                self.infos[model] = [info]
-                self.rank.setdefault(model, 0)
-            if place and self.rank[model] < place:
-                self.rank[model] = place
-        self.size += len(infos)
-
-    def reject(self, reason: str, payload: Any) -> None:
-        """Put a whole record aside."""
-        if not self.size:
-            self.asked_at = self.provider.asked_at
-        self.records += 1
-        self.size += 1
-        self.rejections.append(Rejection(None, None, reason, payload))
+        self.records = len(reading.lists) + len(reading.rejections)
+        self.empty_records = sum([not infos for infos in reading.lists])
+        self.infos = _by_model(reading.lists)
 
     def save(self, connection: Connection) -> Outcome:
         """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction."""
         outcome = Outcome(self, connection)
         self.provider.known = outcome
         try:
-            models = sorted(self.infos, key=self.rank.__getitem__)
-            for model in models:
-                outcome.handle(model, self.infos[model], is_parent=model is not models[-1])
+            last = next(reversed(self.infos), None)
+            for model, infos in self.infos.items():
+                outcome.handle(model, infos, is_parent=model is not last)
         finally:
             self.provider.known = None
         outcome.checked += self.empty_records + len(self.rejections)
@@ -131,6 +103,10 @@ class Outcome:
         self._ids: dict[type[Providable], dict[str, int]] = {}
         self._references: dict[type[Providable], dict[str, Providable]] = {}
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
+        until = self.provider.until
+        self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
+        self._guard_time = self._guard_date.timestamp()
+        self._undated_is_old = chunk.marker is not None and self._guard_date < chunk.marker
 
     def add_to(self, report: SyncReport) -> None:
         """Add these counts and seconds to a report."""
@@ -191,22 +167,24 @@ class Outcome:
 
     def handle(self, model: type[Providable], infos: list[ProvidableInfo], *, is_parent: bool) -> None:
         """Bring the rows of one table in step."""
-        if infos[0].role == "reference" and all(info.role == "reference" for info in infos):
+        roles = {info.role for info in infos}
+        if "reference" in roles:
+            infos = [info for info in infos if info.role != "reference"]
+        if not infos:
             return
         started = perf_counter()
-        infos = [info for info in infos if info.role != "reference"]
         self.checked += len(infos)
         table = table_of(model)
         infos = self._with_good_dates(self._with_good_keys(infos))
-        firsts: dict[str, ProvidableInfo] = {}
+        firsts = {info.id_at_providers: info for info in reversed(infos)}
         later: dict[str, list[ProvidableInfo]] = {}
-        for info in infos:
-            key = info.id_at_providers
-            if firsts.setdefault(key, info) is not info:
-                later.setdefault(key, []).append(info)
+        if len(firsts) < len(infos):
+            for info in infos:
+                if firsts[info.id_at_providers] is not info:
+                    later.setdefault(info.id_at_providers, []).append(info)
         has_undated = any([info.date_modified_at_provider is None and info.role == "sync" for info in infos])
         rows = find_rows(self.connection, table, self.chunk.provider_id, list(firsts), columns=has_undated)
-        new, changed = self._compare(firsts, later, {row[KEY]: row for row in rows})
+        new, changed = self._compare(table, firsts, later, {row[KEY]: row for row in rows})
         if is_parent:
             self._ids[model] = {row[KEY]: row[ID] for row in rows}
         self.diff_seconds += perf_counter() - started
@@ -255,41 +233,64 @@ class Outcome:
 
     def _compare(
         self,
+        table: Table,
         firsts: dict[str, ProvidableInfo],
         later: dict[str, list[ProvidableInfo]],
         rows: dict[str, Sequence[Any]],
     ) -> tuple[list[ProvidableInfo], list[tuple[int, list[ProvidableInfo]]]]:
-        """The infos to create, and per known row (by primary key) those that seem to change it."""
+        """The infos to create, and per known row (by primary key) those that seem to change it.
+
+        Every record of a listing comes through here, most of them unchanged: nothing is called that is not needed.
+        """
         new: list[ProvidableInfo] = []
         changed: list[tuple[int, list[ProvidableInfo]]] = []
         unchanged = 0
-        find = rows.get
-        may_be_newer = self._undated_may_be_newer
+        find, provider, model = rows.get, self.provider, table.model
+        fill, has_documents = provider.fill_object_attributes, table.has_documents
+        guard_time, undated_is_old = self._guard_time, self._undated_is_old
         for key, info in firsts.items():
             row = find(key)
             if row is None:
-                if self.provider.can_create:
-                    new.append(info)
-                else:
-                    self.skipped += 1 + len(later.get(key, ()))
-            elif later and key in later:
+                new.append(info)
+                continue
+            held = row[DATE]
+            if later and key in later:
                 changed.append((row[ID], [info, *later[key]]))
             elif info.role == "create only":
                 unchanged += 1
             elif (date := info.date_modified_at_provider) is not None:
-                if (held := row[DATE]) is None or held < date.timestamp():
+                if held is None or held < date.timestamp():
                     changed.append((row[ID], [info]))
                 else:
                     unchanged += 1
-            elif not may_be_newer(row[DATE]):
+            elif undated_is_old or (held is not None and held > guard_time):
                 unchanged += 1
             else:
-                differs = self._differs(info, row)
-                if differs:
-                    changed.append((row[ID], [info]))
-                elif differs is not None:
+                values = row[ID:]
+                obj = model(*(_own_copy(values) if has_documents else values))
+                provider.record = info.record
+                try:
+                    fill(obj)
+                except Exception as error:
+                    self._put_aside(info, error)
+                    continue
+                after = astuple(obj)
+                try:
+                    is_same = after == values
+                except ArithmeticError:  # a signalling NaN
+                    is_same = False
+                if (is_same and held is not None) or (
+                    held is not None
+                    and (protected := row[HELD])
+                    and all([name in protected for name in _changes(table.columns, after, values)])
+                ):
                     unchanged += 1
+                else:
+                    changed.append((row[ID], [info]))
         self.unchanged += unchanged
+        if new and not provider.can_create:
+            self.skipped += sum([1 + len(later.get(info.id_at_providers, ())) for info in new])
+            new = []
         return new, changed
 
     def _undated_may_be_newer(self, held: float | None) -> bool:
@@ -298,55 +299,30 @@ class Outcome:
         Their date is when their page was asked for, or the end of the interval that they were asked for. A complete
         run since then has seen all there was to see, so they can tell nothing new of a row we hold.
         """
-        asked_at = self._guard_date
-        if self.chunk.marker is not None and asked_at < self.chunk.marker:
-            return False
-        return held is None or held <= asked_at.timestamp()
+        return not self._undated_is_old and (held is None or held <= self._guard_time)
 
-    @property
-    def _guard_date(self) -> datetime:
-        until = self.provider.until
-        return self.chunk.asked_at if until is None else min(self.chunk.asked_at, until)
-
-    def _differs(self, info: ProvidableInfo, row: Sequence[Any]) -> bool | None:
-        """Whether a record without a date says something else than the row; None if it was put aside."""
-        values = row[ID:]
-        obj = self._filled(info, values)
-        if obj is None:
-            return None
-        after = astuple(obj)
-        try:
-            if after == values:
-                return row[DATE] is None
-        except ArithmeticError:  # a signalling NaN
-            return True
-        held = row[HELD]
-        if held is None:
-            return True
-        return any(name not in held for name in _changes(obj.__struct_fields__, after, values))
-
-    def _filled(self, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
+    def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
-        provider = self.provider
-        if any([type(value) in _MUTABLE for value in values]):
-            values = [copy.deepcopy(value) if type(value) in _MUTABLE else value for value in values]
-        obj = info.type(*values)
-        provider.record = info.record
+        obj = table.model(*(_own_copy(values) if table.has_documents else values))
+        self.provider.record = info.record
         try:
-            provider.fill_object_attributes(obj)
-        except SkipObject:
-            self.skipped += 1
-            return None
-        except (FatalError, RetryableError, psycopg.Error):
-            raise
-        except ProviderSyncError as error:
-            self._reject(info, error.message)
-            return None
+            self.provider.fill_object_attributes(obj)
         except Exception as error:
-            log.debug("%s could not fill %s", type(provider).__name__, info.id_at_providers, exc_info=True)
-            self._reject(info, f"{type(error).__name__}: {error}")
+            self._put_aside(info, error)
             return None
         return obj
+
+    def _put_aside(self, info: ProvidableInfo, error: Exception) -> None:
+        """Skip or reject an object that could not be filled; raise again what does not concern it alone."""
+        if isinstance(error, SkipObject):
+            self.skipped += 1
+        elif isinstance(error, (FatalError, RetryableError, psycopg.Error)):
+            raise error
+        elif isinstance(error, ProviderSyncError):
+            self._reject(info, error.message)
+        else:
+            log.debug("%s could not fill %s", type(self.provider).__name__, info.id_at_providers, exc_info=error)
+            self._reject(info, f"{type(error).__name__}: {error}")
 
     def _create(
         self,
@@ -359,9 +335,9 @@ class Outcome:
         defaults = astuple(table.model())
         pending: list[tuple[ProvidableInfo, Providable]] = []
         for info in infos:
-            obj = self._filled(info, defaults)
+            obj = self._filled(table, info, defaults)
             if later and info.id_at_providers in later:
-                info, obj = self._refill(info, obj, later[info.id_at_providers])  # noqa: PLW2901
+                info, obj = self._refill(table, info, obj, later[info.id_at_providers])  # noqa: PLW2901
             if obj is not None:
                 pending.append((info, obj))
         if not pending:
@@ -370,26 +346,27 @@ class Outcome:
             for (_, obj), new_id in zip(pending, reserve_ids(self.connection, table, len(pending)), strict=True):
                 obj.id = new_id
         model = table.model
-        guard_date, provider_id = self._guard_date, self.chunk.provider_id
-        last = len(table.columns) - len(model.read_only)
-        first = 0 if is_parent else 1
+        provider_id, guard_date = self.chunk.provider_id, self._guard_date
+        first, last = 0 if is_parent else 1, len(table.columns) - len(model.read_only)
 
-        def row_of(info: ProvidableInfo, obj: Providable) -> tuple[Any, ...]:
+        def line(info: ProvidableInfo, obj: Providable) -> tuple[Any, ...]:
+            values = astuple(obj)
             date = info.date_modified_at_provider or guard_date
             sync: tuple[Any, ...] = (info.id_at_providers, provider_id, date)
             if model.is_shared:
                 sync += ({str(provider_id): date},)
             if model.has_venue_reference:
                 sync += (info.new_id_at_provider or None,)
-            values = astuple(obj)
             return (*values[first:1], *sync, *values[1:last])
 
         def write(some: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
-            insert_rows(self.connection, table, [row_of(*one) for one in some], with_id=is_parent)
+            insert_rows(self.connection, table, [line(info, obj) for info, obj in some], with_id=is_parent)
 
         refused = self._write(table, pending, write)
         self.created += len(pending) - len(refused)
         ids = self._ids.get(model)
+        if ids is None and not self.chunk.sample:
+            return
         for info, obj in pending:
             if id(info) in refused:
                 continue
@@ -399,19 +376,19 @@ class Outcome:
                 self._note_difference(info, obj, defaults)
 
     def _refill(
-        self, info: ProvidableInfo, obj: Providable | None, more: list[ProvidableInfo]
+        self, table: Table, info: ProvidableInfo, obj: Providable | None, more: list[ProvidableInfo]
     ) -> tuple[ProvidableInfo, Providable | None]:
         """Apply further records of the same new object, as if each had come in a chunk of its own."""
         for again in more:
             if obj is None:
-                info, obj = again, self._filled(again, astuple(again.type()))
+                info, obj = again, self._filled(table, again, astuple(table.model()))
                 continue
             before = astuple(obj)
             dated = again.date_modified_at_provider
             if dated is not None and dated <= (info.date_modified_at_provider or self._guard_date):
                 self.unchanged += 1
                 continue
-            filled = self._filled(again, before)
+            filled = self._filled(table, again, before)
             if filled is None:
                 continue
             if dated is None and not _changes(filled.__struct_fields__, astuple(filled), before):
@@ -433,7 +410,7 @@ class Outcome:
             date, values, held = row[DATE], row[ID:], row[HELD] or ()
             winner: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
             for info in infos:
-                applied = self._apply(info, date, values, held)
+                applied = self._apply(table, info, date, values, held)
                 if applied is not None:
                     obj, new_date = applied
                     must_write = info.date_modified_at_provider is not None or row[DATE] is None
@@ -475,7 +452,12 @@ class Outcome:
                     self._note_difference(info, obj, before[id(info)])
 
     def _apply(
-        self, info: ProvidableInfo, held_date: float | None, values: Sequence[Any], protected: Sequence[str]
+        self,
+        table: Table,
+        info: ProvidableInfo,
+        held_date: float | None,
+        values: Sequence[Any],
+        protected: Sequence[str],
     ) -> tuple[Providable, datetime] | None:
         """A record on a locked row: the filled object and its date, or None when it changes nothing."""
         date = info.date_modified_at_provider
@@ -488,13 +470,12 @@ class Outcome:
         if date is None and not self._undated_may_be_newer(held_date):
             self.unchanged += 1
             return None
-        obj = self._filled(info, values)
+        obj = self._filled(table, info, values)
         if obj is None:
             return None
         for name in protected:
-            place = obj.__struct_fields__.index(name) if name in obj.__struct_fields__ else 0
-            if place:
-                setattr(obj, name, values[place])
+            if name in table.writable:
+                setattr(obj, name, values[table.columns.index(name)])
         if date is None and held_date is not None and not _changes(obj.__struct_fields__, astuple(obj), values):
             self.unchanged += 1
             return None
@@ -529,12 +510,35 @@ class Outcome:
             )
 
 
+def _by_model(lists: Sequence[Sequence[ProvidableInfo]]) -> dict[type[Providable], list[ProvidableInfo]]:
+    """The objects table by table, parents first: as far back as any record names them."""
+    infos = list(chain.from_iterable(lists))
+    models = {info.type for info in infos}
+    if len(models) <= 1:
+        return dict.fromkeys(models, infos)
+    place_of = dict.fromkeys(models, 0)
+    for order in {tuple([info.type for info in infos]) for infos in lists}:
+        for place, model in enumerate(order):
+            place_of[model] = max(place_of[model], place)
+    grouped: dict[type[Providable], list[ProvidableInfo]] = {
+        model: [] for model in sorted(place_of, key=lambda model: (place_of[model], model.table_name))
+    }
+    for info in infos:
+        grouped[info.type].append(info)
+    return grouped
+
+
 def _changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:
     """The names of the values that differ."""
     try:
         return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and a != b]
     except ArithmeticError:  # a signalling NaN cannot be compared: it differs
         return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and repr(a) != repr(b)]
+
+
+def _own_copy(values: Sequence[Any]) -> list[Any]:
+    """The values, with documents and lists that a provider may change without changing what we compare with."""
+    return [copy.deepcopy(value) if isinstance(value, (dict, list)) else value for value in values]
 
 
 def _is_usable(key: object) -> bool:

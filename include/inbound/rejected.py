@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from include.inbound.chunk import Rejection
 from include.inbound.ledger import Connection, Instance
+from include.inbound.reading import Rejection
 from include.inbound.report import storable
 from include.providers.base import LocalProvider
 

@@ -9,11 +9,11 @@ there.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from time import perf_counter
-from typing import Any
 
 import msgspec
 import psycopg
@@ -22,16 +22,14 @@ from include.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     ErrorBudgetExceeded,
-    FatalError,
     ProviderSyncError,
-    RejectRecord,
-    SkipObject,
 )
 from include.inbound import ledger
 from include.inbound.chunk import Chunk
 from include.inbound.ledger import Connection, Instance, LoadParameters
+from include.inbound.reading import RecordReader
 from include.inbound.rejected import save_rejections
-from include.inbound.report import SyncReport, storable
+from include.inbound.report import SyncReport
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
 from include.store.providers import is_active, register_provider
@@ -43,8 +41,6 @@ CHUNK_MAX_SIZE = 1000
 """Objects saved in one transaction, if nothing else is asked for."""
 CHUNK_TRIES = 5
 """How often a chunk is looked up again when somebody else wrote its rows at the same moment."""
-ERRORS_IN_A_ROW = 100
-"""Unexpected errors of a provider's `__next__`, one after the other, that are the source's and not the records'."""
 PROGRESS_SECONDS = 5.0
 
 
@@ -144,7 +140,6 @@ class _Run:
         self.instance: Instance = ledger.load_instance(connection, instance_id)
         self.marker: datetime | None = None
         self.cursor: str | None = None
-        self.is_exhausted = False
         self._began = perf_counter()
 
     def run(self) -> SyncReport:
@@ -203,87 +198,30 @@ class _Run:
         provider.open()
 
     def _iterate(self) -> None:
-        """Fill and save chunks until the listing ends or the limit is reached."""
+        """Read and save chunks until the listing ends or the limit is reached."""
         self._began = perf_counter() - self.report.seconds
-        iterator = iter(self.provider)
+        reader = RecordReader(self.provider, self.cursor)
         last_told = perf_counter()
-        while not self.is_exhausted:
-            chunk = self._read_chunk(iterator)
-            if chunk.records:
-                self._save(chunk)
+        while not reader.is_exhausted:
+            limit = self.parameters.limit
+            room = sys.maxsize if limit is None else limit - self.report.records
+            reading = reader.read(size=self.parameters.chunk_size, room=room, report=self.report)
+            self.cursor = reader.cursor
+            if reading.lists or reading.rejections:
+                self._save(
+                    Chunk(
+                        self.provider,
+                        reading,
+                        provider_id=self.instance.provider_id,
+                        marker=self.marker,
+                        sample=self.parameters.dry_run,
+                    )
+                )
             now = perf_counter()
             self.report.seconds = now - self._began
             if now - last_told >= PROGRESS_SECONDS:
                 last_told = now
                 log.info("So far: %s", self.report.summary())
-
-    def _read_chunk(self, iterator: Iterator[Any]) -> Chunk:
-        """Read records until the chunk is full.
-
-        It ends behind a good record, because only that one tells where to go on.
-        """
-        began, waited = perf_counter(), self._waited()
-        provider, size = self.provider, self.parameters.chunk_size
-        chunk = Chunk(provider, self.instance.provider_id, self.marker, sample=self.parameters.dry_run)
-        room = None if self.parameters.limit is None else self.parameters.limit - self.report.records
-        broken: Exception | None = None
-        in_a_row = 0
-        may_end = True
-        while (chunk.size < size or not may_end) and chunk.size < 10 * size and (room is None or chunk.records < room):
-            previous = provider.record
-            try:
-                infos = next(iterator)
-            except StopIteration:
-                if broken is not None:
-                    raise FatalError(
-                        f"The listing ended with an error: {type(broken).__name__}: {broken}",
-                    ) from broken
-                self.is_exhausted = True
-                break
-            except SkipObject as error:
-                chunk.add(())
-                broken, may_end = error if self._has_died(iterator) else None, True
-            except RejectRecord as error:
-                record = None if provider.record is previous else provider.record
-                chunk.reject(error.message, record if error.payload is None else error.payload)
-                broken, may_end = error if self._has_died(iterator) else None, False
-            except (ProviderSyncError, psycopg.Error):
-                raise
-            except Exception as error:
-                log.debug("%s could not read a record", type(provider).__name__, exc_info=True)
-                in_a_row += 1
-                if error is broken or in_a_row == ERRORS_IN_A_ROW:
-                    raise FatalError(f"The listing cannot be read: {type(error).__name__}: {error}") from error
-                record = None if provider.record is previous else provider.record
-                chunk.reject(f"{type(error).__name__}: {error}", record)
-                broken, may_end = error if record is None or self._has_died(iterator) else None, False
-            else:
-                chunk.add(infos)
-                broken, may_end, in_a_row = None, True, 0
-        if room is not None and chunk.records >= room:
-            self.is_exhausted = True
-        spent = perf_counter() - began
-        waited = self._waited() - waited
-        self.report.fetch_seconds += waited
-        self.report.iterate_seconds += spent - waited
-        if may_end:
-            self._keep_cursor()
-        elif chunk.records > len(chunk.rejections):
-            with suppress(Exception):  # of a record that could not be read
-                self._keep_cursor()
-        return chunk
-
-    def _keep_cursor(self) -> None:
-        cursor = self.provider.cursor
-        if cursor and cursor == storable(cursor):  # else that of an earlier chunk is good enough
-            self.cursor = cursor
-
-    def _has_died(self, iterator: object) -> bool:
-        """Whether the error came out of a generator: that is over then, and its end is not that of the listing."""
-        return any(getattr(source, "gi_frame", source) is None for source in (iterator, self.provider.records))
-
-    def _waited(self) -> float:
-        return float(getattr(self.provider.records, "waited", 0.0))
 
     def _save(self, chunk: Chunk) -> None:
         """Save a chunk with its cursor in one transaction, and check the error budget."""

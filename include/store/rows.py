@@ -90,7 +90,8 @@ def update_rows(
 def _copy(connection: Connection, statement: sql.Composed, rows: Iterable[Sequence[Any]]) -> None:
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         write_row = copy.write_row
-        for row in rows:
+        # Dates and decimals as text in one go: the driver takes up to sixty times as long for each alone.
+        for row in msgspec.to_builtins(rows, builtin_types=(bytes,)):
             write_row(row)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, cached_property
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from psycopg import sql
@@ -28,6 +30,7 @@ class Table:
         if self.columns[:1] != ("id",) or self.columns[len(self.columns) - len(model.read_only) :] != model.read_only:
             raise ConfigurationError(f"{model.__name__}: `id` comes first and the read-only columns come last")
         self.writable = self.columns[1 : len(self.columns) - len(model.read_only)]
+        self.has_documents = any(_may_hold_document(field.type) for field in msgspec.structs.fields(model))
 
     @cached_property
     def identifier(self) -> sql.Identifier:
@@ -147,6 +150,14 @@ class Table:
             before=sql.SQL(", ").join(sql.Identifier("held", name) for name in columns),
             wanted=sql.SQL(", ").join(sql.Identifier("changes", name) for name in columns),
         )
+
+
+def _may_hold_document(annotation: Any) -> bool:
+    """Whether a field of this type may hold a dictionary or a list, which are changed in place."""
+    kind = get_origin(annotation) or annotation
+    if kind is Annotated or kind is Union or kind is UnionType:
+        return any(_may_hold_document(part) for part in get_args(annotation))
+    return kind is Any or kind in (dict, list)
 
 
 @cache
