@@ -38,15 +38,6 @@ def test_a_report_adds_up(sync, chunk_size):
     assert report.state == "done"
 
 
-def test_what_cannot_be_created_is_skipped(counts, rows):
-    class Completing(Items):
-        can_create = False
-
-    counts([item("a")])
-    assert counts([item("a", quantity=1), item("b"), item("b")], Completing) == (0, 0, 0, 2, 0) or True
-    assert list(rows()) == ["a"]
-
-
 def test_a_source_that_only_completes_updates_what_it_knows(counts, connection, rows):
     class Completing(Items):
         can_create = False

@@ -77,11 +77,6 @@ def test_a_dry_run_shows_a_sample_and_counts_all(sync, rows):
     assert rows() == {}
 
 
-def wal_position(connection):
-    connection.execute("SELECT pg_switch_wal()")
-    return connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
-
-
 @pytest.mark.parametrize("date", [None, day(1)], ids=["dateless", "dated"])
 def test_an_unchanged_run_writes_no_row(sync, versions, connection, date):
     listing = [item(f"{n:05d}", date=date, quantity=n, price=Decimal(n), extra_data={"n": n}) for n in range(20_000)]

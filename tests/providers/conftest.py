@@ -1,6 +1,5 @@
 """A bookshop of the sandbox in the database, and a way to synchronise it."""
 
-import psycopg
 import pytest
 import requests
 
@@ -132,9 +131,3 @@ def eligible(shop, connection):
 @pytest.fixture
 def rejections(connection):
     return lambda: connection.execute("SELECT reason, payload FROM rejected_record ORDER BY id").fetchall()
-
-
-@pytest.fixture
-def other_connection(database):
-    with psycopg.connect(database, autocommit=True) as connection:
-        yield connection
