@@ -142,19 +142,20 @@ def test_tasks_that_call_out_have_a_pool_and_a_time_limit(dags):
 @pytest.fixture(scope="module")
 def parsed():
     """What two fresh processes say of the DAG files, with different hashes of strings."""
-    return [_parse(seed) for seed in ("1", "2")]
+    processes = [_parse(seed) for seed in ("1", "2")]
+    answers = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    return [json.loads(answer.splitlines()[-1]) for answer in answers]
 
 
 def _parse(seed):
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-W", "ignore", str(Path(__file__).with_name("parsing.py")), str(FOLDER)],
         env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_dag_that_did_not_change_is_no_new_version(parsed):

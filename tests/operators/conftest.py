@@ -1,8 +1,10 @@
 """Runs DAGs through Airflow's own machinery: a metadata database of the tests' own, PostgreSQL, the sandbox."""
 
+import atexit
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -26,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 if "airflow" not in sys.modules:  # Airflow reads this once, when it is imported
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="provider-sync-airflow-")
+    home = os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="provider-sync-airflow-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):
