@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from time import perf_counter
@@ -32,6 +32,7 @@ from include.store.rows import (
     lock_rows,
     reserve_ids,
     update_rows,
+    write_or_raise,
     write_or_reject,
 )
 from include.store.tables import Table, table_of
@@ -71,9 +72,13 @@ class Chunk:
         self.empty_records = sum([not infos for infos in reading.lists])
         self.infos = _by_model(reading.lists)
 
-    def save(self, connection: Connection) -> Outcome:
-        """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction."""
-        outcome = Outcome(self, connection)
+    def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> Outcome:
+        """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction.
+
+        `begin` is called before the first write, since looking up needs no transaction. Only when it is `careful` it
+        finds the rows that PostgreSQL refuses; otherwise RowsRefused asks for another try.
+        """
+        outcome = Outcome(self, connection, begin, careful=careful)
         self.provider.known = outcome
         try:
             last = next(reversed(self.infos), None)
@@ -90,8 +95,10 @@ class Chunk:
 class Outcome:
     """What one attempt to save a chunk did, and what it knows of the chunk's rows meanwhile."""
 
-    def __init__(self, chunk: Chunk, connection: Connection) -> None:
+    def __init__(self, chunk: Chunk, connection: Connection, begin: Callable[[], None], *, careful: bool) -> None:
         self.chunk = chunk
+        self.begin = begin
+        self.careful = careful
         self.provider = chunk.provider
         self.connection = connection
         self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
@@ -106,7 +113,8 @@ class Outcome:
         until = self.provider.until
         self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
         self._guard_time = self._guard_date.timestamp()
-        self._undated_is_old = chunk.marker is not None and self._guard_date < chunk.marker
+        # Only the end of an interval is compared with the marker: the time of a request is told by another clock.
+        self._undated_is_old = until is not None and chunk.marker is not None and self._guard_date < chunk.marker
 
     def add_to(self, report: SyncReport) -> None:
         """Add these counts and seconds to a report."""
@@ -134,7 +142,8 @@ class Outcome:
         """Primary key of an object of this chunk; SkipObject when there is none."""
         ids = self._ids.get(model)
         if ids is None:
-            ids = {key: row.id for key, row in self._load_references(model).items() if row.id is not None}
+            rows = self._load_references(model)
+            ids = self._ids[model] = {key: row.id for key, row in rows.items() if row.id is not None}
         try:
             return ids[id_at_providers]
         except KeyError:
@@ -190,6 +199,7 @@ class Outcome:
         self.diff_seconds += perf_counter() - started
         if new or changed:
             started = perf_counter()
+            self.begin()
             if new:
                 self._create(table, new, later, is_parent=is_parent)
             if changed:
@@ -246,7 +256,7 @@ class Outcome:
         changed: list[tuple[int, list[ProvidableInfo]]] = []
         unchanged = 0
         find, provider, model = rows.get, self.provider, table.model
-        fill, has_documents = provider.fill_object_attributes, table.has_documents
+        fill, has_documents = provider.fill_object_attributes, table.documents
         guard_time, undated_is_old = self._guard_time, self._undated_is_old
         for key, info in firsts.items():
             row = find(key)
@@ -303,7 +313,7 @@ class Outcome:
 
     def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
-        obj = table.model(*(_own_copy(values) if table.has_documents else values))
+        obj = table.model(*(_own_copy(values) if table.documents else values))
         self.provider.record = info.record
         try:
             self.provider.fill_object_attributes(obj)
@@ -440,7 +450,9 @@ class Outcome:
             for _, date, must_write, obj in some:
                 values = astuple(obj)
                 lines.append((values[0], date, must_write, *[values[place] for place in places]))
-            written += update_rows(self.connection, table, self.chunk.provider_id, lines, names)
+            written += update_rows(
+                self.connection, table, self.chunk.provider_id, lines, names, as_json=not self.careful
+            )
 
         refused = self._write(table, pending, write)
         same_after_all = len(pending) - len(refused) - written
@@ -484,6 +496,9 @@ class Outcome:
 
     def _write(self, table: Table, pending: Sequence[Any], write: Any) -> set[int]:
         """Write and reject what PostgreSQL refuses; returns the identities of the refused infos."""
+        if not self.careful:
+            write_or_raise(pending, write)
+            return set()
         refused = write_or_reject(self.connection, pending, write, key_constraint=f"{table.name}_id_at_providers_key")
         for one, reason in refused:
             self._reject(one[0], reason)

@@ -8,10 +8,11 @@ there.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
 
@@ -22,6 +23,7 @@ from include.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     ErrorBudgetExceeded,
+    LinkBusy,
     ProviderSyncError,
 )
 from include.inbound import ledger
@@ -33,7 +35,7 @@ from include.inbound.report import SyncReport
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
 from include.store.providers import is_active, register_provider
-from include.store.rows import ChunkConflict, prepare_connection
+from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, prepare_connection
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ CHUNK_MAX_SIZE = 1000
 CHUNK_TRIES = 5
 """How often a chunk is looked up again when somebody else wrote its rows at the same moment."""
 PROGRESS_SECONDS = 5.0
+NOTED_EVERY_SECONDS = 1.0
 
 
 def sync_provider(
@@ -111,6 +114,7 @@ def sync_provider(
 def _working(connection: Connection, **where: str | None) -> Iterator[None]:
     """Set the connection up for a sync, give it back as it was, and name what PostgreSQL's failure means."""
     was_autocommit = connection.autocommit
+    gc.freeze()  # what is loaded already is not searched for garbage over and over while records come and go
     try:
         connection.autocommit = True
         prepare_connection(connection)
@@ -121,6 +125,7 @@ def _working(connection: Connection, **where: str | None) -> Iterator[None]:
         what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
         raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10, **where) from error
     finally:
+        gc.unfreeze()
         if not connection.closed:
             connection.execute("RESET synchronous_commit")
             connection.autocommit = was_autocommit
@@ -140,7 +145,10 @@ class _Run:
         self.instance: Instance = ledger.load_instance(connection, instance_id)
         self.marker: datetime | None = None
         self.cursor: str | None = None
-        self._began = perf_counter()
+        self._done_cursor: str | None = None
+        self._began = self._noted_at = perf_counter()
+        self._is_noted = True
+        self._careful = False
 
     def run(self) -> SyncReport:
         """Take the lock, iterate, and record how it ended."""
@@ -181,10 +189,12 @@ class _Run:
                 ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if not self.connection.closed:
+                self._note_progress()
                 ledger.fail(self.connection, self.instance, self.report, str(error), start_over=False)
             raise
         except Exception as error:
             starts_over = isinstance(error, ErrorBudgetExceeded)
+            self._note_progress()
             ledger.fail(self.connection, self.instance, self.report, str(error), start_over=starts_over)
             raise
         log.info("%s", self.report.summary())
@@ -225,12 +235,17 @@ class _Run:
 
     def _save(self, chunk: Chunk) -> None:
         """Save a chunk with its cursor in one transaction, and check the error budget."""
-        for attempt in range(1, CHUNK_TRIES + 1):
+        conflicts = 0
+        while True:
             try:
                 self._try_to_save(chunk)
                 break
+            except RowsRefused as refusal:
+                log.debug("Some rows are refused (%s): from now on they are looked for", refusal)
+                self._careful = True
             except (ChunkConflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as conflict:
-                if attempt == CHUNK_TRIES:
+                conflicts += 1
+                if conflicts == CHUNK_TRIES:
                     raise DatabaseUnavailable(
                         f"The same rows were written by somebody else {CHUNK_TRIES} times over: {conflict}"
                     ) from conflict
@@ -245,18 +260,35 @@ class _Run:
             )
 
     def _try_to_save(self, chunk: Chunk) -> None:
-        report = msgspec.convert(msgspec.to_builtins(self.report), SyncReport)
-        with self.connection.transaction(force_rollback=self.parameters.dry_run):
-            outcome = chunk.save(self.connection)
+        """Look up, compare, write. A chunk that writes nothing needs no transaction.
+
+        How far such chunks have come is noted once a second: after a kill they are looked up and counted again.
+        """
+        report = msgspec.structs.replace(
+            self.report, reasons=dict(self.report.reasons), differences=list(self.report.differences)
+        )
+        with LateTransaction(self.connection, force_rollback=self.parameters.dry_run) as transaction:
+            outcome = chunk.save(self.connection, transaction.begin, careful=self._careful)
             outcome.add_to(report)
             writing = perf_counter()
-            save_rejections(self.connection, self.instance, self.provider, outcome.rejections)
+            report.seconds = writing - self._began
+            if transaction.has_begun or outcome.rejections or writing - self._noted_at >= NOTED_EVERY_SECONDS:
+                transaction.begin()
+                save_rejections(self.connection, self.instance, self.provider, outcome.rejections)
+                report.upsert_seconds += perf_counter() - writing
+                ledger.save_progress(self.connection, self.instance, report, self.cursor)
+                self._noted_at = writing = perf_counter()
+        if transaction.has_begun:
             report.upsert_seconds += perf_counter() - writing
-            report.seconds = perf_counter() - self._began
-            ledger.save_progress(self.connection, self.instance, report, self.cursor)
-            writing = perf_counter()
-        report.upsert_seconds += perf_counter() - writing
+        self._is_noted = transaction.has_begun
+        self._done_cursor = self.cursor
         self.report = report
+
+    def _note_progress(self) -> None:
+        """Note how far a try has come that fails after chunks without a change."""
+        if not self._is_noted and not self.parameters.dry_run:
+            with suppress(LinkBusy):
+                ledger.save_progress(self.connection, self.instance, self.report, self._done_cursor)
 
     def _new_marker(self) -> datetime | None:
         """The link's new marker: the start of this run, if it has seen all that changed since the old one."""

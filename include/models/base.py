@@ -7,7 +7,7 @@ from typing import ClassVar
 import msgspec
 
 
-class Providable(msgspec.Struct):
+class Providable(msgspec.Struct, gc=False):
     """A row that providers create and update.
 
     Fields are the columns of `table_name`, in any order, with the column's database default as default value, `id`

@@ -40,7 +40,7 @@ P = TypeVar("P", bound=Providable)
 Role = Literal["sync", "create only", "reference"]
 
 
-class ProvidableInfo(msgspec.Struct):
+class ProvidableInfo(msgspec.Struct, gc=False):
     """What a source record says of one object; lives as long as its chunk.
 
     `date_modified_at_provider` None means that the source gives no date: then the content decides.

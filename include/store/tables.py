@@ -30,7 +30,9 @@ class Table:
         if self.columns[:1] != ("id",) or self.columns[len(self.columns) - len(model.read_only) :] != model.read_only:
             raise ConfigurationError(f"{model.__name__}: `id` comes first and the read-only columns come last")
         self.writable = self.columns[1 : len(self.columns) - len(model.read_only)]
-        self.has_documents = any(_may_hold_document(field.type) for field in msgspec.structs.fields(model))
+        self.documents = frozenset(
+            field.name for field in msgspec.structs.fields(model) if _may_hold_document(field.type)
+        )
 
     @cached_property
     def identifier(self) -> sql.Identifier:
@@ -119,8 +121,12 @@ class Table:
         )
 
     @cache  # noqa: B019
-    def update(self, provider_id: int, columns: Sequence[str]) -> sql.Composed:
-        """Takes the changes over, unless the row has a later date by now or holds the same after PostgreSQL's casts."""
+    def update(self, provider_id: int, columns: Sequence[str], *, as_json: bool = False) -> sql.Composed:
+        """Takes the changes over, unless the row has a later date by now or holds the same after PostgreSQL's casts.
+
+        The changes are those of the temporary table, or two parameters: rows as a JSON array, and the ids of those
+        that are written even if they hold the same.
+        """
         assignments = [
             sql.SQL("{0} = changes.{0}").format(sql.Identifier(name))
             for name in (*columns, "date_modified_at_last_provider")
@@ -141,11 +147,14 @@ class Table:
         return sql.SQL(
             "UPDATE {table} AS held SET {assignments} FROM {changes} AS changes WHERE held.id = changes.id"
             " AND coalesce({date} <= changes.date_modified_at_last_provider, true)"
-            " AND (changes.must_write OR ROW({before}) IS DISTINCT FROM ROW({wanted}))"
+            " AND ({must_write} OR ROW({before}) IS DISTINCT FROM ROW({wanted}))"
         ).format(
             table=self.identifier,
             assignments=sql.SQL(", ").join(assignments),
-            changes=self._changes,
+            changes=sql.SQL("json_populate_recordset(NULL::{}, %s::json)").format(self.identifier)
+            if as_json
+            else self._changes,
+            must_write=sql.SQL("changes.id = ANY(%s::bigint[])" if as_json else "changes.must_write"),
             date=date,
             before=sql.SQL(", ").join(sql.Identifier("held", name) for name in columns),
             wanted=sql.SQL(", ").join(sql.Identifier("changes", name) for name in columns),
