@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from time import perf_counter
@@ -27,6 +27,7 @@ from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store.rows import (
     Connection,
+    RowsRefused,
     find_rows,
     insert_rows,
     lock_rows,
@@ -43,6 +44,9 @@ P = TypeVar("P", bound=Providable)
 
 FUTURE_TOLERANCE = timedelta(days=1)
 """A date further ahead of our clock than this is not believed: it would keep later corrections out."""
+
+FILLED_AT_ONCE = 128
+"""New rows that are filled and sent together; PostgreSQL works on them while the next ones are filled."""
 
 KEY, DATE, HELD, ID = 0, 1, 2, 3  # places in a looked-up row; from ID on the columns of the model
 
@@ -69,7 +73,7 @@ class Chunk:
         self.asked_at = reading.asked_at
         self.sample = sample
         self.records = len(reading.lists) + len(reading.rejections)
-        self.empty_records = sum([not infos for infos in reading.lists])
+        self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
         self.infos = _by_model(reading.lists)
 
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> Outcome:
@@ -109,6 +113,7 @@ class Outcome:
         self.upsert_seconds = 0.0
         self._ids: dict[type[Providable], dict[str, int]] = {}
         self._references: dict[type[Providable], dict[str, Providable]] = {}
+        self._is_copying = False
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
         self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
@@ -160,6 +165,8 @@ class Outcome:
         """All rows of a model that the chunk names: looked up once, when the first of them is asked for."""
         loaded = self._references.get(model)
         if loaded is None:
+            if self._is_copying:
+                raise RowsRefused(f"{model.__name__} rows are asked for while others are copied")
             infos = self.chunk.infos.get(model)
             if infos is None:
                 raise ConfigurationError(
@@ -326,7 +333,7 @@ class Outcome:
         """Skip or reject an object that could not be filled; raise again what does not concern it alone."""
         if isinstance(error, SkipObject):
             self.skipped += 1
-        elif isinstance(error, (FatalError, RetryableError, psycopg.Error)):
+        elif isinstance(error, (FatalError, RetryableError, psycopg.Error, RowsRefused)):
             raise error
         elif isinstance(error, ProviderSyncError):
             self._reject(info, error.message)
@@ -342,48 +349,85 @@ class Outcome:
         *,
         is_parent: bool,
     ) -> None:
+        """Copy the new rows in, filling some while PostgreSQL takes those before them."""
+        ids = iter(reserve_ids(self.connection, table, len(infos)) if is_parent else ())
+        made: list[tuple[ProvidableInfo, Providable]] = []
+        if self.careful:
+            made += self._new_objects(table, infos, later, ids)
+        else:
+            for model, named in self.chunk.infos.items():
+                if named[0].role == "reference":
+                    self._load_references(model)  # nothing can be looked up while rows are copied
+
+        def lines(some: Sequence[tuple[ProvidableInfo, Providable]]) -> Iterator[list[tuple[Any, ...]]]:
+            yield self._lines(table, some, with_id=is_parent)
+
+        def lines_as_filled(_: object) -> Iterator[list[tuple[Any, ...]]]:
+            for start in range(0, len(infos), FILLED_AT_ONCE):
+                some = self._new_objects(table, infos[start : start + FILLED_AT_ONCE], later, ids)
+                made.extend(some)
+                yield self._lines(table, some, with_id=is_parent)
+
+        def write(some: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
+            self._is_copying = True
+            batches = lines(some) if self.careful else lines_as_filled(some)
+            insert_rows(self.connection, table, batches, with_id=is_parent)
+            self._is_copying = False
+
+        refused = self._write(table, made, write) if made or not self.careful else set()
+        self.created += len(made) - len(refused)
+        known = self._ids.get(table.model)
+        if known is None and not self.chunk.sample:
+            return
         defaults = astuple(table.model())
-        pending: list[tuple[ProvidableInfo, Providable]] = []
+        for info, obj in made:
+            if id(info) in refused:
+                continue
+            if known is not None and obj.id is not None:
+                known[info.id_at_providers] = obj.id
+            if self.chunk.sample:
+                self._note_difference(info, obj, defaults)
+
+    def _new_objects(
+        self,
+        table: Table,
+        infos: Sequence[ProvidableInfo],
+        later: dict[str, list[ProvidableInfo]],
+        ids: Iterator[int],
+    ) -> list[tuple[ProvidableInfo, Providable]]:
+        """The objects to create, filled, with the last record of each; with the next ids, if there are any."""
+        defaults = astuple(table.model())
+        made: list[tuple[ProvidableInfo, Providable]] = []
         for info in infos:
             obj = self._filled(table, info, defaults)
             if later and info.id_at_providers in later:
                 info, obj = self._refill(table, info, obj, later[info.id_at_providers])  # noqa: PLW2901
             if obj is not None:
-                pending.append((info, obj))
-        if not pending:
-            return
-        if is_parent:
-            for (_, obj), new_id in zip(pending, reserve_ids(self.connection, table, len(pending)), strict=True):
-                obj.id = new_id
-        model = table.model
-        provider_id, guard_date = self.chunk.provider_id, self._guard_date
-        first, last = 0 if is_parent else 1, len(table.columns) - len(model.read_only)
+                obj.id = next(ids, None)
+                made.append((info, obj))
+        return made
 
-        def line(info: ProvidableInfo, obj: Providable) -> tuple[Any, ...]:
+    def _lines(
+        self, table: Table, made: Sequence[tuple[ProvidableInfo, Providable]], *, with_id: bool
+    ) -> list[tuple[Any, ...]]:
+        """The new rows, in the order of `Table.copy_new`."""
+        model, provider_id, guard_date = table.model, self.chunk.provider_id, self._guard_date
+        is_plain = not (model.is_shared or model.has_venue_reference or with_id)
+        last = 1 + len(table.writable)
+        lines: list[tuple[Any, ...]] = []
+        for info, obj in made:
             values = astuple(obj)
             date = info.date_modified_at_provider or guard_date
-            sync: tuple[Any, ...] = (info.id_at_providers, provider_id, date)
-            if model.is_shared:
-                sync += ({str(provider_id): date},)
-            if model.has_venue_reference:
-                sync += (info.new_id_at_provider or None,)
-            return (*values[first:1], *sync, *values[1:last])
-
-        def write(some: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
-            insert_rows(self.connection, table, [line(info, obj) for info, obj in some], with_id=is_parent)
-
-        refused = self._write(table, pending, write)
-        self.created += len(pending) - len(refused)
-        ids = self._ids.get(model)
-        if ids is None and not self.chunk.sample:
-            return
-        for info, obj in pending:
-            if id(info) in refused:
+            if is_plain:
+                lines.append((info.id_at_providers, provider_id, date, *values[1:last]))
                 continue
-            if ids is not None and obj.id is not None:
-                ids[info.id_at_providers] = obj.id
-            if self.chunk.sample:
-                self._note_difference(info, obj, defaults)
+            line = (*values[: 1 if with_id else 0], info.id_at_providers, provider_id, date)
+            if model.is_shared:
+                line += ({str(provider_id): date},)
+            if model.has_venue_reference:
+                line += (info.new_id_at_provider or None,)
+            lines.append(line + values[1:last])
+        return lines
 
     def _refill(
         self, table: Table, info: ProvidableInfo, obj: Providable | None, more: list[ProvidableInfo]

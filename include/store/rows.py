@@ -106,9 +106,11 @@ def reserve_ids(connection: Connection, table: Table, count: int) -> list[int]:
         return [row[0] for row in cursor.execute(table.next_ids, (count,))]
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], *, with_id: bool) -> None:
-    """Copy new rows; the order of the columns is that of `Table.copy_new`."""
-    _copy(connection, table.copy_new(with_id=with_id), rows)
+def insert_rows(
+    connection: Connection, table: Table, batches: Iterable[Sequence[Sequence[Any]]], *, with_id: bool
+) -> None:
+    """Copy new rows, batch by batch as they come; the order of the columns is that of `Table.copy_new`."""
+    _copy(connection, table.copy_new(with_id=with_id), batches)
 
 
 def update_rows(
@@ -135,7 +137,7 @@ def update_rows(
         return connection.execute(statement, (msgspec.json.encode(changes).decode(), must_write)).rowcount
     connection.execute(table.create_changes)
     connection.execute(table.clear_changes)
-    _copy(connection, table.copy_changes(columns), rows)
+    _copy(connection, table.copy_changes(columns), (rows,))
     return connection.execute(table.update(provider_id, columns)).rowcount
 
 
@@ -143,12 +145,13 @@ def _fit_json(table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, .
     return table.documents.isdisjoint(columns) and all([type(value) in _ALIKE_IN_JSON for row in rows for value in row])
 
 
-def _copy(connection: Connection, statement: sql.Composed, rows: Iterable[Sequence[Any]]) -> None:
+def _copy(connection: Connection, statement: sql.Composed, batches: Iterable[Sequence[Sequence[Any]]]) -> None:
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         write_row = copy.write_row
-        # Dates and decimals as text in one go: the driver takes up to sixty times as long for each alone.
-        for row in msgspec.to_builtins(rows, builtin_types=(bytes,)):
-            write_row(row)
+        for batch in batches:
+            # Dates and decimals as text in one go: the driver takes up to sixty times as long for each alone.
+            for row in msgspec.to_builtins(batch, builtin_types=(bytes,)):
+                write_row(row)
 
 
 def write_or_raise(rows: Sequence[R], write: Callable[[Sequence[R]], object]) -> None:
