@@ -12,7 +12,7 @@ not end or ends too early. What it remembers never grows with the listing. All a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -124,7 +124,7 @@ class KeysetPaginator(_Paginator):
         self._raw_key = raw_key or key
         self._after_param = after_param
         self._cursor = start
-        self._previous: set[object] = set() if start is None else {start}
+        self._first: object = None
         self._loop = _LoopDetector()
         self._full_size = size
         self._longest = 0
@@ -147,33 +147,33 @@ class KeysetPaginator(_Paginator):
                 raise self._ended_early(self._rows, self._total.last)
             self._finish()
             return
-        keys = self._keys(rows)
-        last = next((key for key in reversed(keys) if key is not None), None)
+        last = self._key_in(reversed(rows))
         if last is None:
             self._end_without_keys(len(rows), missing)
             return
-        first = next(key for key in keys if key is not None)
-        for key in (first, last):
-            if key in self._previous:
-                raise self._error(
-                    f"page {self.page} gives row {key!r} again although it was asked for the rows after "
-                    f"{self._cursor!r}: the service ignores or misreads {self._after_param!r}; ask the supplier"
-                )
+        first = self._key_in(rows)
+        if last == self._cursor or first == self._first:
+            raise self._error(
+                f"page {self.page} gives row {last if last == self._cursor else first!r} again although it was asked "
+                f"for the rows after {self._cursor!r}: the service ignores or misreads {self._after_param!r}; "
+                "ask the supplier"
+            )
         if self._loop.repeats(last):
             raise self._error(
                 f"the listing runs in a circle: page {self.page} ends with row {last!r}, like a page before it; "
                 "ask the supplier"
             )
-        self._cursor = last
-        self._previous = set(keys)
+        self._cursor, self._first = last, first
         self._longest = max(self._longest, len(rows))
         self._go_on()
 
-    def _keys(self, rows: Sequence[object]) -> list[Any]:
-        try:
-            return list(map(self._key_of, rows))
-        except AttributeError:
-            return [raw_field(row.raw, self._raw_key) if type(row) is Rejected else self._key_of(row) for row in rows]
+    def _key_in(self, rows: Iterable[object]) -> Any:
+        """The first key that can be read; None if there is none."""
+        for row in rows:
+            key = raw_field(row.raw, self._raw_key) if type(row) is Rejected else self._key_of(row)
+            if key is not None:
+                return key
+        return None
 
     def _end_without_keys(self, count: int, missing: int) -> None:
         """Rows without a key can be the end of a listing, but nothing comes after them that could be asked for.

@@ -18,6 +18,8 @@ from include.errors import RejectRecord
 
 T = TypeVar("T")
 
+AHEAD = 2
+"""Pages fetched ahead: one is ready while the next is asked for."""
 SWITCH_INTERVAL = 0.0005
 """Seconds after which Python lets another thread have a turn, at most, in a process that reads a stream.
 
@@ -42,7 +44,7 @@ class RecordStream(Iterator[T]):
     raises is raised after the records fetched before it, and again at each further call: a listing that broke off
     never looks like one that ended.
 
-    `pages` runs in a thread of its own, from the first call on and never more than one page ahead; it is closed there.
+    `pages` runs in a thread of its own, from the first call on and never more than `AHEAD` pages ahead; it is closed there.
     `close` returns at once: a request that is under way ends by itself, and no other follows.
     """
 
@@ -58,7 +60,7 @@ class RecordStream(Iterator[T]):
         self._pages = pages
         self._rows: Iterator[T | Rejected] = iter(())
         self._ready: SimpleQueue[Page[T] | BaseException] = SimpleQueue()
-        self._wanted = Semaphore(1)
+        self._wanted = Semaphore(AHEAD)
         self._stop = Event()
         self._thread: Thread | None = None
         self._outcome: BaseException | None = None

@@ -13,7 +13,7 @@ import pytest
 
 from include.connectors import stopping
 from include.connectors.decoding import Rejected
-from include.connectors.records import Page, RecordStream
+from include.connectors.records import AHEAD, Page, RecordStream
 from include.errors import RateLimited, RejectRecord
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -118,7 +118,7 @@ def test_nothing_is_asked_before_the_first_record_is_wanted():
     assert list(stream) == ["a"]
 
 
-def test_next_page_is_fetched_meanwhile_and_never_more_than_one():
+def test_next_pages_are_fetched_meanwhile_and_never_too_many():
     asked: list[int] = []
 
     def pages() -> Iterator[Page]:
@@ -129,9 +129,9 @@ def test_next_page_is_fetched_meanwhile_and_never_more_than_one():
     stream = RecordStream(pages())
     for number in range(1, 5):
         assert next(stream) == number
-        wait_until(lambda: len(asked) > number)  # noqa: B023
+        wait_until(lambda: len(asked) >= number + AHEAD)  # noqa: B023
         time.sleep(0.02)
-        assert asked[-1] == number + 1
+        assert asked[-1] == number + AHEAD
     stream.close()
 
 
@@ -298,7 +298,7 @@ def test_sleep_outside_of_a_stream_is_a_sleep():
 def test_interpreter_ends_with_a_request_under_way():
     program = """
 import time
-from include.connectors.records import Page, RecordStream
+from include.connectors.records import AHEAD, Page, RecordStream
 
 def pages():
     yield Page([1], None, 1)
