@@ -22,6 +22,9 @@ UNFINISHED = ("queued", "running")
 FAILED = ("failed", "upstream_failed")
 OUTAGE_SECONDS = 30
 
+AIRFLOWS_GROUPS = ("::group::Pre Execute", "::group::Post Execute")
+"""What Airflow logs around every task."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -125,7 +128,7 @@ def tail(path: Path, count: int = 30) -> str:
 def readable(text: str) -> list[str]:
     """A line of a task log, which is JSON, as a person reads it; an error with its traceback's end.
 
-    The marks by which the web UI folds groups are left out.
+    Of the marks by which the web UI folds groups, the titles stay.
     """
     try:
         entry = json.loads(text)
@@ -133,8 +136,9 @@ def readable(text: str) -> list[str]:
         lines = str(entry["event"]).splitlines() or [""]
     except (ValueError, KeyError, TypeError):
         return [text] if text.strip() else []
-    if lines[0].startswith(("::group::", "::endgroup::")):
+    if lines[0].startswith("::endgroup::") or lines[0] in AIRFLOWS_GROUPS:
         return []
+    lines[0] = lines[0].removeprefix("::group::")
     level = str(entry.get("level", "info"))
     lines[0] = f"{moment} {'' if level == 'info' else level.upper() + ' '}{lines[0]}"
     for error in entry.get("error_detail") or []:

@@ -44,8 +44,8 @@ class RecordStream(Iterator[T]):
     raises is raised after the records fetched before it, and again at each further call: a listing that broke off
     never looks like one that ended.
 
-    `pages` runs in a thread of its own, from the first call on and never more than `AHEAD` pages ahead; it is closed there.
-    `close` returns at once: a request that is under way ends by itself, and no other follows.
+    `pages` runs in a thread of its own, from the first call on and never more than `AHEAD` pages ahead; it is closed
+    there. `close` returns at once: a request that is under way ends by itself, and no other follows.
     """
 
     asked_at: datetime

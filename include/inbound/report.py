@@ -17,8 +17,7 @@ class SyncReport(msgspec.Struct):
 
     `records` are what the source listed; `checked` are the objects that they describe, and
     checked = created + updated + unchanged + skipped + rejected.
-    `fetch_seconds` is the time the engine waited for pages; `service_seconds` is how long the service took, most of it
-    while the database worked.
+    `fetch_seconds` is the time the engine waited for pages, which are fetched while the database works.
     """
 
     records: int = 0
@@ -29,13 +28,10 @@ class SyncReport(msgspec.Struct):
     skipped: int = 0
     rejected: int = 0
     chunks: int = 0
-    pages: int = 0
-    requests: int = 0
     fetch_seconds: float = 0.0
     iterate_seconds: float = 0.0
     diff_seconds: float = 0.0
     upsert_seconds: float = 0.0
-    service_seconds: float = 0.0
     seconds: float = 0.0
     dry_run: bool = False
     differences: list[dict[str, Any]] = []

@@ -63,7 +63,7 @@ def sync_provider(
     Args:
         provider: an instance, with its venue link and connector if it needs them.
         connection: an idle psycopg connection to a migrated database; it is in autocommit mode meanwhile.
-        chunk_size: objects per transaction.
+        chunk_size: objects per transaction, those that are only referred to included.
         limit: stop after exactly so many records; the marker does not move then.
         dry_run: do everything and write nothing but the ledger entry; the report has a sample of differences.
         full_refresh: read everything, not only what changed since the marker.

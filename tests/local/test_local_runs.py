@@ -43,6 +43,7 @@ def test_a_log_line_is_readable():
     assert lines[0].endswith("ERROR it failed")
     assert lines[1:] == ["  f.py:3 in go", "ValueError: no"]
     assert runs.readable(entry("::group::Pre Execute")) == []
+    assert runs.readable(entry("::group::Fetch: 3 requests")) == ["10:00:00 Fetch: 3 requests"]
     assert runs.readable("plain") == ["plain"]
     assert runs.readable("17") == ["17"]
     assert runs.readable("") == []
