@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 # Handed over in the environment, as they are: no quoting to get wrong.
-export DAG CONF PORT
+export DAG CONF PORT PERCENT
 
 PY := .venv/bin/python
 HOST := 127.0.0.1
@@ -16,7 +16,7 @@ ARGS :=
 # An Airflow of the tests' own, never the user's ~/airflow.
 TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
 
-.PHONY: help venv run up sync migrate sandbox test lint types format docs docs-check bench soak lock clean
+.PHONY: help venv run up sync airflow migrate advance sandbox test lint types format docs docs-check bench soak lock clean
 
 help: ## list the commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,14 @@ up: venv ## Airflow's web UI with the DAGs on their schedules, until Ctrl-C; POR
 sync: venv ## run one DAG once, also while `make up` runs: DAG=titelive_stocks CONF='{"limit": 10}'
 	@exec $(PY) -m local sync
 
+airflow: venv ## Airflow's own command line while `make up` runs: ARGS='backfill list'
+	@exec $(PY) -m local airflow $(ARGS)
+
 migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default: the embedded one)
 	@exec $(PY) -m local migrate
+
+advance: venv ## change PERCENT=1 of what the sandbox lists, so that the next run finds something
+	@exec $(PY) -m local advance
 
 sandbox: venv ## the stand-ins for the outside services, until Ctrl-C; HOST=127.0.0.1 SANDBOX_PORT=8765
 	@exec $(PY) -m sandbox --host $(HOST) --port $(SANDBOX_PORT)

@@ -24,6 +24,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
     sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
     commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
+    advance = commands.add_parser("advance", help="change a share of what the sandbox lists")
+    advance.add_argument("--percent", type=float, default=os.environ.get("PERCENT") or "1")
+    cli = commands.add_parser("airflow", help="Airflow's own command line, while `up` runs")
+    cli.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("stop", help="end what a killed command has left running")
     return parser.parse_args(given)
 
@@ -46,6 +50,8 @@ def main(given: Sequence[str] | None = None) -> int:
                 "up": lambda: commands.up(local, _port(options.port)),
                 "sync": lambda: commands.sync(local, options.dag, options.conf),
                 "migrate": lambda: commands.migrate(local),
+                "advance": lambda: commands.advance(local, options.percent),
+                "airflow": lambda: commands.airflow_cli(local, options.words),
                 "stop": lambda: commands.stop(local),
             }
             return chosen[options.command]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -162,6 +163,43 @@ def stop(local: Local) -> int:
     return 0
 
 
+def advance(local: Local, percent: float) -> int:
+    """Change a share of what the sandbox lists, whether or not it runs."""
+    from local import demo
+
+    state = local.clone.state / "sandbox.json"
+    try:
+        claim(local, "advance")
+        local.clone.state.mkdir(parents=True, exist_ok=True)
+        demo.advance(state, percent)
+    except Busy as busy:
+        address = busy.holder.get("sandbox")
+        if not address:
+            raise
+        answer = httpx.post(f"{address}/sandbox/advance", json={"percent": percent}, trust_env=False, timeout=30)
+        if answer.is_error:
+            raise LocalError(f"the sandbox refused: {answer.text}") from None
+    except ValueError as error:
+        raise LocalError(str(error), 2) from None
+    local.screen.say(f"{percent:g} % of each venue's books have changed; the next run finds them")
+    return 0
+
+
+def airflow_cli(local: Local, words: list[str]) -> int:
+    """Airflow's own command line, on the Airflow that `make up` runs; its exit status."""
+    holder = local.lock.holder()
+    if holder.get("command") != "up" or "metadata_url" not in holder:
+        raise LocalError(
+            "`make airflow` talks to the Airflow that `make up` runs: start that first, and let it get ready"
+        )
+    env = airflow.environment(
+        local.clone, local.user_env, metadata_url=holder["metadata_url"], port=int(holder["port"]), schedules=True
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "airflow", *words], env=env, cwd=local.clone.root, check=False
+    ).returncode
+
+
 @contextmanager
 def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[tuple[Api, Airflow, Server]]:
     """All that a run needs, from PostgreSQL to a ready Airflow; ended in the opposite order, whatever happens."""
@@ -210,7 +248,13 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
             DATABASE, "postgres", host=server.socket_folder, port=server.port, login="postgres", schema="sync"
         )
         api.import_settings(settings.with_demo(ours, database=demo, sandbox=sandbox), overridden)
-    local.lock.tell(url=running.url, conninfo=local.conninfo(server))
+    local.lock.tell(
+        url=running.url,
+        port=port,
+        conninfo=local.conninfo(server),
+        metadata_url=server.sqlalchemy_url("airflow"),
+        sandbox=f"http://{sandbox[0]}:{sandbox[1]}" if sandbox else None,
+    )
     return api, running, server
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 LINKED_PROVIDERS = ("TiteLiveStocks",)
@@ -38,6 +39,17 @@ def load(conninfo: str) -> int:
             [list(LINKED_PROVIDERS), [venue["siret"] for venue in venues(settings)]],
         ).rowcount
     return added
+
+
+def advance(state: Path, percent: float) -> None:
+    """Move the sandbox's world on while no sandbox runs; the next one that starts finds it so.
+
+    Raises:
+        ValueError: the share is not above 0 and at most 100.
+    """
+    from sandbox.world import World
+
+    World(replace(_sandbox_settings(), state=str(state))).advance(percent)
 
 
 def _sandbox_settings() -> Any:
