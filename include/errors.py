@@ -132,7 +132,7 @@ class SkipObject(RecordError):
 class LinksFailed(ProviderSyncError):
     """Some venue links failed; the others were finished first.
 
-    `failures` maps a venue link's label to its error. The batch can be tried again when every error can be,
+    `failures` maps a venue link's label to its error. The batch can be tried again when one of them can be,
     after the longest of their waits.
     """
 

@@ -309,7 +309,7 @@ class HttpConnector:
     def _wait_for_turn(self) -> None:
         if self._pace is None:
             return
-        wait = self._pace.reserve()
+        wait = self._pace.reserve(self._longest_sleep)
         if wait > self._longest_sleep:
             raise RateLimited(
                 f"the next request to {self._redact(self._base_url)} may be sent in {wait:.0f} s, longer than the "

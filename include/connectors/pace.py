@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import inf
 from threading import Lock
 from typing import Protocol
 
@@ -13,8 +14,8 @@ from include.errors import ConfigurationError
 class Pace(Protocol):
     """Hands out the moments at which requests may be sent. Safe to share between threads."""
 
-    def reserve(self) -> float:
-        """Take the next free moment and return the seconds to wait for it."""
+    def reserve(self, longest: float = inf) -> float:
+        """Take the next free moment, unless it is more than `longest` seconds away; returns the seconds until then."""
         ...
 
     def hold(self, seconds: float) -> None:
@@ -33,12 +34,13 @@ class LocalPace:
         self._lock = Lock()
         self._free_at = clock()
 
-    def reserve(self) -> float:
-        """Take the next free moment and return the seconds to wait for it."""
+    def reserve(self, longest: float = inf) -> float:
+        """Take the next free moment, unless it is more than `longest` seconds away; returns the seconds until then."""
         with self._lock:
             now = self._clock()
             moment = max(now, self._free_at)
-            self._free_at = moment + self._interval
+            if moment - now <= longest:
+                self._free_at = moment + self._interval
         return moment - now
 
     def hold(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, count
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ import psycopg
 from msgspec.structs import astuple
 
 from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
+from include.inbound.masking import MASK, is_personal, masked
 from include.inbound.reading import Reading, Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.models import Providable
@@ -54,7 +55,7 @@ KEY, DATE, HELD, ID = 0, 1, 2, 3  # places in a looked-up row; from ID on the co
 class Chunk:
     """The objects of some records, and what becomes of them.
 
-    `reading` is what the provider gave; `marker` that of its link, `sample` asks for differences in the outcome.
+    `reading` is what the provider gave; `marker` that of its link, a dry run's outcome has differences.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class Chunk:
         *,
         provider_id: int,
         marker: datetime | None,
-        sample: bool,
+        is_dry_run: bool,
     ) -> None:
         self.provider = provider
         self.provider_id = provider_id
         self.marker = marker
         self.rejections = reading.rejections
         self.asked_at = reading.asked_at
-        self.sample = sample
+        self.is_dry_run = is_dry_run
         self.records = len(reading.lists) + len(reading.rejections)
         self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
         self.infos = _by_model(reading.lists)
@@ -114,6 +115,7 @@ class Outcome:
         self._ids: dict[type[Providable], dict[str, int]] = {}
         self._references: dict[type[Providable], dict[str, Providable]] = {}
         self._is_copying = False
+        self._made_up_ids = count(-1, -1)
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
         self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
@@ -206,7 +208,6 @@ class Outcome:
         self.diff_seconds += perf_counter() - started
         if new or changed:
             started = perf_counter()
-            self.begin()
             if new:
                 self._create(table, new, later, is_parent=is_parent)
             if changed:
@@ -232,8 +233,8 @@ class Outcome:
         """Reject objects whose date has no time zone; take dates from the future off, so that the content decides."""
         latest = self._latest_date
         try:
-            dates = [info.date_modified_at_provider for info in infos]
-            if max(filter(None, dates), default=latest) <= latest:
+            dates = [date for info in infos if (date := info.date_modified_at_provider) is not None]
+            if max(dates, default=latest) <= latest:
                 return infos
         except TypeError:
             pass
@@ -349,35 +350,42 @@ class Outcome:
         *,
         is_parent: bool,
     ) -> None:
-        """Copy the new rows in, filling some while PostgreSQL takes those before them."""
-        ids = iter(reserve_ids(self.connection, table, len(infos)) if is_parent else ())
+        """Copy the new rows in; those that no other table waits for while PostgreSQL takes the ones before them."""
+        is_streamed = not (is_parent or self.careful)
         made: list[tuple[ProvidableInfo, Providable]] = []
-        if self.careful:
-            made += self._new_objects(table, infos, later, ids)
-        else:
-            for model, named in self.chunk.infos.items():
-                if named[0].role == "reference":
-                    self._load_references(model)  # nothing can be looked up while rows are copied
+        filled = 0
+        while filled < len(infos) and not (is_streamed and made):
+            made += self._new_objects(table, infos[filled : filled + FILLED_AT_ONCE], later)
+            filled += FILLED_AT_ONCE
+        if not made:
+            return
+        self.begin()
+        has_ids = is_parent or self.chunk.is_dry_run
+        if has_ids:
+            self._give_ids(table, made)
+        if is_streamed:
+            self._load_all_references()  # nothing can be looked up while rows are copied
 
-        def lines(some: Sequence[tuple[ProvidableInfo, Providable]]) -> Iterator[list[tuple[Any, ...]]]:
-            yield self._lines(table, some, with_id=is_parent)
+        def batches(some: list[tuple[ProvidableInfo, Providable]]) -> Iterator[list[tuple[Any, ...]]]:
+            yield self._lines(table, some, with_id=has_ids)
+            for start in range(filled, len(infos), FILLED_AT_ONCE):
+                more = self._new_objects(table, infos[start : start + FILLED_AT_ONCE], later)
+                if has_ids:
+                    self._give_ids(table, more)
+                made.extend(more)
+                yield self._lines(table, more, with_id=has_ids)
 
-        def lines_as_filled(_: object) -> Iterator[list[tuple[Any, ...]]]:
-            for start in range(0, len(infos), FILLED_AT_ONCE):
-                some = self._new_objects(table, infos[start : start + FILLED_AT_ONCE], later, ids)
-                made.extend(some)
-                yield self._lines(table, some, with_id=is_parent)
+        def write(some: list[tuple[ProvidableInfo, Providable]]) -> None:
+            self._is_copying = is_streamed
+            try:
+                insert_rows(self.connection, table, batches(some), with_id=has_ids)
+            finally:
+                self._is_copying = False
 
-        def write(some: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
-            self._is_copying = True
-            batches = lines(some) if self.careful else lines_as_filled(some)
-            insert_rows(self.connection, table, batches, with_id=is_parent)
-            self._is_copying = False
-
-        refused = self._write(table, made, write) if made or not self.careful else set()
+        refused = self._write(table, made, write)
         self.created += len(made) - len(refused)
         known = self._ids.get(table.model)
-        if known is None and not self.chunk.sample:
+        if known is None and not self.chunk.is_dry_run:
             return
         defaults = astuple(table.model())
         for info, obj in made:
@@ -385,17 +393,27 @@ class Outcome:
                 continue
             if known is not None and obj.id is not None:
                 known[info.id_at_providers] = obj.id
-            if self.chunk.sample:
+            if self.chunk.is_dry_run:
                 self._note_difference(info, obj, defaults)
+
+    def _give_ids(self, table: Table, made: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
+        """Primary keys for new objects; those of a dry run are made up, since a sequence does not roll back."""
+        ids = self._made_up_ids if self.chunk.is_dry_run else iter(reserve_ids(self.connection, table, len(made)))
+        for _, obj in made:
+            obj.id = next(ids)
+
+    def _load_all_references(self) -> None:
+        for model, infos in self.chunk.infos.items():
+            if infos[0].role == "reference":
+                self._load_references(model)
 
     def _new_objects(
         self,
         table: Table,
         infos: Sequence[ProvidableInfo],
         later: dict[str, list[ProvidableInfo]],
-        ids: Iterator[int],
     ) -> list[tuple[ProvidableInfo, Providable]]:
-        """The objects to create, filled, with the last record of each; with the next ids, if there are any."""
+        """The objects to create, filled, with the last record of each."""
         defaults = astuple(table.model())
         made: list[tuple[ProvidableInfo, Providable]] = []
         for info in infos:
@@ -403,7 +421,6 @@ class Outcome:
             if later and info.id_at_providers in later:
                 info, obj = self._refill(table, info, obj, later[info.id_at_providers])  # noqa: PLW2901
             if obj is not None:
-                obj.id = next(ids, None)
                 made.append((info, obj))
         return made
 
@@ -458,6 +475,7 @@ class Outcome:
         pending: list[tuple[ProvidableInfo, datetime, bool, Providable]] = []
         columns: set[str] = set()
         before: dict[int, Sequence[Any]] = {}
+        self.begin()
         rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id))
         for row in rows:
             infos = infos_by_id.pop(row[ID])
@@ -473,7 +491,7 @@ class Outcome:
             if winner is not None:
                 pending.append(winner)
                 columns.update(_changes(table.columns, values, row[ID:]))
-                if self.chunk.sample:
+                if self.chunk.is_dry_run:
                     before[id(winner[0])] = row[ID:]
         for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
             self.skipped += len(infos)
@@ -502,7 +520,7 @@ class Outcome:
         same_after_all = len(pending) - len(refused) - written
         self.updated -= len(refused) + same_after_all
         self.unchanged += same_after_all
-        if self.chunk.sample:
+        if self.chunk.is_dry_run:
             for info, _, _, obj in pending:
                 if id(info) not in refused:
                     self._note_difference(info, obj, before[id(info)])
@@ -558,7 +576,12 @@ class Outcome:
             after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
             held = dict(zip(obj.__struct_fields__, before, strict=True))
             names = _changes(obj.__struct_fields__, astuple(obj), before)
-            fields = {name: [held[name], after[name]] for name in names if name != "id"}
+            more = self.provider.masked_fields
+            fields = {
+                name: [MASK, MASK] if is_personal(name, more) else masked([held[name], after[name]], more)
+                for name in names
+                if name != "id"
+            }
             self.differences.append(
                 {
                     "table": info.type.table_name,

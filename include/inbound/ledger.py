@@ -448,8 +448,18 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
 
 
 def purge(connection: Connection, retention_days: int) -> int:
-    """Clear payloads kept for diagnosis that are older than so many days; returns how many."""
+    """Clear what is older than so many days: payloads kept for diagnosis, closed loads, events.
+
+    Returns how many payloads were cleared. The reasons of rejected records stay.
+    """
     with connection.transaction():
+        connection.execute(
+            "DELETE FROM catalog WHERE parent_id IS NULL AND closed_at < now() - make_interval(days => %s)",
+            (retention_days,),
+        )
+        connection.execute(
+            "DELETE FROM local_provider_event WHERE date < now() - make_interval(days => %s)", (retention_days,)
+        )
         return connection.execute(
             "UPDATE rejected_record SET payload = NULL"
             " WHERE payload IS NOT NULL AND created_at < now() - make_interval(days => %s)",

@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 ERRORS_IN_A_ROW = 100
 """Unexpected errors of a provider's `__next__`, one after the other, that are the source's and not the records'."""
-LONGEST_CHUNK = 10
-"""Chunks end behind a good record, but at the latest when they are so many times as long as they should be."""
 
 
 class Rejection(NamedTuple):
@@ -50,10 +48,11 @@ class RecordReader:
         self._broken: Exception | None = None
         self._errors_in_a_row = 0
 
-    def read(self, *, size: int, room: int, report: SyncReport) -> Reading:
+    def read(self, *, size: int, room: int, budget: tuple[float, float], report: SyncReport) -> Reading:
         """Read records of at least `size` objects together, but no more than `room` records; adds the seconds up.
 
-        It ends behind a good record, because only that one tells where to go on.
+        It ends behind a good record, because only that one tells where to go on; or when more were put aside than the
+        `budget` allows: so many, and a share of the records read.
 
         Raises:
             FatalError: the listing itself cannot be read, as opposed to one of its records.
@@ -66,7 +65,7 @@ class RecordReader:
         infos: Sequence[ProvidableInfo] | None
         records = objects = 0
         may_end = True
-        while (objects < size or not may_end) and objects < LONGEST_CHUNK * size and records < room:
+        while (objects < size or not may_end) and records < room:
             previous = provider.record
             try:
                 infos = next(iterator)
@@ -94,6 +93,8 @@ class RecordReader:
             else:
                 objects += 1
             records += 1
+            if not may_end and len(rejections) > budget[0] + budget[1] * records:
+                break
             if asked_at is None:
                 asked_at = provider.asked_at
         if records >= room:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from include.inbound.ledger import Connection, Instance
+from include.inbound.masking import masked, masked_text
 from include.inbound.reading import Rejection
 from include.inbound.report import storable
 from include.providers.base import LocalProvider
@@ -16,11 +16,6 @@ from include.providers.base import LocalProvider
 LONGEST_PAYLOAD = 20_000
 """Characters kept of a payload."""
 LONGEST_REASON = 1_000
-MASK = "***"
-PERSONAL_FIELDS = frozenset(
-    {"email", "mail", "phone", "telephone", "mobile", "firstname", "lastname", "fullname", "address", "street",
-     "birthdate", "dateofbirth", "iban", "password", "token"}
-)  # fmt: skip
 
 
 def save_rejections(
@@ -56,12 +51,11 @@ def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> s
     """
     if payload is None:
         return None
-    hidden = PERSONAL_FIELDS | {_plain(name) for name in more_fields}
     try:
         value = msgspec.json.decode(payload) if isinstance(payload, bytes) else msgspec.to_builtins(payload)
-        text = msgspec.json.encode(_masked(value, hidden)).decode()
+        text = msgspec.json.encode(masked(value, more_fields)).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        text = _mask_text(_shown(payload)[:LONGEST_PAYLOAD], hidden)
+        text = masked_text(_shown(payload)[:LONGEST_PAYLOAD], more_fields)
     return storable(text)[:LONGEST_PAYLOAD]
 
 
@@ -70,29 +64,3 @@ def _shown(payload: Any) -> str:
         return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else repr(payload)
     except Exception as error:  # of a provider's own class, or of a number with too many digits
         return f"<{type(payload).__name__} that cannot be shown: {error}>"
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _masked(value: Any, hidden: frozenset[str]) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: MASK if isinstance(key, str) and _plain(key) in hidden else _masked(item, hidden)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_masked(item, hidden) for item in value]
-    return value
-
-
-def _mask_text(text: str, hidden: frozenset[str]) -> str:
-    def masked(match: re.Match[str]) -> str:
-        return f"{match[1]}{MASK}" if _plain(match[2]) in hidden else match[0]
-
-    return re.sub(
-        r"""((?:["']?)(?<![\w-])([\w-]+)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,}\s]+)""",
-        masked,
-        text,
-    )

@@ -70,8 +70,8 @@ class SyncReport(msgspec.Struct):
         self.done_before = 0
 
     def saved(self) -> dict[str, Any]:
-        """As kept in the ledger."""
-        return msgspec.structs.asdict(self)
+        """As kept in the ledger: without the differences, which are for the log."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "differences"}
 
     @property
     def records_per_second(self) -> float:

@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 import msgspec
@@ -23,6 +23,7 @@ from include.errors import (
     ConfigurationError,
     DatabaseUnavailable,
     ErrorBudgetExceeded,
+    FatalError,
     LinkBusy,
     ProviderSyncError,
 )
@@ -35,7 +36,7 @@ from include.inbound.report import SyncReport
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
 from include.store.providers import is_active, register_provider
-from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, prepare_connection
+from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, database_time, prepare_connection
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ def sync_provider(
         connection: an idle psycopg connection to a migrated database; it is in autocommit mode meanwhile.
         chunk_size: objects per transaction, those that are only referred to included.
         limit: stop after exactly so many records; the marker does not move then.
-        dry_run: do everything and write nothing but the ledger entry; the report has a sample of differences.
+        dry_run: do everything and write nothing but the ledger entry; the report has a sample of differences. A key
+            that comes again in a later chunk counts as created again, since nothing was written.
         full_refresh: read everything, not only what changed since the marker.
         instance_id: the operation instance to run, from `ledger.pending_instances`; without it a load of its own is
             opened and closed.
@@ -148,6 +150,8 @@ class _Run:
         self._done_cursor: str | None = None
         self._began = self._noted_at = perf_counter()
         self._is_noted = True
+        self._clock_behind = timedelta()
+        """What this machine's clock lacks of the database's: rows of all workers are compared by that one."""
         self._careful = False
 
     def run(self) -> SyncReport:
@@ -170,6 +174,7 @@ class _Run:
             self.connection, self.instance_id, self.provider, self.parameters
         )
         self.cursor = self.instance.cursor
+        self._clock_behind = database_time(self.connection) - datetime.now(UTC)
         self.marker = ledger.marker_of(self.connection, self.instance.provider_id, self.instance.venue_provider_id)
         log.info(
             "Attempt %s: reading %s%s",
@@ -214,8 +219,14 @@ class _Run:
         last_told = perf_counter()
         while not reader.is_exhausted:
             limit = self.parameters.limit
-            room = sys.maxsize if limit is None else limit - self.report.records
-            reading = reader.read(size=self.parameters.chunk_size, room=room, report=self.report)
+            reading = reader.read(
+                size=self.parameters.chunk_size,
+                room=sys.maxsize if limit is None else limit - self.report.records,
+                budget=(self._error_budget() - self.report.rejected, self.instance.error_share),
+                report=self.report,
+            )
+            if reading.asked_at != self.provider.started_at:  # that one is told by the database's clock already
+                reading = reading._replace(asked_at=reading.asked_at + self._clock_behind)
             self.cursor = reader.cursor
             if reading.lists or reading.rejections:
                 self._save(
@@ -224,7 +235,7 @@ class _Run:
                         reading,
                         provider_id=self.instance.provider_id,
                         marker=self.marker,
-                        sample=self.parameters.dry_run,
+                        is_dry_run=self.parameters.dry_run,
                     )
                 )
             now = perf_counter()
@@ -241,6 +252,8 @@ class _Run:
                 self._try_to_save(chunk)
                 break
             except RowsRefused as refusal:
+                if self._careful:
+                    raise FatalError(f"Rows cannot be written: {refusal}") from refusal
                 log.debug("Some rows are refused (%s): from now on they are looked for", refusal)
                 self._careful = True
             except (ChunkConflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as conflict:
@@ -250,7 +263,7 @@ class _Run:
                         f"The same rows were written by somebody else {CHUNK_TRIES} times over: {conflict}"
                     ) from conflict
                 log.info("Rows were written by somebody else at the same moment, looking them up again")
-        budget = self.instance.error_allowance + self.instance.error_share * self.report.records
+        budget = self._error_budget()
         if self.report.rejected > budget:
             reasons = "; ".join(f"{reason} ({count})" for reason, count in self.report.reasons.items())
             raise ErrorBudgetExceeded(
@@ -258,6 +271,10 @@ class _Run:
                 f"{budget:.0f}. See rejected_record; reasons: {reasons}. Repair the source or the parser, then clear "
                 "the task: it starts over"
             )
+
+    def _error_budget(self) -> float:
+        """How many records may be rejected, of those read so far."""
+        return self.instance.error_allowance + self.instance.error_share * self.report.records
 
     def _try_to_save(self, chunk: Chunk) -> None:
         """Look up, compare, write. A chunk that writes nothing needs no transaction.

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONCERNS_ALL = (RateLimited, AccessRefused, DatabaseUnavailable)
-"""Errors that every further venue link of the batch would run into."""
+CONCERNS_ALL = (RateLimited, DatabaseUnavailable)
+"""Errors that every further venue link of the batch would run into; so is AccessRefused for two links in a row."""
 
 
 class ProviderSyncOperator(BaseOperator):
@@ -85,6 +85,7 @@ class _Batch:
         self.instances = ledger.pending_instances(connection, catalog_id, number)
         self.reports: list[SyncReport] = []
         self.failures: dict[str, ProviderSyncError] = {}
+        self._was_refused = False
         self._connectors: dict[str, HttpConnector | None] = {}
         self._opened = ExitStack()
 
@@ -114,7 +115,9 @@ class _Batch:
             raise
         except ProviderSyncError as error:
             self._note(instance, error)
-            if isinstance(error, CONCERNS_ALL):
+            is_refused_again = isinstance(error, AccessRefused) and self._was_refused
+            self._was_refused = isinstance(error, AccessRefused)
+            if is_refused_again or isinstance(error, CONCERNS_ALL):
                 raise
             log.error("Failed: %s", error)
             self.failures[label] = error
@@ -123,6 +126,7 @@ class _Batch:
             self.failures[label] = FatalError(f"{type(error).__name__}: {error}; its traceback is in the log")
             self._note(instance, self.failures[label])
         else:
+            self._was_refused = False
             log.info("%s: %s", label, report.summary() if report.state == "done" else report.state)
             self.reports.append(report)
 
@@ -163,7 +167,10 @@ class _Batch:
         from include.inbound import ledger
         from include.inbound.report import SyncReport
 
-        now = ledger.load_instance(self.connection, instance.id)
+        try:
+            now = ledger.load_instance(self.connection, instance.id)
+        except ConfigurationError:
+            return  # it went with its venue link
         if now.attempts == instance.attempts and now.state in ("new", "failed"):
             ledger.fail(self.connection, now, SyncReport(), str(error), start_over=False)
         self.connection.commit()

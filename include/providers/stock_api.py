@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -53,15 +54,15 @@ class StockApiProvider(LocalProvider):
 
     def open(self) -> None:
         """Read the venue's listing, from the last saved reference on."""
-        self._siret = self.venue.siret or self.venue.venue_id_at_offer_provider
         self.records: RecordStream[StockRecord] = RecordStream(self._pages())
 
     def _pages(self) -> Iterator[Page[StockRecord]]:
+        path = quote(self.venue.venue_id_at_offer_provider, safe="")
         decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
         filters = {} if self.since is None else {"modifiedSince": f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         paginator = KeysetPaginator(key="ref", size=self.page_size, start=self.resume_from, params=filters)
         while not paginator.finished:
-            answer = self.connector.get(self.venue.venue_id_at_offer_provider, paginator.params, decode=decode)
+            answer = self.connector.get(path, paginator.params, decode=decode)
             yield Page(answer.value.stocks, answer.asked_at, paginator.page)
             paginator.advance(answer.value.stocks, total=answer.value.total)
 
@@ -73,7 +74,7 @@ class StockApiProvider(LocalProvider):
         ref = record.ref
         if "\0" in ref:
             raise RejectRecord("ref: a text with NUL", payload=record)
-        key = f"{ref}@{self._siret}"
+        key = f"{ref}@{self.venue.venue_id_at_offer_provider}"
         return [
             self.create_reference(Product, ref),
             self.create_only_info(Offer, key, ref),
@@ -110,7 +111,7 @@ class StockApiProvider(LocalProvider):
 
     def _fill_stock(self, stock: Stock, product: Product) -> None:
         if stock.id is None:
-            stock.offer_id = self.id_of(Offer, f"{self.record.ref}@{self._siret}")
+            stock.offer_id = self.id_of(Offer, f"{self.record.ref}@{self.venue.venue_id_at_offer_provider}")
         stock.quantity = self.record.available + stock.booked_quantity
         stock.raw_provider_quantity = self.record.available
         stock.price = self._price(product)

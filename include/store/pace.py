@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import psycopg
@@ -20,16 +21,23 @@ class PostgresPace:
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         connection.execute("INSERT INTO service_pace (service) VALUES (%s) ON CONFLICT DO NOTHING", (service,))
 
-    def reserve(self) -> float:
-        """Reserve the next slot; returns the seconds until it begins."""
+    def reserve(self, longest: float = inf) -> float:
+        """Reserve the next slot, unless it begins in more than `longest` seconds; returns the seconds until then."""
         row = self._connection.execute(
-            "UPDATE service_pace"
-            " SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => %(interval)s)"
-            " WHERE service = %(service)s"
-            " RETURNING extract(epoch FROM next_at - clock_timestamp())::float8 - %(interval)s",
-            {"service": self._service, "interval": self._interval},
+            """
+            WITH slot AS (
+                SELECT service, greatest(next_at, clock_timestamp()) AS begins_at,
+                       greatest(0, extract(epoch FROM next_at - clock_timestamp()))::float8 AS wait
+                FROM service_pace WHERE service = %(service)s FOR UPDATE
+            ), reserved AS (
+                UPDATE service_pace SET next_at = slot.begins_at + make_interval(secs => %(interval)s)
+                FROM slot WHERE service_pace.service = slot.service AND slot.wait <= %(longest)s
+            )
+            SELECT wait FROM slot
+            """,
+            {"service": self._service, "interval": self._interval, "longest": longest},
         ).fetchone()
-        return max(0.0, row[0]) if row else 0.0
+        return float(row[0]) if row else 0.0
 
     def hold(self, seconds: float) -> None:
         """Let nobody send a request for so many seconds: the service asked for it."""

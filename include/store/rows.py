@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -69,6 +69,13 @@ def prepare_connection(connection: Connection) -> None:
     set_json_loads(msgspec.json.decode, connection)
     for wanted in (PyFormat.BINARY, PyFormat.TEXT):  # dictionaries as what set_json_dumps made of the wrapper
         connection.adapters.register_dumper(dict, connection.adapters.get_dumper(Jsonb, wanted))
+
+
+def database_time(connection: Connection) -> datetime:
+    """The database's clock."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    moment: datetime = row[0] if row else datetime.now(UTC)
+    return moment
 
 
 def text_array(values: Sequence[str]) -> str:

@@ -21,8 +21,6 @@ class Table:
     *columns)`.
     """
 
-    SYNC_COLUMNS = 3
-
     def __init__(self, model: type[Providable]) -> None:
         self.model = model
         self.name = model.table_name

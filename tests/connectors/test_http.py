@@ -454,7 +454,7 @@ class NotedPace:
         self.waits = list(waits)
         self.held: list[float] = []
 
-    def reserve(self) -> float:
+    def reserve(self, longest: float = 60.0) -> float:
         return self.waits.pop(0)
 
     def hold(self, seconds: float) -> None:

@@ -60,3 +60,8 @@ def test_no_moment_is_given_twice(clock):
 def test_rate_must_be_positive(rate):
     with pytest.raises(ConfigurationError, match="above 0"):
         LocalPace(rate)
+
+
+def test_a_moment_too_far_away_is_not_taken(clock):
+    pace = LocalPace(0.1, clock=clock)
+    assert [pace.reserve(15) for _ in range(4)] == [0.0, 10.0, 20.0, 20.0]

@@ -72,3 +72,10 @@ def test_a_place_in_the_queue_survives_the_worker(connect):
     pace.reserve()
     connection.close()
     assert PostgresPace(connect(), "service", 0.1).reserve() > 8
+
+
+def test_a_slot_too_far_away_is_not_taken(connect):
+    pace = PostgresPace(connect(), "service", 0.1)
+    waits = [pace.reserve(longest=25) for _ in range(8)]
+    assert [round(wait, -1) for wait in waits] == [0, 10, 20, 30, 30, 30, 30, 30]
+    assert 25 < pace.reserve(longest=25) < 31

@@ -20,8 +20,7 @@ CREATE TABLE venue (
     siret              text UNIQUE CHECK (siret ~ '^[0-9]{14}$'),
     departement_code   text CHECK (length(departement_code) BETWEEN 2 AND 3),
     booking_email      text,
-    withdrawal_details text,
-    is_virtual         boolean NOT NULL DEFAULT false
+    withdrawal_details text
 );
 
 CREATE TABLE venue_provider (
@@ -178,6 +177,7 @@ CREATE TABLE catalog (
 );
 CREATE INDEX catalog_parent_id ON catalog (parent_id);
 CREATE INDEX catalog_venue_provider_id ON catalog (venue_provider_id);
+CREATE INDEX catalog_closed_at ON catalog (closed_at) WHERE parent_id IS NULL;
 CREATE INDEX catalog_run_id ON catalog (run_id) WHERE parent_id IS NULL;
 COMMENT ON COLUMN catalog.run_id IS 'DAG id and run id, with a slash between them.';
 COMMENT ON TABLE catalog IS 'One load of a provider (parent_id null), with a sub-catalog per venue link.';
@@ -229,6 +229,7 @@ CREATE TABLE rejected_record (
     created_at        timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX rejected_record_provider_id_created_at ON rejected_record (provider_id, created_at);
+CREATE INDEX rejected_record_created_at ON rejected_record (created_at) WHERE payload IS NOT NULL;
 CREATE INDEX rejected_record_instance_id ON rejected_record (instance_id);
 CREATE INDEX rejected_record_venue_provider_id ON rejected_record (venue_provider_id);
 COMMENT ON COLUMN rejected_record.payload IS 'As received, personal fields masked; cleared after the retention time.';
@@ -243,6 +244,7 @@ CREATE TABLE local_provider_event (
     payload           text
 );
 CREATE INDEX local_provider_event_provider_id_type_date ON local_provider_event (provider_id, type, date);
+CREATE INDEX local_provider_event_date ON local_provider_event (date);
 CREATE INDEX local_provider_event_venue_provider_id ON local_provider_event (venue_provider_id);
 CREATE INDEX local_provider_event_instance_id ON local_provider_event (instance_id);
 

@@ -1,0 +1,133 @@
+"""What a first review of the engine found: each of these ended wrongly once."""
+
+from contextlib import suppress
+from typing import ClassVar
+
+import pytest
+
+from include.errors import RejectRecord
+from include.inbound import ledger
+from include.inbound.ledger import LoadParameters
+from include.inbound.masking import MASK
+from include.inbound.sync import sync_provider
+from include.models import Product
+from include.providers.base import LocalProvider
+from tests.inbound.items import CursorItems, Item, Items, day, item
+
+
+class Killed(BaseException):
+    """Ends a run as a signal would."""
+
+
+class Child(Item):
+    """A row that needs its item, in a table of its own."""
+
+    table_name: ClassVar[str] = "child"
+
+
+class Family(LocalProvider):
+    """An item and its child, which looks its product up only when it is filled."""
+
+    name = "Family"
+    can_create = True
+    needs_venue = False
+    fills = 0
+
+    def __init__(self, listing):
+        super().__init__()
+        self.records = iter(listing)
+
+    def __next__(self):
+        self.record = record = next(self.records)
+        return [
+            self.create_reference(Product, "p"),
+            self.create_providable_info(Item, record["key"]),
+            self.create_providable_info(Child, record["key"]),
+        ]
+
+    def fill_object_attributes(self, obj):
+        self.fills += 1
+        if self.fills > 200:
+            raise Killed
+        obj.name = self.row_of(Product, "p").name if type(obj) is Child else "an item"
+        obj.price = self.record["price"]
+
+
+@pytest.fixture
+def family(connection):
+    connection.execute("CREATE TABLE child (LIKE item INCLUDING ALL)")
+    connection.execute(
+        "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('a book', 'LIVRE_PAPIER', 'p')"
+    )
+    connection.commit()
+
+
+def test_a_refused_parent_does_not_keep_its_child_from_being_looked_up(connection, family):
+    report = sync_provider(Family([{"key": "a", "price": -1}, {"key": "b", "price": 1}]), connection)
+    assert (report.created, report.rejected) == (2, 2)
+    assert connection.execute("SELECT id_at_providers, name FROM child").fetchall() == [("b", "a book")]
+
+
+def test_a_dry_run_leaves_the_sequences_alone(connection, family):
+    def sequences():
+        found = connection.execute(
+            "SELECT (SELECT last_value FROM item_id_seq), (SELECT is_called FROM item_id_seq),"
+            " (SELECT last_value FROM pg_sequences WHERE sequencename = 'child_id_seq')"
+        ).fetchone()
+        connection.commit()
+        return found
+
+    before = sequences()
+    report = sync_provider(Family([{"key": str(number), "price": 1} for number in range(50)]), connection, dry_run=True)
+    assert report.created == 100
+    assert sequences() == before
+
+
+@pytest.mark.parametrize("date", ["", 0, False])
+def test_a_date_that_is_none_but_in_name_costs_its_record_only(connection, date):
+    sync_provider(Items([item("a", date=day(1))]), connection)
+    report = sync_provider(Items([item("a", date=date), item("b", date=day(1))]), connection)
+    assert (report.created, report.rejected) == (1, 1)
+
+
+def test_differences_show_no_personal_data_and_are_not_kept(connection):
+    class Masked(Items):
+        name = "Masked"
+        masked_fields = frozenset({"name"})
+
+    report = sync_provider(Masked([item("a", extra_data={"email": "jane@example.org"})]), connection, dry_run=True)
+    (difference,) = report.differences
+    assert difference["fields"]["name"] == [MASK, MASK]
+    assert difference["fields"]["extra_data"] == [None, {"email": MASK}]
+    kept = connection.execute(
+        "SELECT report::text || progress::text FROM catalog_operation_instance_result AS result"
+        " JOIN catalog_scheme_operation_instance AS instance ON instance.id = result.instance_id"
+    ).fetchone()[0]
+    assert "difference" not in kept
+
+
+def test_a_long_tail_of_rejected_records_is_counted_once(connection, rejections):
+    class Tail(CursorItems):
+        def __next__(self):
+            record = next(self.records)
+            if record is None:
+                raise RejectRecord("bad", payload="x")
+            if record == "killed":
+                raise Killed
+            self.record, self.good = record, self.place
+            return [self.create_providable_info(Item, record["key"])]
+
+        @property
+        def cursor(self):
+            return str(self.good)
+
+    listing = [item("a"), item("b"), *[None] * 25, "killed", item("c")]
+    load = ledger.open_load(connection, Tail, LoadParameters())
+    instance = ledger.single_instance(connection, load)
+    connection.commit()
+    with suppress(Killed):
+        sync_provider(Tail(listing), connection, chunk_size=2, instance_id=instance)
+    listing.remove("killed")
+    report = sync_provider(Tail(listing), connection, chunk_size=2, instance_id=instance)
+    assert (report.records, report.created, report.rejected) == (28, 3, 25)
+    assert len(rejections()) == 25

@@ -1,0 +1,72 @@
+"""What a batch of venue links does when one of them is refused, or gone."""
+
+from contextlib import nullcontext
+
+import pytest
+
+from include.errors import AccessRefused
+from include.inbound import ledger, sync
+from include.inbound.ledger import LoadParameters
+from include.inbound.report import SyncReport
+from include.operators import provider_sync
+from include.providers.titelive_stocks import TiteLiveStocks
+
+
+@pytest.fixture
+def run_batch(connection, monkeypatch):
+    """Runs a batch of four links; those named are refused. Returns the venues that were done."""
+    ledger.register_providers(connection)
+    connection.execute(
+        "WITH venues AS (INSERT INTO venue (name, siret) SELECT 'Shop ' || number, lpad(number::text, 14, '0')"
+        " FROM generate_series(1, 4) AS number RETURNING id, siret)"
+        " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+        " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'"
+    )
+    load = ledger.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
+    connection.commit()
+    done = []
+    refused = ()
+
+    def fake_sync(provider, _connection, **_):
+        venue = provider.venue_provider.venue_name
+        if venue in refused:
+            raise AccessRefused("403")
+        done.append(venue)
+        return SyncReport(state="skipped")
+
+    monkeypatch.setattr(sync, "sync_provider", fake_sync)
+    monkeypatch.setattr(provider_sync, "connector_for", lambda _: nullcontext())
+
+    def run(*names):
+        nonlocal refused
+        refused = names
+        with provider_sync._Batch(connection, load, 0) as batch:
+            connection.execute("DELETE FROM venue_provider WHERE venue_id = ANY(%s)", (run.deleted,))
+            connection.commit()
+            try:
+                for instance in batch.instances:
+                    batch.run(instance)
+            except AccessRefused:
+                done.append("stopped")
+            return done, set(batch.failures)
+
+    run.deleted = []
+    return run
+
+
+def test_a_link_that_was_deleted_meanwhile_does_not_stop_the_others(run_batch, connection):
+    run_batch.deleted = [row[0] for row in connection.execute("SELECT min(id) FROM venue")]
+    done, failures = run_batch()
+    assert done == ["Shop 2", "Shop 3", "Shop 4"]
+    assert len(failures) == 1
+
+
+def test_one_refused_link_does_not_starve_those_behind_it(run_batch):
+    done, failures = run_batch("Shop 1", "Shop 3")
+    assert done == ["Shop 2", "Shop 4"]
+    assert {name.partition(" (")[0] for name in failures} == {"Shop 1", "Shop 3"}
+
+
+def test_two_refused_links_in_a_row_stop_the_batch(run_batch):
+    done, _ = run_batch("Shop 1", "Shop 2")
+    assert done == ["stopped"]
