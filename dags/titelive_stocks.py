@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule
 
-from include.operators.assets import table_asset
+from include.operators.assets import changes_of
 from include.operators.load import CloseLoadOperator, OpenLoadOperator
 from include.operators.params import sync_params
 from include.operators.provider_sync import ProviderSyncOperator
@@ -50,6 +50,6 @@ with DAG(
         task_id="close_load",
         opened_by=opened.task_id,
         trigger_rule=TriggerRule.ALL_DONE,
-        outlets=[table_asset("offer"), table_asset("stock")],
+        outlets=[changes_of("offer"), changes_of("stock")],
     )
     synced >> closed

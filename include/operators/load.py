@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigurationError, FatalError
+from include.operators.assets import table_asset
 from include.operators.connections import SYNC_DB, database
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ class CloseLoadOperator(BaseOperator):
                 f"downstream to go on with what is left:\n{errors}"
             )
         told: dict[str, Any] = {"catalog_id": summary.catalog_id, "dry_run": summary.dry_run, **summary.counts}
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = told
+        if not summary.dry_run and summary.counts["created"] + summary.counts["updated"]:
+            for outlet in self.outlets:
+                context["outlet_events"][outlet].add(table_asset(outlet.name), extra=told)
         return told
 
 
