@@ -103,7 +103,9 @@ def _schedule(dag: DAG) -> str:
 
 
 def _assets(dag: DAG) -> list[str]:
-    return sorted({getattr(outlet, "uri", outlet.name) for task in dag.tasks for outlet in getattr(task, "outlets", None) or []})
+    return sorted(
+        {getattr(outlet, "uri", outlet.name) for task in dag.tasks for outlet in getattr(task, "outlets", None) or []}
+    )
 
 
 def _param(dag: DAG, name: str) -> tuple[str, str, str, str]:
