@@ -194,11 +194,12 @@ class Outcome:
         self.checked += len(infos)
         table = table_of(model)
         infos = self._with_good_dates(self._with_good_keys(infos))
-        firsts = {info.id_at_providers: info for info in reversed(infos)}
+        firsts = {info.id_at_providers: info for info in infos}  # in the order of the listing: so indexes grow best
         later: dict[str, list[ProvidableInfo]] = {}
         if len(firsts) < len(infos):
+            firsts = {}
             for info in infos:
-                if firsts[info.id_at_providers] is not info:
+                if firsts.setdefault(info.id_at_providers, info) is not info:
                     later.setdefault(info.id_at_providers, []).append(info)
         has_undated = any([info.date_modified_at_provider is None and info.role == "sync" for info in infos])
         rows = find_rows(self.connection, table, self.chunk.provider_id, list(firsts), columns=has_undated)
