@@ -1,6 +1,7 @@
 """The engine: one provider and venue link, from its listing into the database.
 
 Each chunk is one transaction that holds its rows, its rejected records, and the cursor from which a next try goes on.
+Chunks in which nothing changed have nothing to commit; how far they have come is noted once a second.
 Chunks are committed without waiting for the disk; the last transaction waits, and makes all before it durable with it.
 Should PostgreSQL itself crash in between, data and cursor are lost together, and the next try goes on from what is
 there.
