@@ -1,6 +1,6 @@
 """Ask a service over HTTP: time-outs, retries, pace, and errors that say what to do.
 
-One `HttpConnector` stands for one service. It asks again by itself after what usually passes (429, 408, 5xx, a
+One `HttpConnector` stands for one service, which may have several addresses. It asks again by itself after what usually passes (429, 408, 5xx, a
 connection that failed or was cut, time-outs, a body that cannot be decoded), with exponential back-off and full jitter
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and obeys `Retry-After`
 (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It never sleeps longer than `longest_sleep`: a longer wait
@@ -15,8 +15,8 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
@@ -79,6 +79,15 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    path: str
+    params: Mapping[str, Any] | None
+    body: bytes | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Reply:
     status: int
     headers: Mapping[str, str]
@@ -93,6 +102,7 @@ class HttpConnector:
       should not retry by themselves. Without it the connector has its own.
     - `read_timeout` is the longest silence, `answer_timeout` the longest that one answer may take, however it trickles.
     - `attempts` counts the first one. `longest_sleep` bounds every single wait.
+    - `mirrors` are further addresses of the same service: when one is down or silent, the next is asked at once.
     - `secrets` are hidden in logs and errors, beside the credentials in `auth`, `headers`, `session` and `base_url`,
       and whatever has a secret-looking name.
     """
@@ -101,6 +111,7 @@ class HttpConnector:
         self,
         base_url: str,
         *,
+        mirrors: Sequence[str] = (),
         session: requests.Session | None = None,
         headers: Mapping[str, str] | None = None,
         auth: Auth | None = None,
@@ -134,6 +145,7 @@ class HttpConnector:
             ]
         )
         self._base_url = _checked(urldefragauth(base_url) if user or password else base_url, self._redact)
+        self._base_urls = (self._base_url, *(_checked(mirror, self._redact) for mirror in mirrors))
         # Proxies and certificates of the environment. Read once: it costs a quarter of a request.
         self._transport = self._session.merge_environment_settings(self._base_url, {}, True, None, None)
         self._timeouts = (connect_timeout, read_timeout)
@@ -158,12 +170,37 @@ class HttpConnector:
         asked again. It gets the body of every 2xx answer, also an empty one (b""): what that means, it alone can tell.
         A path is used as it is: quote what comes from outside.
         """
-        url = f"{self._base_url.rstrip('/')}/{path.lstrip('/')}" if path else self._base_url
+        return self.request("GET", path, params, decode=decode)
+
+    def request(
+        self,
+        method: str,
+        path: str = "",
+        params: Mapping[str, Any] | None = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        decode: Callable[[bytes], T],
+    ) -> Answer[T]:
+        """Send a request of any method, with `body` as it is; `headers` go beside those of the connector.
+
+        Only for requests that may be repeated: one that was answered by a cut connection may have been carried out,
+        and is sent again. What was said of `get` holds here too.
+        """
+        call = _Call(method, path, params, body, headers or {})
         attempt = 1
+        mirror = 0
         while True:
-            outcome = self._ask(url, params, decode)
+            base_url = self._base_urls[mirror % len(self._base_urls)]
+            outcome = self._ask(call, f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url, decode)
             if isinstance(outcome, Answer):
                 return outcome
+            if isinstance(outcome, ServiceUnavailable):
+                mirror += 1
+                if mirror % len(self._base_urls):
+                    log.warning("%s; asking at the next address", outcome.message)
+                    self._count(retries=1)
+                    continue
             asked_wait = outcome.retry_after or 0.0
             if asked_wait and self._pace is not None:
                 self._pace.hold(asked_wait)
@@ -196,9 +233,7 @@ class HttpConnector:
     ) -> None:
         self.close()
 
-    def _ask(
-        self, url: str, params: Mapping[str, Any] | None, decode: Callable[[bytes], T]
-    ) -> Answer[T] | RetryableError:
+    def _ask(self, call: _Call, url: str, decode: Callable[[bytes], T]) -> Answer[T] | RetryableError:
         """Ask once. Returns what may pass by itself as an error, raises what will not.
 
         Errors are made here and raised by the caller, outside of `except`: requests' own errors hold the whole
@@ -209,7 +244,7 @@ class HttpConnector:
             self._wait_for_turn()
             stopping.check()
             asked_at = datetime.now(UTC)
-            reply = self._send(url, params)
+            reply = self._send(call, url)
             if isinstance(reply, RetryableError):
                 return reply
             if isinstance(reply, ConfigurationError):
@@ -218,19 +253,23 @@ class HttpConnector:
                 redirects += 1
                 if redirects > MOST_REDIRECTS:
                     raise RequestRefused(
-                        f"GET {self._redact(url)} redirects more than {MOST_REDIRECTS} times", status=reply.status
+                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times", status=reply.status
                     )
-                url, params = self._redirected(reply), None
+                url = self._redirected(call, reply)
+                call = replace(call, params=None)
                 continue
             if 200 <= reply.status < 300:
-                return self._decoded(reply, asked_at, decode)
-            return self._refused(reply)
+                return self._decoded(call, reply, asked_at, decode)
+            return self._refused(call, reply)
 
-    def _send(self, url: str, params: Mapping[str, Any] | None) -> _Reply | RetryableError | ConfigurationError:
+    def _send(self, call: _Call, url: str) -> _Reply | RetryableError | ConfigurationError:
         began = time.perf_counter()
         size = 0
         try:
-            request = requests.Request("GET", url, headers=self._headers, params=params, auth=self._auth)
+            headers = {**self._headers, **call.headers}
+            request = requests.Request(
+                call.method, url, headers=headers, params=call.params, data=call.body, auth=self._auth
+            )
             with self._session.send(
                 self._session.prepare_request(request),
                 timeout=self._timeouts,
@@ -238,11 +277,11 @@ class HttpConnector:
                 **self._transport,
             ) as response:
                 is_good = 200 <= response.status_code < 300
-                body = self._read(response) if is_good else _glimpse(response)
+                body = self._read(call, response) if is_good else _glimpse(response)
                 size = len(body)
                 reply = _Reply(response.status_code, response.headers, body, response.url)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            asked = self._redact(f"GET {_with_query(url, params)}")
+            asked = self._redact(f"{call.method} {_with_query(url, call.params)}")
             if isinstance(error, ValueError):
                 return ConfigurationError(f"{asked} cannot be sent: {self._redact(error)}")
             return ServiceUnavailable(f"{asked} failed: {self._reason(error)}")
@@ -250,10 +289,10 @@ class HttpConnector:
             seconds = time.perf_counter() - began
             self._count(requests=1, size=size, seconds=seconds)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("GET %s: %d, %d bytes in %.3f s", self._redact(reply.url), reply.status, size, seconds)
+            log.debug("%s %s: %d, %d bytes in %.3f s", call.method, self._redact(reply.url), reply.status, size, seconds)
         return reply
 
-    def _read(self, response: requests.Response) -> bytes:
+    def _read(self, call: _Call, response: requests.Response) -> bytes:
         """Read the body in large pieces. urllib3 decompresses it, and raises when it is shorter than announced."""
         deadline = time.monotonic() + self._answer_timeout
         parts = []
@@ -263,14 +302,16 @@ class HttpConnector:
             size += len(part)
             if size > self._max_body_bytes:
                 raise ConfigurationError(
-                    f"GET {self._redact(response.url)} answered with more than {self._max_body_bytes} bytes: "
+                    f"{call.method} {self._redact(response.url)} answered with more than {self._max_body_bytes} bytes: "
                     "ask for smaller pages, or raise max_body_bytes"
                 )
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the answer took longer than {self._answer_timeout:g} s")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _decoded(self, reply: _Reply, asked_at: datetime, decode: Callable[[bytes], T]) -> Answer[T] | UndecodableBody:
+    def _decoded(
+        self, call: _Call, reply: _Reply, asked_at: datetime, decode: Callable[[bytes], T]
+    ) -> Answer[T] | UndecodableBody:
         try:
             return Answer(decode(reply.body), asked_at, reply.status, len(reply.body))
         except (msgspec.DecodeError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -279,14 +320,14 @@ class HttpConnector:
         shown = f"it begins {self._preview(reply.body)!r}" if reply.body else "it is empty"
         hint = ", which looks like HTML" if _looks_like_html(reply.body) else ""
         return UndecodableBody(
-            f"GET {self._redact(reply.url)} answered {reply.status} ({self._redact(kind)}) with a body that cannot be "
+            f"{call.method} {self._redact(reply.url)} answered {reply.status} ({self._redact(kind)}) with a body that cannot be "
             f"decoded: {reason}; {shown}{hint}"
         )
 
-    def _refused(self, reply: _Reply) -> RetryableError:
+    def _refused(self, call: _Call, reply: _Reply) -> RetryableError:
         """Return the error for a status that may pass, raise the one for a status that will not."""
         shown = f": {self._preview(reply.body)!r}" if reply.body else ""
-        message = f"GET {self._redact(reply.url)} answered {reply.status}{shown}"
+        message = f"{call.method} {self._redact(reply.url)} answered {reply.status}{shown}"
         if reply.status == 429:
             return RateLimited(message, retry_after=_retry_after(reply.headers))
         if reply.status >= 500 or reply.status == 408:
@@ -295,12 +336,12 @@ class HttpConnector:
             raise AccessRefused(f"{message}; check the credentials of the connection")
         raise RequestRefused(f"{message}; check the address and the ids in it", status=reply.status)
 
-    def _redirected(self, reply: _Reply) -> str:
+    def _redirected(self, call: _Call, reply: _Reply) -> str:
         """Return the new address, which must be the same service: headers with keys would go there too."""
         target = urljoin(reply.url, reply.headers["location"])
         if not _is_same_service(reply.url, target):
             raise RequestRefused(
-                f"GET {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which would "
+                f"{call.method} {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which would "
                 "get the credentials of this one; if the service moved, change the connection",
                 status=reply.status,
             )
