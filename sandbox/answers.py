@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -28,6 +28,10 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def _error(status: int, told: str) -> object:
+    return {"status": status, "detail": told}
+
+
 def check_access(request: Request, service: str, credentials: Mapping[str, str]) -> None:
     """Refuse a request without the credentials (`user:password`) that the service asks for, if it does."""
     expected = credentials.get(service)
@@ -39,7 +43,7 @@ def check_access(request: Request, service: str, credentials: Mapping[str, str])
 
 
 async def send(answer: Answer, fired: dict[str, Rule]) -> Response:
-    """Wait as long as a fault says, then return the answer as the faults leave it."""
+    """Wait as long as a fault says, then return the answer as the faults but `status` leave it."""
     if delay := fired.get("delay"):
         await asyncio.sleep(delay.seconds)
     if "empty_body" in fired:
@@ -48,20 +52,21 @@ async def send(answer: Answer, fired: dict[str, Rule]) -> Response:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
     if "html" in fired:
         answer = replace(answer, body=_HTML, media_type="text/html")
-    if status := fired.get("status"):
-        answer = _refusal(status)
     response = _CutResponse if "cut" in fired else Response
     return response(answer.body, answer.status, answer.headers, answer.media_type)
 
 
-def _refusal(rule: Rule) -> Answer:
+def refusal(fired: dict[str, Rule], error: Callable[[int, str], object] = _error) -> Answer | None:
+    """Return the answer that the fault `status` asks for, with a body as `error` writes it; None: it does not."""
+    rule = fired.get("status")
+    if rule is None:
+        return None
     headers = {}
     if rule.retry_after is not None:
         # A date has whole seconds: rounded up, so that waiting until then is never waiting too short.
         at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=rule.retry_after + 1)
         headers["Retry-After"] = format_datetime(at, usegmt=True) if rule.as_date else str(rule.retry_after)
-    body = json.dumps({"status": rule.status, "detail": "on request"}).encode()
-    return Answer(body, rule.status, headers=headers)
+    return Answer(json.dumps(error(rule.status, "on request")).encode(), rule.status, headers=headers)
 
 
 class _CutResponse(Response):

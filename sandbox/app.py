@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -15,21 +15,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox import stock_api
-from sandbox.bad_stocks import BAD_RECORDS
+from sandbox.algolia import api as algolia_api
 from sandbox.faults import Faults, Rule
 from sandbox.world import World, format_time, parse_time
 
 _REQUESTS_KEPT = 10_000
-_SECRETS = {"token", "api_token", "access_token", "key", "apikey", "api_key", "password"}
+_SECRETS = {"token", "api_token", "access_token", "key", "apikey", "api_key", "x-algolia-api-key", "password", "sig"}
+_SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature")
 
 
 def create_app(world: World) -> FastAPI:
     """Return the application that shows this world."""
     app = FastAPI(title="Sandbox", docs_url=None, redoc_url=None, openapi_url=None)
-    faults = Faults(world.settings.seed, {stock_api.SERVICE: BAD_RECORDS})
+    services = {
+        stock_api.SERVICE: stock_api.MISHAPS,
+        algolia_api.SERVICE: algolia_api.MISHAPS,
+    }
+    faults = Faults(world.settings.seed, services)
+    algolia = algolia_api.Algolia(world)
     requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
     app.include_router(stock_api.router(world, faults))
-    _add_controls(app, world, faults, requests)
+    app.include_router(algolia_api.router(algolia, faults))
+    _add_controls(app, world, faults, requests, [algolia.reset])
     app.add_middleware(_Watch, requests=requests, latency=world.settings.latency_ms / 1000)
     return app
 
@@ -41,11 +48,20 @@ class _Advance(BaseModel):
     at: str | None = None
 
 
-def _add_controls(app: FastAPI, world: World, faults: Faults, requests: deque[dict[str, Any]]) -> None:
+def _add_controls(
+    app: FastAPI,
+    world: World,
+    faults: Faults,
+    requests: deque[dict[str, Any]],
+    resets: Iterable[Callable[[], None]],
+) -> None:
     @app.get("/sandbox/state")
     async def state() -> dict[str, Any]:
         return {
-            "settings": asdict(world.settings) | {"auth": "***" if world.settings.auth else ""},
+            "settings": {
+                name: "***" if name in _SECRET_SETTINGS and value else value
+                for name, value in asdict(world.settings).items()
+            },
             "venues": world.sirets,
             "generations": [{"at": format_time(each.at), "percent": each.percent} for each in world.generations],
         }
@@ -60,9 +76,8 @@ def _add_controls(app: FastAPI, world: World, faults: Faults, requests: deque[di
 
     @app.post("/sandbox/reset")
     async def reset() -> dict[str, Any]:
-        world.reset()
-        faults.clear()
-        requests.clear()
+        for forget in (world.reset, faults.clear, requests.clear, *resets):
+            forget()
         return await state()
 
     @app.get("/sandbox/faults")

@@ -3,9 +3,11 @@
 A rule names a fault and the requests that it watches (all that it leaves open match)::
 
     {"fault": "status", "status": 429, "retry_after": 2, "service": "titelive", "venue": "…", "page": 3, "times": 2}
+    {"fault": "status", "status": 503, "service": "algolia", "call": "browse", "index": "offers", "request": 5}
 
 `page` is the page of the listing, also when it is asked for again. Of the requests it watches, a rule strikes from the
-`request`-th on, `times` times, each with `probability` (drawn with the world's seed).
+`request`-th on, `times` times, each with `probability` (drawn with the world's seed). With `status` nothing is done of
+what was asked for; with the other faults all is, whatever becomes of the answer.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -31,7 +33,9 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "bad_records": ("kinds", "share"),
     "duplicates": ("within", "across"),
 }
-_WATCHED = {"fault", "service", "venue", "page", "request", "times", "probability"}
+_WATCHED = {"fault", "service", "venue", "index", "call", "page", "request", "times", "probability"}
+ANY_SERVICE = frozenset({"status", "delay", "cut", "truncated_json", "html", "empty_body"})
+"""The faults that befall any answer."""
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,6 +60,8 @@ class Rule(BaseModel):
     ]
     service: str | None = None
     venue: str | None = None
+    index: str | None = None
+    call: str | None = None
     page: Positive | None = None
     request: Positive = 1
     times: Positive | None = None
@@ -98,26 +104,42 @@ class _Active:
     fired: int = 0
 
 
-class Faults:
-    """The rules in force. `bad_kinds` holds, by service, the kinds of bad records that it can send."""
+class Service(NamedTuple):
+    """What can befall a service: its faults, the names of its calls, and the kinds of bad records that it can send."""
 
-    def __init__(self, seed: int, bad_kinds: dict[str, Collection[str]]) -> None:
+    faults: Collection[str] = ANY_SERVICE
+    calls: Collection[str] = ()
+    bad_kinds: Collection[str] = ()
+
+
+class Faults:
+    """The rules in force, for services by name."""
+
+    def __init__(self, seed: int, services: dict[str, Service]) -> None:
         self._seed = seed
-        self._bad_kinds = bad_kinds
+        self._services = services
         self._active: list[_Active] = []
 
     def add(self, rules: list[Rule]) -> None:
         """Put rules in force, all or none; ValueError if one names what there is not."""
         for rule in rules:
-            if rule.service is not None and rule.service not in self._bad_kinds:
-                raise ValueError(f"no service {rule.service}; there is {', '.join(self._bad_kinds)}")
-            services = self._bad_kinds if rule.service is None else [rule.service]
-            known = [kind for service in services for kind in self._bad_kinds[service]]
-            if wrong := set(rule.kinds) - set(known):
-                raise ValueError(f"no kind {', '.join(sorted(wrong))}; there is {', '.join(known)}")
+            self._check(rule)
         for rule in rules:
             number = len(self._active)
             self._active.append(_Active(rule, random.Random(f"{self._seed}:{number}")))
+
+    def _check(self, rule: Rule) -> None:
+        if rule.service is not None and rule.service not in self._services:
+            raise ValueError(f"no service {rule.service}; there is {', '.join(self._services)}")
+        services = self._services.values() if rule.service is None else [self._services[rule.service]]
+        if not any(rule.fault in service.faults for service in services):
+            raise ValueError(f"no fault {rule.fault} of {rule.service}")
+        calls = [call for service in services for call in service.calls]
+        if rule.call is not None and rule.call not in calls:
+            raise ValueError(f"no call {rule.call}; there is {', '.join(calls) or '-'}")
+        known = [kind for service in services for kind in service.bad_kinds]
+        if wrong := set(rule.kinds) - set(known):
+            raise ValueError(f"no kind {', '.join(sorted(wrong))}; there is {', '.join(known)}")
 
     def clear(self) -> None:
         """Let everything go well again."""
@@ -130,14 +152,24 @@ class Faults:
             for active in self._active
         ]
 
-    def fire(self, request: Request, service: str, venue: str, page: Callable[[], int]) -> dict[str, Rule]:
+    def fire(
+        self,
+        request: Request,
+        service: str,
+        *,
+        venue: str | None = None,
+        index: str | None = None,
+        call: str | None = None,
+        page: Callable[[], int | None] = lambda: None,
+    ) -> dict[str, Rule]:
         """Return the rules that strike this request, by fault, and note them in the log of requests."""
+        asked = {"service": service, "venue": venue, "index": index, "call": call}
         fired: dict[str, Rule] = {}
         for active in self._active:
             rule = active.rule
-            if rule.service not in (None, service) or rule.venue not in (None, venue):
+            if any([getattr(rule, name) not in (None, value) for name, value in asked.items()]):
                 continue
-            if rule.page is not None and rule.page != page():
+            if rule.fault not in self._services[service].faults or (rule.page is not None and rule.page != page()):
                 continue
             active.seen += 1
             if active.seen < rule.request or (rule.times is not None and active.fired >= rule.times):

@@ -14,13 +14,14 @@ from typing import Annotated, NamedTuple
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from sandbox.answers import Answer, check_access, send
-from sandbox.bad_stocks import repeat, spoil
-from sandbox.faults import Faults
+from sandbox.answers import Answer, check_access, refusal, send
+from sandbox.bad_stocks import BAD_RECORDS, repeat, spoil
+from sandbox.faults import PARAMETERS, Faults, Service
 from sandbox.listing import Listing
 from sandbox.world import START, World, format_time, parse_time, salt, scatter
 
 SERVICE = "titelive"
+MISHAPS = Service(faults=PARAMETERS, bad_kinds=BAD_RECORDS)
 _VALID_UNTIL = format_time(START + timedelta(days=3653))
 
 
@@ -106,7 +107,7 @@ def router(world: World, faults: Faults) -> APIRouter:
             before = listing.count(first, low)
             return (before + limit // 2) // limit + 1  # rounded: the last rows of a page may have been bad ones
 
-        fired = faults.fire(request, SERVICE, siret, page_number)
+        fired = faults.fire(request, SERVICE, venue=siret, page=page_number)
         if "repeat_page" in fired:
             low = 0
         indexes = listing.select(first, low, limit)
@@ -123,6 +124,6 @@ def router(world: World, faults: Faults) -> APIRouter:
         else:
             stocks = ",".join(map(_render, page)).encode()
         body = b'{"total":%d,"limit":%d,"offset":0,"stocks":[%b]}' % (listing.count(first), limit, stocks)
-        return await send(Answer(body), fired)
+        return await send(refusal(fired) or Answer(body), fired)
 
     return routes

@@ -36,6 +36,15 @@ class Settings:
     max_limit: int = _setting(1000, "rows of a page at most, whatever limit is asked for")
     latency_ms: float = _setting(0.0, "milliseconds added to every answer of a service")
     auth: str = _setting("", "who asks for Basic authentication: service=user:password, separated by commas")
+    offers: int = _setting(5000, "records in the Algolia index `offers` at the start; 0: there is no such index")
+    algolia_application: str = _setting("SANDBOX", "the Algolia application's id")
+    algolia_keys: str = _setting(
+        "sandbox-admin=*,sandbox-patch=logs+browse+addObject+settings+listIndexes",
+        "the Algolia API keys and what they may do: key=right+right, * for everything, separated by commas",
+    )
+    algolia_task_ms: float = _setting(0.0, "milliseconds from when Algolia accepts a write until it is seen")
+    algolia_log_entries: int = _setting(1000, "calls that Algolia's log keeps")
+    teams_signature: str = _setting("sandbox-signature", "the sig that the Teams workflow asks for")
     state: str = _setting("", "JSON file that keeps what /sandbox/advance did; without one it is forgotten at the end")
 
     @property
@@ -65,7 +74,10 @@ class World:
             raise ValueError("venues, books, max_available and max_limit must be at least 1")
         if self.settings.catalogue_size > 10**8:
             raise ValueError(f"{self.settings.venues} venues of {self.settings.books} books need too many EANs")
+        if min(self.settings.offers, self.settings.algolia_task_ms, self.settings.algolia_log_entries - 1) < 0:
+            raise ValueError("offers and algolia_task_ms must be at least 0 and algolia_log_entries at least 1")
         self.credentials = _credentials(self.settings.auth)
+        self.algolia_rights = _rights(self.settings.algolia_keys)
         self.sirets = [siret(number) for number in range(self.settings.venues)]
         self.venue_numbers = {siret: number for number, siret in enumerate(self.sirets)}
         self._lock = threading.Lock()
@@ -107,6 +119,16 @@ def _credentials(auth: str) -> dict[str, str]:
         if not equals or ":" not in credentials:
             raise ValueError("auth must read service=user:password, separated by commas")
         found[service] = credentials
+    return found
+
+
+def _rights(keys: str) -> dict[str, frozenset[str]]:
+    found = {}
+    for entry in filter(None, keys.split(",")):
+        key, equals, rights = entry.partition("=")
+        if not (key and equals and rights):
+            raise ValueError("algolia_keys must read key=right+right, separated by commas")
+        found[key] = frozenset(rights.split("+"))
     return found
 
 

@@ -1,0 +1,140 @@
+"""The records of an index of `algolia`: how they are kept, how a partial update changes one, what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+class Records:
+    """The records of one index, as JSON, in the order in which they came.
+
+    A record stays in its place when it changes, and the place of a deleted one stays empty: who goes on behind a place
+    neither misses nor repeats a record that was there all the time.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        self._stored: list[bytes | None] = []
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (record for record in self._stored if record is not None)
+
+    def copy(self) -> Records:
+        """Return a copy that shares the records themselves, which never change."""
+        other = Records()
+        other._places, other._stored = self._places.copy(), self._stored.copy()
+        return other
+
+    def get(self, object_id: str) -> bytes | None:
+        """Return a record; None: there is none."""
+        place = self._places.get(object_id)
+        return None if place is None else self._stored[place]
+
+    def put(self, object_id: str, attributes: dict[str, Any]) -> None:
+        """Add a record or replace it whole."""
+        record = _encode(attributes)
+        place = self._places.setdefault(object_id, len(self._stored))
+        if place == len(self._stored):
+            self._stored.append(record)
+        else:
+            self._stored[place] = record
+
+    def patch(self, object_id: str, attributes: dict[str, Any], *, create: bool) -> None:
+        """Replace first-level attributes of a record; where there is none, make one of them or do nothing."""
+        record = self.get(object_id)
+        if record is None and not create:
+            return
+        merged = merge(_decode(record) if record else None, attributes)
+        if merged is not None:
+            self.put(object_id, merged)
+
+    def remove(self, object_id: str) -> None:
+        """Delete a record, if it is there."""
+        place = self._places.pop(object_id, None)
+        if place is not None:
+            self._stored[place] = None
+
+    def page(self, first: int, size: int) -> tuple[list[bytes], int | None]:
+        """Return at most `size` records from a place on, and the place to go on from; None: these were the last."""
+        found: list[bytes] = []
+        for place in range(first, len(self._stored)):
+            record = self._stored[place]
+            if record is not None:
+                if len(found) == size:
+                    return found, place
+                found.append(record)
+        return found, None
+
+
+def merge(record: dict[str, Any] | None, attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the record (None: there is none) with other attributes; None: an operation says to leave it alone."""
+    merged = dict(record or {})
+    for name, value in attributes.items():
+        if not (isinstance(value, dict) and "_operation" in value):
+            merged[name] = value
+            continue
+        operation, operand, current = value["_operation"], value.get("value"), merged.get(name)
+        if operation in ("IncrementFrom", "IncrementSet"):
+            known = _number(current)
+            if operand != known if operation == "IncrementFrom" else operand <= known:
+                return None
+            merged[name] = known + 1 if operation == "IncrementFrom" else operand
+        elif operation in ("Increment", "Decrement"):
+            merged[name] = _number(current) + (operand if operation == "Increment" else -operand)
+        else:
+            merged[name] = _list_operation(operation, current if isinstance(current, list) else [], operand)
+    return merged
+
+
+def _number(value: Any) -> int | float:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+
+
+def _list_operation(operation: str, current: list[Any], operand: Any) -> list[Any]:
+    if operation == "Remove":
+        return [value for value in current if value != operand]
+    if operation == "AddUnique" and operand in current:
+        return current
+    return [*current, operand]
+
+
+NUMBER_OPERATIONS = {"Increment", "Decrement", "IncrementFrom", "IncrementSet"}
+LIST_OPERATIONS = {"Add", "Remove", "AddUnique"}
+
+
+def check_operations(attributes: dict[str, Any]) -> None:
+    """Refuse, with a ValueError, built-in operations that there are not or that lack their number."""
+    for name, value in attributes.items():
+        if isinstance(value, dict) and "_operation" in value:
+            operation, operand = value["_operation"], value.get("value")
+            if operation not in NUMBER_OPERATIONS | LIST_OPERATIONS:
+                raise ValueError(f"Unknown operation {operation!r} for attribute {name}")
+            if operation in NUMBER_OPERATIONS and (isinstance(operand, bool) or not isinstance(operand, int | float)):
+                raise ValueError(f"Operation {operation} for attribute {name} needs a number")
+
+
+def show(records: Iterable[bytes], attributes: Sequence[str] | None) -> Raw:
+    """Return records as a JSON array, with these first-level attributes of them and objectID; None or `*`: all."""
+    array = b"[%b]" % b",".join(records)
+    if attributes is None or "*" in attributes:
+        return Raw(array)
+    return Raw(_encode(_narrow(tuple(dict.fromkeys(["objectID", *attributes]))).decode(array)))
+
+
+@lru_cache(maxsize=64)
+def _narrow(attributes: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """Return what reads of records these attributes only, without looking into them."""
+    names = {f"attribute_{number}": attribute for number, attribute in enumerate(attributes)}
+    fields = [(name, Raw | UnsetType, UNSET) for name in names]
+    return msgspec.json.Decoder(list[msgspec.defstruct("Narrowed", fields, rename=names, gc=False)])  # type: ignore[misc]
