@@ -8,6 +8,7 @@
     │   ├── RateLimited            429 with a wait too long to sleep through in a worker slot
     │   ├── UndecodableBody        a body that is not the JSON it should be, several times over
     │   ├── LinkBusy               another run holds the lock of this provider and venue link
+    │   ├── IndexBusy              another run is at work on this search index
     │   └── DatabaseUnavailable    PostgreSQL went away or refused the connection
     ├── FatalError                 a person has to change something before a retry can help
     │   ├── ConfigurationError     a connection, parameter, provider or venue link that is not right
@@ -76,6 +77,10 @@ class UndecodableBody(RetryableError):
 
 class LinkBusy(RetryableError):
     """Another run of the same provider and venue link is going on."""
+
+
+class IndexBusy(RetryableError):
+    """Another run is at work on the same search index."""
 
 
 class DatabaseUnavailable(RetryableError):

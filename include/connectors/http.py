@@ -1,10 +1,10 @@
 """Ask a service over HTTP: time-outs, retries, pace, and errors that say what to do.
 
-One `HttpConnector` stands for one service, which may have several addresses. It asks again by itself after what usually passes (429, 408, 5xx, a
-connection that failed or was cut, time-outs, a body that cannot be decoded), with exponential back-off and full jitter
-(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and obeys `Retry-After`
-(https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It never sleeps longer than `longest_sleep`: a longer wait
-is raised as `RateLimited`, so that the caller can give its worker slot back.
+One `HttpConnector` stands for one service, which may have several addresses. It asks again by itself after what usually
+passes (429, 408, 5xx, a connection that failed or was cut, time-outs, a body that cannot be decoded), with exponential
+back-off and full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and obeys
+`Retry-After` (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It never sleeps longer than `longest_sleep`: a
+longer wait is raised as `RateLimited`, so that the caller can give its worker slot back.
 """
 
 from __future__ import annotations
@@ -253,7 +253,8 @@ class HttpConnector:
                 redirects += 1
                 if redirects > MOST_REDIRECTS:
                     raise RequestRefused(
-                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times", status=reply.status
+                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times",
+                        status=reply.status,
                     )
                 url = self._redirected(call, reply)
                 call = replace(call, params=None)
@@ -289,7 +290,9 @@ class HttpConnector:
             seconds = time.perf_counter() - began
             self._count(requests=1, size=size, seconds=seconds)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s %s: %d, %d bytes in %.3f s", call.method, self._redact(reply.url), reply.status, size, seconds)
+            log.debug(
+                "%s %s: %d, %d bytes in %.3f s", call.method, self._redact(reply.url), reply.status, size, seconds
+            )
         return reply
 
     def _read(self, call: _Call, response: requests.Response) -> bytes:
@@ -320,8 +323,8 @@ class HttpConnector:
         shown = f"it begins {self._preview(reply.body)!r}" if reply.body else "it is empty"
         hint = ", which looks like HTML" if _looks_like_html(reply.body) else ""
         return UndecodableBody(
-            f"{call.method} {self._redact(reply.url)} answered {reply.status} ({self._redact(kind)}) with a body that cannot be "
-            f"decoded: {reason}; {shown}{hint}"
+            f"{call.method} {self._redact(reply.url)} answered {reply.status} ({self._redact(kind)}) with a body that "
+            f"cannot be decoded: {reason}; {shown}{hint}"
         )
 
     def _refused(self, call: _Call, reply: _Reply) -> RetryableError:
@@ -341,8 +344,8 @@ class HttpConnector:
         target = urljoin(reply.url, reply.headers["location"])
         if not _is_same_service(reply.url, target):
             raise RequestRefused(
-                f"{call.method} {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which would "
-                "get the credentials of this one; if the service moved, change the connection",
+                f"{call.method} {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which "
+                "would get the credentials of this one; if the service moved, change the connection",
                 status=reply.status,
             )
         return target

@@ -1,4 +1,4 @@
-"""One run per provider and venue link at a time, whichever worker it is on."""
+"""One run per provider and venue link, and one per search index, at a time, whichever worker it is on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from include.errors import LinkBusy
+from include.errors import IndexBusy, LinkBusy
 
-_KEY = "hashtextextended(format('provider-sync/%%s/%%s', %s::bigint, %s::bigint), 0)"
+_KEY = "hashtextextended(%s, 0)"
 
 
 @contextmanager
@@ -26,19 +26,41 @@ def link_lock(
     Raises:
         LinkBusy: another session holds it.
     """
-    key = (provider_id, venue_provider_id or 0)
-    deadline = time.monotonic() + wait_seconds
-    while not _scalar(connection, f"SELECT pg_try_advisory_lock({_KEY})", key):
-        if time.monotonic() >= deadline:
+    with _held(connection, f"provider-sync/{provider_id}/{venue_provider_id or 0}", wait_seconds) as is_ours:
+        if not is_ours:
             raise LinkBusy("Another run of this provider and venue link is going on", retry_after=60)
+        yield
+
+
+@contextmanager
+def index_lock(
+    connection: psycopg.Connection[Any], application_id: str, index: str, *, wait_seconds: float = 3.0
+) -> Iterator[None]:
+    """Hold the advisory lock of a search index as long as the block runs.
+
+    Raises:
+        IndexBusy: another session holds it.
+    """
+    with _held(connection, f"provider-sync/search/{application_id}/{index}", wait_seconds) as is_ours:
+        if not is_ours:
+            raise IndexBusy(f"Another run is at work on the index {index}", retry_after=60)
+        yield
+
+
+@contextmanager
+def _held(connection: psycopg.Connection[Any], key: str, wait_seconds: float) -> Iterator[bool]:
+    deadline = time.monotonic() + wait_seconds
+    while not (is_ours := _scalar(connection, f"SELECT pg_try_advisory_lock({_KEY})", key)):
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.1)
     try:
-        yield
+        yield bool(is_ours)
     finally:
-        if not connection.closed:
-            connection.execute(f"SELECT pg_advisory_unlock({_KEY})", key)
+        if is_ours and not connection.closed:
+            connection.execute(f"SELECT pg_advisory_unlock({_KEY})", (key,))
 
 
-def _scalar(connection: psycopg.Connection[Any], statement: str, parameters: tuple[int, int]) -> Any:
-    row = connection.execute(statement, parameters).fetchone()
+def _scalar(connection: psycopg.Connection[Any], statement: str, key: str) -> Any:
+    row = connection.execute(statement, (key,)).fetchone()
     return row[0] if row else None

@@ -1,0 +1,195 @@
+"""One Algolia index, through the official client (https://www.algolia.com/doc/rest-api/search/).
+
+The client makes the requests, our HTTP connector carries them. That keeps its traps away: connection errors that
+escape it raw and without a try at the next host, a 503 that marks a sole host as down for five minutes, a `Retry-After`
+slept through whatever its length, helpers that call themselves once per page or poll, and log entries that must have
+every field or the whole page is refused.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import msgspec
+from algoliasearch.http.api_response import ApiResponse
+from algoliasearch.http.request_options import RequestOptions
+from algoliasearch.http.transporter_sync import TransporterSync
+from algoliasearch.http.verb import Verb
+from algoliasearch.search.client import SearchClientSync
+from algoliasearch.search.config import SearchConfig
+
+from include.connectors import stopping
+from include.connectors.http import HttpConnector, Stats
+from include.errors import AccessRefused, ConfigurationError, RequestRefused, ServiceUnavailable, UndecodableBody
+
+MOST_LOG_ENTRIES = 1000
+"""Entries of one log request (https://www.algolia.com/doc/rest-api/search/get-logs)."""
+MOST_RECORDS = 1000
+"""Records of one browsed page (https://www.algolia.com/doc/rest-api/search/browse)."""
+FIRST_POLL, LONGEST_POLL = 0.05, 2.0
+"""Seconds between two looks at a task."""
+
+T = TypeVar("T")
+
+
+class Browsed(NamedTuple):
+    """A page of records; `cursor` is None on the last one, `total` how many the index says it has."""
+
+    records: list[dict[str, Any]]
+    cursor: str | None
+    total: int | None
+
+
+class AlgoliaIndex:
+    """One index of one application. Safe to share between threads.
+
+    `hosts` are base URLs for another server than Algolia's own; `options` are those of `HttpConnector`.
+
+    Its methods raise AccessRefused naming the right (ACL) that the key lacks, ConfigurationError for an index that does
+    not exist, RequestRefused for what Algolia does not take, and the retryable errors after the connector's own tries.
+    """
+
+    def __init__(
+        self, application_id: str, api_key: str, name: str, *, hosts: Sequence[str] = (), **options: Any
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", application_id):
+            raise ConfigurationError(f"{application_id!r} is no application id of Algolia")
+        self.application_id = application_id
+        self.name = name
+        options["secrets"] = (*options.get("secrets", ()), api_key)
+        reading, writing = _hosts(application_id, hosts)
+        self._connectors = tuple(HttpConnector(base, mirrors=rest, **options) for base, *rest in (reading, writing))
+        config = SearchConfig(application_id, api_key)
+        self._client = SearchClientSync.create_with_config(config, _Transporter(config, *self._connectors))
+
+    @property
+    def stats(self) -> Stats:
+        """What was asked so far, reads and writes together."""
+        reads, writes = (connector.stats for connector in self._connectors)
+        return Stats(*(getattr(reads, each) + getattr(writes, each) for each in Stats.__slots__))
+
+    def logs(self, offset: int, length: int) -> list[Any]:
+        """Entries of the application's log of writes as they came, newest first, from `offset` (0: the newest) on."""
+        answer = self._call(
+            "logs", lambda: self._client.get_logs_with_http_info(offset=offset, length=length, type="build")
+        )
+        return _field(answer, "logs", list)
+
+    def browse(self, attributes: Sequence[str], cursor: str | None = None) -> Browsed:
+        """A page of up to 1000 records with these attributes and their `objectID`."""
+        asked: dict[str, Any] = {"cursor": cursor} if cursor else {}
+        asked |= {"attributesToRetrieve": list(attributes), "hitsPerPage": MOST_RECORDS}
+        answer = self._call("browse", lambda: self._client.browse_with_http_info(self.name, asked))
+        cursor, total = answer.get("cursor"), answer.get("nbHits")
+        return Browsed(_field(answer, "hits", list), cursor or None, total if isinstance(total, int) else None)
+
+    def patch(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Set attributes of records that exist (each with its `objectID`), create none; returns the task's id."""
+        batch = {"requests": [{"action": "partialUpdateObjectNoCreate", "body": record} for record in records]}
+        answer = self._call("addObject", lambda: self._client.batch_with_http_info(self.name, batch))
+        return int(_field(answer, "taskID", int))
+
+    def is_published(self, task_id: int, *, index: str | None = None) -> bool:
+        """Whether a task of this index, or of another one, is done and can be read."""
+        answer = self._call("addObject", lambda: self._client.get_task_with_http_info(index or self.name, task_id))
+        return bool(answer.get("status") == "published")
+
+    def wait_until_published(self, task_id: int, *, index: str | None = None, longest: float = 600.0) -> None:
+        """Wait for a task.
+
+        Raises:
+            ServiceUnavailable: it is not published after `longest` seconds; it may still be, later.
+        """
+        deadline = time.monotonic() + longest
+        pause = FIRST_POLL
+        while not self.is_published(task_id, index=index):
+            if time.monotonic() >= deadline:
+                raise ServiceUnavailable(f"Algolia has not published task {task_id} after {longest:.0f} s")
+            stopping.sleep(pause)
+            pause = min(LONGEST_POLL, pause * 1.5)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connector in self._connectors:
+            connector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, right: str, call: Callable[[], ApiResponse[Any]]) -> dict[str, Any]:
+        try:
+            answer = call().raw_data
+        except AccessRefused as error:
+            if "Invalid Application-ID" in error.message:
+                raise AccessRefused(
+                    f"Algolia does not know this API key for the application {self.application_id}: check login "
+                    "(application id) and password (API key) of the connection"
+                ) from None
+            raise AccessRefused(
+                f"The API key of application {self.application_id} lacks the right (ACL) {right!r} on index "
+                f"{self.name}: {error.message}"
+            ) from None
+        except RequestRefused as error:
+            if error.status == 404:
+                raise ConfigurationError(
+                    f"Algolia knows no index {self.name!r} in application {self.application_id} (404): correct "
+                    "`index` in the extra of the connection, or let the indexer build it first"
+                ) from error
+            raise
+        if not isinstance(answer, dict):
+            raise UndecodableBody(f"Algolia answered {right} of index {self.name} with no JSON object")
+        return answer
+
+
+class _Transporter(TransporterSync):
+    """Carries the client's requests by our connectors; what came back is decoded once, here."""
+
+    def __init__(self, config: SearchConfig, reading: HttpConnector, writing: HttpConnector) -> None:
+        super().__init__(config)
+        self._reading = reading
+        self._writing = writing
+
+    def request(
+        self, verb: Verb, path: str, request_options: RequestOptions, use_read_transporter: bool
+    ) -> ApiResponse[Any]:
+        """Send one request; errors are those of the connector."""
+        is_read = verb == Verb.GET or use_read_transporter
+        if query := self.prepare(request_options, is_read):
+            path += "?" + "&".join(f"{name}={value}" for name, value in query.items())
+        data = request_options.data
+        connector = self._reading if is_read else self._writing
+        answer = connector.request(
+            verb.value,
+            path,
+            body=data.encode() if isinstance(data, str) else None,
+            headers=request_options.headers,
+            decode=msgspec.json.decode,
+        )
+        return ApiResponse(verb=verb, path=path, status_code=answer.status, raw_data=answer.value)
+
+
+def _hosts(application_id: str, hosts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Base URLs to read from and to write to, in the order in which they are tried."""
+    if hosts:
+        return hosts, hosts
+    others = [f"https://{application_id}-{number}.algolianet.com" for number in (1, 2, 3)]
+    random.shuffle(others)
+    own = f"https://{application_id}"
+    return [f"{own}-dsn.algolia.net", *others], [f"{own}.algolia.net", *others]
+
+
+def _field(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = answer.get(name)
+    if not isinstance(value, kind):
+        raise UndecodableBody(f"Algolia's answer has no {name!r} of type {kind.__name__}")
+    return value

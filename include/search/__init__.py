@@ -1,0 +1,1 @@
+"""Algolia: notice that an index was rebuilt, and patch what a rebuild loses."""
