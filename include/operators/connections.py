@@ -83,7 +83,7 @@ def connector_for(provider_class: type[LocalProvider]) -> Iterator[HttpConnector
             f"There is no Airflow connection {provider_class.conn_id!r}: add it with the address of the service, "
             f"or set AIRFLOW_CONN_{provider_class.conn_id.upper()}"
         ) from None
-    settings = _own_settings(provider_class.conn_id, connection.extra_dejson)
+    settings = own_settings(provider_class.conn_id, connection.extra_dejson)
     try:
         session = hook.get_conn()
     except ValueError as error:
@@ -115,7 +115,12 @@ def connector_for(provider_class: type[LocalProvider]) -> Iterator[HttpConnector
             connector.close()
 
 
-def _own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, float]:
+def own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, float]:
+    """Those of `OWN_EXTRAS` that the extra of a connection sets.
+
+    Raises:
+        ConfigurationError: one is not a number above 0.
+    """
     settings = {}
     for name in OWN_EXTRAS:
         if extra.get(name) is None:

@@ -1,8 +1,12 @@
-"""The form of an inbound DAG in Airflow's trigger dialogue."""
+"""The forms of the DAGs in Airflow's trigger dialogue."""
 
 from __future__ import annotations
 
 from airflow.sdk import Param
+
+USUAL_MINUTES = 30
+LONGEST_MINUTES = 1440
+"""Of one run that patches a search index."""
 
 
 def sync_params() -> dict[str, Param]:
@@ -35,3 +39,45 @@ def sync_params() -> dict[str, Param]:
             1000, type="integer", minimum=1, maximum=10_000, title="Chunk size", description="Objects per transaction."
         ),
     }
+
+
+def search_params() -> dict[str, Param]:
+    """Parameters of a DAG that patches a search index; what is left empty comes from Airflow variables.
+
+    The variable of a parameter is named `<dag_id>_<parameter>`.
+    """
+    return {
+        "dry_run": _choice("Dry run", "Read only: the log shows how often each value comes, and what would change."),
+        "dry_run_notify": _choice("Notify of the dry run", "A dry run sends one test message to Teams."),
+        "force": Param(
+            False, type="boolean", title="Force", description="Patch now, also if the index was not rebuilt."
+        ),
+        "compare_every": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Compare every",
+            description="Compare the whole index with the rule after so many runs without a rebuild; 0: never. Empty: "
+            "the variable, and without one by the size of the index (15 for 5,000 records, 1440 for 1,000,000).",
+        ),
+        "time_limit_minutes": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=LONGEST_MINUTES,
+            title="Time limit, in minutes",
+            description="A run that takes longer is ended, and the next one takes it up. Empty: the variable, and "
+            f"without one {USUAL_MINUTES}.",
+        ),
+    }
+
+
+def _choice(title: str, description: str) -> Param:
+    """Yes, no, or what the Airflow variable says."""
+    return Param(
+        None,
+        type=["null", "boolean"],
+        enum=[None, True, False],
+        title=title,
+        description=f"{description} Empty: the Airflow variable says it.",
+    )

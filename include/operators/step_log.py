@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from include.connectors.http import Stats
     from include.inbound.report import SyncReport
+    from include.search.watch import RunReport
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,33 @@ def log_steps(report: SyncReport, stats: Stats | None, instance_id: int) -> None
         with group("Differences: the first %s", len(report.differences)):
             for difference in report.differences:
                 log.info("%s", _told(difference))
+
+
+def log_patch(run: RunReport) -> None:
+    """Log what a look at a search index came to: the counts per value, what is odd, in a dry run the first changes."""
+    if (report := run.report) is None:
+        log.info("%s", run.summary)
+        return
+    would = "would change" if run.dry_run else "changed"
+    for name, counts in report.patches.items():
+        with group("%s: %s records %s", name, f"{counts.changed:,}", would):
+            for value, number in sorted(counts.values.items(), key=lambda item: -item[1]):
+                log.info("%8s  %s", f"{number:,}", value or "(empty)")
+            log.info("%8s  left alone", f"{counts.left_alone:,}")
+        if counts.remarks:
+            with group("%s: %s records are odd", name, f"{sum(counts.remarks.values()):,}"):
+                for remark, number in counts.remarks.items():
+                    log.warning("%s of them: %s", f"{number:,}", remark)
+    if run.dry_run and report.samples:
+        with group("The first %s records that would change", len(report.samples)):
+            for sample in report.samples:
+                after, before = sample["after"], sample["before"]
+                fields = (
+                    f"{name} {_short(before[name]) if name in before else '(none)'} → {_short(value)}"
+                    for name, value in after.items()
+                )
+                log.info("%s: %s", sample["objectID"], ", ".join(fields))
+    log.info("%s", run.summary)
 
 
 def _told(difference: dict[str, Any]) -> str:

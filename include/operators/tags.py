@@ -9,9 +9,11 @@ class Movement(StrEnum):
     """Which way data flows."""
 
     INBOUND = "inbound"
+    SEARCH = "search"
 
 
 class Subject(StrEnum):
     """What it is about."""
 
     STOCKS = "stocks"
+    OFFERS = "offers"

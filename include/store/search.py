@@ -20,7 +20,6 @@ class IndexState(msgspec.Struct):
     records: int | None
     runs_since_comparison: int
     dry_runs_shown: list[str]
-    notified_settings: str | None
 
 
 class OpenPass(msgspec.Struct):
@@ -42,28 +41,44 @@ def load_state(connection: psycopg.Connection[Any], application_id: str, index: 
     )
     with connection.cursor(row_factory=class_row(IndexState)) as cursor:
         cursor.execute(
-            "SELECT checkpoint_at, handled_moves, records, runs_since_comparison, dry_runs_shown, notified_settings"
+            "SELECT checkpoint_at, handled_moves, records, runs_since_comparison, dry_runs_shown"
             " FROM search_index WHERE application_id = %s AND index_name = %s",
             (application_id, index),
         )
-        return cursor.fetchone() or IndexState(None, [], None, 0, [], None)
+        return cursor.fetchone() or IndexState(None, [], None, 0, [])
 
 
 def save_state(connection: psycopg.Connection[Any], application_id: str, index: str, state: IndexState) -> None:
     """Store what is known of an index."""
     connection.execute(
         "UPDATE search_index SET checkpoint_at = %s, handled_moves = %s, records = %s, runs_since_comparison = %s,"
-        " dry_runs_shown = %s, notified_settings = %s WHERE application_id = %s AND index_name = %s",
+        " dry_runs_shown = %s WHERE application_id = %s AND index_name = %s",
         (
             state.checkpoint_at,
             Jsonb(state.handled_moves),
             state.records,
             state.runs_since_comparison,
             state.dry_runs_shown,
-            state.notified_settings,
             application_id,
             index,
         ),
+    )
+
+
+def settings_changed(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> bool:
+    """Whether the scheduled runs of an index had other settings before."""
+    row = connection.execute(
+        "SELECT settings IS DISTINCT FROM %s FROM search_index WHERE application_id = %s AND index_name = %s",
+        (settings, application_id, index),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def note_settings(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> None:
+    """Remember the settings of the scheduled runs of an index."""
+    connection.execute(
+        "UPDATE search_index SET settings = %s WHERE application_id = %s AND index_name = %s",
+        (settings, application_id, index),
     )
 
 

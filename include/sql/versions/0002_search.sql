@@ -1,14 +1,14 @@
 -- Search indices that an external indexer rebuilds and we patch.
 
 CREATE TABLE search_index (
-    application_id       text NOT NULL,
-    index_name           text NOT NULL,
-    checkpoint_at        timestamptz,
-    handled_moves        jsonb NOT NULL DEFAULT '[]',
-    records              bigint,
+    application_id        text NOT NULL,
+    index_name            text NOT NULL,
+    checkpoint_at         timestamptz,
+    handled_moves         jsonb NOT NULL DEFAULT '[]',
+    records               bigint,
     runs_since_comparison integer NOT NULL DEFAULT 0,
-    dry_runs_shown       text[] NOT NULL DEFAULT '{}',
-    notified_settings    text,
+    dry_runs_shown        text[] NOT NULL DEFAULT '{}',
+    settings              text,
     PRIMARY KEY (application_id, index_name)
 );
 COMMENT ON COLUMN search_index.checkpoint_at IS
@@ -16,7 +16,8 @@ COMMENT ON COLUMN search_index.checkpoint_at IS
 COMMENT ON COLUMN search_index.handled_moves IS
     'The moves handled of which the log may still tell: it is read from five minutes before the checkpoint on.';
 COMMENT ON COLUMN search_index.dry_runs_shown IS 'Moves of which a scheduled dry run has shown what it would do.';
-COMMENT ON COLUMN search_index.notified_settings IS 'Settings of which a test message was sent last.';
+COMMENT ON COLUMN search_index.settings IS
+    'Settings of the last scheduled run that told of them: a test message is sent when they change.';
 
 CREATE TABLE search_pass (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,0 +1,54 @@
+"""### `customerDispo` in the site's Algolia index
+
+An external indexer rebuilds the site's index and moves the new one onto the old: every `customerDispo` is then gone.
+Every minute this DAG reads Algolia's log for such a move (connection `algolia`, index in its extra). After one it gives
+each offer its `customerDispo`: `'disponible'` where `disponibiliteForFO` is `'en stock'` and `nature` is neither 1 nor
+5, otherwise the value of `disponibiliteForFO`. Only records that differ are written, none is created.
+
+Start with the variables `algolia_customer_dispo_dry_run` and `…_dry_run_notify` on true: runs then read only, and say
+in log and Teams (connection `teams`) what they would do. The log of writes can miss a move, so every n-th run compares
+the index with the rule (`…_compare_every`); a run that takes longer than `…_time_limit_minutes` is ended.
+
+**Triage.** Most failures heal by themselves: the next minute takes up what is open, and Teams hears once when it begins
+and once when it is over. `lacks the right (ACL)`: the key needs logs, browse and addObject. `knows no index`: correct
+`index` in the extra. What was done: `SELECT * FROM search_report ORDER BY id DESC`.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG
+
+from include.operators.params import search_params
+from include.operators.retry_policy import ErrorTreePolicy
+from include.operators.search import SearchPatchOperator
+from include.operators.tags import Movement, Subject
+from include.operators.teams import EpisodeNotifier
+
+told = EpisodeNotifier()
+
+with DAG(
+    dag_id="algolia_customer_dispo",
+    schedule="* * * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,  # a new installation touches no index before a person says so
+    dagrun_timeout=timedelta(hours=25),  # above the longest time limit of a run
+    default_args={
+        "owner": "data-integration",
+        "retries": 1,
+        "retry_delay": timedelta(seconds=10),
+        "retry_policy": ErrorTreePolicy(),
+    },
+    params=search_params(),
+    tags=[Movement.SEARCH, Subject.OFFERS],
+    doc_md=__doc__,
+):
+    SearchPatchOperator(
+        task_id="patch_index",
+        pool="algolia",
+        execution_timeout=timedelta(hours=24, minutes=30),
+        patches=["include.search.customer_dispo.CUSTOMER_DISPO"],
+        on_failure_callback=told,
+        on_success_callback=told,
+    )

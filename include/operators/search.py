@@ -1,0 +1,159 @@
+"""Watches a search index and patches it after each rebuild."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, Variable
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
+
+from include.errors import ConfigurationError, IndexBusy
+from include.operators.algolia import AlgoliaHook
+from include.operators.connections import SYNC_DB, database
+from include.operators.params import LONGEST_MINUTES, USUAL_MINUTES
+from include.operators.step_log import log_patch
+from include.operators.teams import TEAMS, send_card
+
+if TYPE_CHECKING:
+    import psycopg
+    from airflow.sdk import Context
+
+    from include.connectors.algolia import AlgoliaIndex
+    from include.search.watch import RunReport, Settings
+
+log = logging.getLogger(__name__)
+
+YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class SearchPatchOperator(BaseOperator):
+    """Look whether an index was rebuilt, and give its records what the patches say.
+
+    What the run's parameters leave empty is taken from the Airflow variables `<dag_id>_<parameter>`.
+
+    :param patches: dotted paths of `Patch` objects; all of them are done in one pass.
+    """
+
+    ui_color = "#fae8ff"
+
+    def __init__(
+        self,
+        *,
+        patches: Sequence[str],
+        algolia_conn_id: str = AlgoliaHook.default_conn_name,
+        teams_conn_id: str = TEAMS,
+        conn_id: str = SYNC_DB,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.patches = patches
+        self.algolia_conn_id = algolia_conn_id
+        self.teams_conn_id = teams_conn_id
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """One look; returns what was done, None when there was nothing to do."""
+        from include.search.patch import load_patch
+        from include.search.watch import Settings, watch_index
+
+        run, asked = context["dag_run"], _Asked(context)
+        settings = Settings(
+            force=bool(context["params"].get("force")),
+            dry_run=asked.yes_or_no("dry_run"),
+            is_manual=str(getattr(run.run_type, "value", run.run_type)) == "manual",
+            compare_every=asked.number("compare_every", None, lowest=0),
+        )
+        minutes = asked.number("time_limit_minutes", USUAL_MINUTES, lowest=1) or USUAL_MINUTES
+        patches = [load_patch(path) for path in self.patches]
+        with _limit(min(minutes, LONGEST_MINUTES)), database(self.conn_id) as connection:
+            connection.autocommit = True
+            with AlgoliaHook(self.algolia_conn_id).get_conn() as index:
+                try:
+                    report = watch_index(index, connection, patches, settings, run_id=f"{run.dag_id}/{run.run_id}")
+                except IndexBusy as busy:
+                    raise AirflowSkipException(f"{busy}: it does the work of this run too") from None
+                log_patch(report)
+                self._tell(report, index, connection, settings, notifies=asked.yes_or_no("dry_run_notify"))
+        if report.report is None:
+            return None
+        told = {name: getattr(report.report, name) for name in ("read", "changed", "refused_count", "seconds")}
+        return {"reason": report.reason, "moves": len(report.moves), "dry_run": report.dry_run, **told}
+
+    def _tell(
+        self,
+        report: RunReport,
+        index: AlgoliaIndex,
+        connection: psycopg.Connection[Any],
+        settings: Settings,
+        *,
+        notifies: bool,
+    ) -> None:
+        """Tell the channel of a patch; of a dry run when it was triggered by hand, or when a setting has changed."""
+        from include.search import cards
+        from include.store.search import note_settings, settings_changed
+
+        if (done := report.report) and not settings.dry_run and (done.changed or report.moves or settings.force):
+            send_card(lambda: cards.patched(index.name, report, done), self.teams_conn_id)
+        if settings.is_manual:
+            if settings.dry_run and notifies:
+                send_card(lambda: cards.dry_run(index.name, report), self.teams_conn_id)
+            return
+        where = (index.application_id, index.name)
+        chosen = f"dry_run {settings.dry_run}, dry_run_notify {notifies}"
+        if settings_changed(connection, *where, chosen):
+            is_test = settings.dry_run and notifies
+            if not is_test or send_card(lambda: cards.dry_run(index.name, report), self.teams_conn_id):
+                note_settings(connection, *where, chosen)
+
+
+@contextmanager
+def _limit(minutes: int) -> Iterator[None]:
+    """End what is going on after so many minutes."""
+    try:
+        with timeout(minutes * 60):  # type: ignore[no-untyped-call]
+            yield
+    except AirflowTaskTimeout:
+        raise AirflowFailException(
+            f"Ended after the time limit of {minutes} minutes; the next run goes on where this one stood. If the index "
+            "needs longer, raise time_limit_minutes"
+        ) from None
+
+
+class _Asked:
+    """What the run's parameters say, and for those left empty the Airflow variables."""
+
+    def __init__(self, context: Context) -> None:
+        self._params = context["params"]
+        self._dag_id = context["dag_run"].dag_id
+
+    def yes_or_no(self, name: str) -> bool:
+        """A setting that is on or off; off when nobody says."""
+        value = str(self._get(name, False)).strip().lower()
+        if value not in (*YES, *NO):
+            raise ConfigurationError(
+                f"The Airflow variable {self._dag_id}_{name} says {value!r}: true or false is needed"
+            )
+        return value in YES
+
+    def number(self, name: str, default: int | None, *, lowest: int) -> int | None:
+        """A whole number."""
+        value = self._get(name, default)
+        if value is None or str(value).strip() == "":
+            return default
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = lowest - 1
+        if number < lowest:
+            raise ConfigurationError(
+                f"The Airflow variable {self._dag_id}_{name} says {value!r}: a whole number from {lowest} on is needed"
+            )
+        return number
+
+    def _get(self, name: str, default: object) -> Any:
+        asked = self._params.get(name)
+        return Variable.get(f"{self._dag_id}_{name}", default=default) if asked is None else asked

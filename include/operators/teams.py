@@ -1,0 +1,143 @@
+"""Tell a Teams channel. What cannot be delivered is logged, and never fails the work it is about."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook, BaseNotifier
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+from include.errors import ProviderSyncError
+from include.operators.connections import SYNC_DB, database
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.store.episodes import Episode
+
+log = logging.getLogger(__name__)
+
+TEAMS = "teams"
+LONGEST_ERROR = 1500
+
+
+def send_card(make: Callable[[], Any], conn_id: str = TEAMS) -> bool:
+    """Post a card to the channel of an Airflow connection; False, with a line in the log, when it did not arrive.
+
+    The connection has the URL of a workflow as password; `channelId` and `apiKey` in its extra go along for flows that
+    ask for them.
+    """
+    from include.connectors.teams import post_card
+
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        log.info("There is no Airflow connection %r: nobody is told in Teams", conn_id)
+        return False
+    url = connection.password or connection.host
+    if not url:
+        log.warning("The Airflow connection %r has no URL of a workflow as password: nobody is told in Teams", conn_id)
+        return False
+    extras = {name: str(value) for name, value in connection.extra_dejson.items() if name in ("channelId", "apiKey")}
+    try:
+        post_card(url, make(), extras)
+    except ProviderSyncError as error:
+        log.warning("The message to Teams could not be delivered: %s", error)
+        return False
+    log.info("Told the Teams channel of connection %r", conn_id)
+    return True
+
+
+class EpisodeNotifier(BaseNotifier):
+    """Tells a Teams channel when a DAG begins to fail, and when it works again: once each, not with every run.
+
+    Put the same one into `on_failure_callback` and `on_success_callback` of the DAG's last task. A message that did not
+    arrive is tried again with the next run. While the database cannot be reached, the run before tells whether this
+    failure is the first.
+
+    :param teams_conn_id: the connection with the URL of the workflow.
+    :param conn_id: the database that keeps the episodes.
+    """
+
+    def __init__(self, *, teams_conn_id: str = TEAMS, conn_id: str = SYNC_DB) -> None:
+        super().__init__()
+        self.teams_conn_id = teams_conn_id
+        self.conn_id = conn_id
+
+    def notify(self, context: Context) -> None:
+        """Tell of the task's failure or success, if there is something new in it."""
+        subject = context["ti"].dag_id
+        error = context.get("exception")
+        try:
+            with database(self.conn_id) as connection:
+                connection.autocommit = True
+                if error is None:
+                    self._works(connection, subject)
+                else:
+                    self._fails(connection, subject, context)
+        except ProviderSyncError as problem:
+            log.warning("Episodes of failure are not kept: %s", problem)
+            if error is not None and not _failed_before(context):
+                self._send(_failing(subject, context, 1))
+
+    def _fails(self, connection: Any, subject: str, context: Context) -> None:
+        from include.store import episodes
+
+        episode = episodes.note_failure(connection, subject, _error(context))
+        if episode.notified_at is None and self._send(_failing(subject, context, episode.failures)):
+            episodes.note_told(connection, subject)
+
+    def _works(self, connection: Any, subject: str) -> None:
+        from include.store import episodes
+
+        episode = episodes.find_episode(connection, subject)
+        if episode and self._send(_recovered(subject, episode)):
+            episodes.end_episode(connection, subject)
+
+    def _send(self, make: Callable[[], Any]) -> bool:
+        return send_card(make, self.teams_conn_id)
+
+
+def _failing(subject: str, context: Context, failures: int) -> Callable[[], Any]:
+    def card() -> Any:
+        from include.connectors.teams import adaptive_card
+
+        text = "The next good run catches up by itself. One more message comes when it works again."
+        facts: dict[str, object] = {"Error": _error(context), "Failed runs": failures}
+        if url := getattr(context["ti"], "log_url", None):
+            facts["Log"] = f"[open]({url})"
+        return adaptive_card(f"{subject}: failing", text=text, facts=facts, tone="bad")
+
+    return card
+
+
+def _recovered(subject: str, episode: Episode) -> Callable[[], Any]:
+    def card() -> Any:
+        from include.connectors.teams import adaptive_card
+
+        facts = {
+            "Failing since": f"{episode.began_at:%Y-%m-%d %H:%M:%S %Z}",
+            "Failed runs": episode.failures,
+            "Last error": episode.error,
+        }
+        return adaptive_card(f"{subject}: works again", facts=facts, tone="good")
+
+    return card
+
+
+def _error(context: Context) -> str:
+    from include.connectors.redaction import redact
+
+    error = context.get("exception")
+    return redact(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error)[:LONGEST_ERROR]
+
+
+def _failed_before(context: Context) -> bool:
+    """Whether the same task failed in the run before."""
+    try:
+        previous = context["ti"].get_previous_ti()
+    except AirflowRuntimeError:
+        return False
+    return previous is not None and str(previous.state) == "failed"
