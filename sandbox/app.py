@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import stock_api
+from sandbox import stock_api, teams
 from sandbox.algolia import api as algolia_api
 from sandbox.faults import Faults, Rule
 from sandbox.world import World, format_time, parse_time
@@ -30,13 +30,16 @@ def create_app(world: World) -> FastAPI:
     services = {
         stock_api.SERVICE: stock_api.MISHAPS,
         algolia_api.SERVICE: algolia_api.MISHAPS,
+        teams.SERVICE: teams.MISHAPS,
     }
     faults = Faults(world.settings.seed, services)
     algolia = algolia_api.Algolia(world)
+    channel = teams.Teams(world.settings.teams_signature)
     requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
     app.include_router(stock_api.router(world, faults))
     app.include_router(algolia_api.router(algolia, faults))
-    _add_controls(app, world, faults, requests, [algolia.reset])
+    app.include_router(teams.router(channel, faults))
+    _add_controls(app, world, faults, requests, [algolia.reset, channel.reset])
     app.add_middleware(_Watch, requests=requests, latency=world.settings.latency_ms / 1000)
     return app
 

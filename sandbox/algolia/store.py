@@ -26,7 +26,7 @@ class Index:
     records: Records = field(default_factory=Records)
     settings: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=now)
-    updated: str = ""
+    updated: str = field(default_factory=now)
 
 
 class Write(NamedTuple):
