@@ -174,7 +174,9 @@ def _log(asked: Asked, request: Request, kind: str, said: Answer, seconds: float
         "url": request.scope["raw_path"].decode("latin-1"),
         "ip": request.client.host if request.client else "",
         "query_headers": "\n".join(headers),
-        "query_params": urlencode({name: "***" if name == secret else text for name, text in asked.query.items()}),
+        "query_params": urlencode(
+            {name: "***" if name.lower() == secret else text for name, text in asked.query.items()}
+        ),
         "processing_time_ms": str(round(seconds * 1000)),
         "nb_api_calls": str(asked.operations),
     }

@@ -25,7 +25,7 @@ def parse(text: bytes, kind: type[T]) -> T:
     """Read JSON that must be of this kind."""
     try:
         return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(400, str(error)) from error
 
 

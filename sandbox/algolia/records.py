@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +11,15 @@ from msgspec import UNSET, Raw, UnsetType
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+
+
+NUMBER_OPERATIONS: dict[str, Callable[[float, float], float]] = {
+    "Increment": lambda number, operand: number + operand,
+    "Decrement": lambda number, operand: number - operand,
+    "IncrementFrom": lambda number, _: number + 1,
+    "IncrementSet": lambda _, operand: operand,
+}
+LIST_OPERATIONS = ("Add", "Remove", "AddUnique")
 
 
 class Records:
@@ -84,20 +93,18 @@ def merge(record: dict[str, Any] | None, attributes: dict[str, Any]) -> dict[str
         if not (isinstance(value, dict) and "_operation" in value):
             merged[name] = value
             continue
-        operation, operand, current = value["_operation"], value.get("value"), merged.get(name)
-        if operation in ("IncrementFrom", "IncrementSet"):
-            known = _number(current)
-            if operand != known if operation == "IncrementFrom" else operand <= known:
-                return None
-            merged[name] = known + 1 if operation == "IncrementFrom" else operand
-        elif operation in ("Increment", "Decrement"):
-            merged[name] = _number(current) + (operand if operation == "Increment" else -operand)
-        else:
+        operation, operand, current = value["_operation"], value["value"], merged.get(name)
+        number = _number(current)
+        if (operation == "IncrementFrom" and operand != number) or (operation == "IncrementSet" and operand <= number):
+            return None
+        if operation in LIST_OPERATIONS:
             merged[name] = _list_operation(operation, current if isinstance(current, list) else [], operand)
+        else:
+            merged[name] = NUMBER_OPERATIONS[operation](number, operand)
     return merged
 
 
-def _number(value: Any) -> int | float:
+def _number(value: Any) -> float:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
 
 
@@ -109,17 +116,15 @@ def _list_operation(operation: str, current: list[Any], operand: Any) -> list[An
     return [*current, operand]
 
 
-NUMBER_OPERATIONS = {"Increment", "Decrement", "IncrementFrom", "IncrementSet"}
-LIST_OPERATIONS = {"Add", "Remove", "AddUnique"}
-
-
 def check_operations(attributes: dict[str, Any]) -> None:
-    """Refuse, with a ValueError, built-in operations that there are not or that lack their number."""
+    """Refuse, with a ValueError, built-in operations that there are not or that lack their value."""
     for name, value in attributes.items():
         if isinstance(value, dict) and "_operation" in value:
             operation, operand = value["_operation"], value.get("value")
-            if operation not in NUMBER_OPERATIONS | LIST_OPERATIONS:
+            if operation not in (*NUMBER_OPERATIONS, *LIST_OPERATIONS):
                 raise ValueError(f"Unknown operation {operation!r} for attribute {name}")
+            if "value" not in value:
+                raise ValueError(f"Operation {operation} for attribute {name} has no value")
             if operation in NUMBER_OPERATIONS and (isinstance(operand, bool) or not isinstance(operand, int | float)):
                 raise ValueError(f"Operation {operation} for attribute {name} needs a number")
 

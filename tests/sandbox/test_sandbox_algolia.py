@@ -280,6 +280,8 @@ def test_an_older_version_leaves_the_record_alone(client):
         {"action": "addObject", "body": [1]},
         {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Explode", "value": 1}}},
         {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Increment", "value": "1"}}},
+        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": ["Add"], "value": 1}}},
+        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Add"}}},
     ],
 )
 def test_a_batch_with_a_mistake_is_refused_whole(filled, call, request_):
@@ -289,8 +291,9 @@ def test_a_batch_with_a_mistake_is_refused_whole(filled, call, request_):
     assert ids(browse(filled)) == [str(n) for n in range(10)]
 
 
-def test_a_body_that_is_no_json_is_refused(call):
-    answer = call("POST", "/1/indexes/cars/batch", data=b'{"requests": [')
+@pytest.mark.parametrize("body", [b'{"requests": [', b"\xff", b'{"requests": ' + b"[" * 100_000, b"[]", b"{}"])
+def test_a_body_that_is_no_batch_is_refused(call, body):
+    answer = call("POST", "/1/indexes/cars/batch", data=body)
     assert answer.status_code == 400
     assert set(answer.json()) == {"message", "status"}
 
@@ -375,6 +378,8 @@ def test_a_copy_stands_on_its_own(filled):
 def test_a_copy_of_the_settings_leaves_the_records(filled):
     filled.save_objects("other", [{"objectID": "x"}])
     filled.set_settings("other", {"hitsPerPage": 7})
+    filled.operation_index("cars", {"operation": "copy", "destination": "other", "scope": ["rules"]})
+    assert filled.get_settings("other").hits_per_page == 7
     filled.operation_index("cars", {"operation": "copy", "destination": "other", "scope": ["settings"]})
     assert everything(filled, "other") == [{"objectID": "x"}]
     assert filled.get_settings("other").hits_per_page is None
