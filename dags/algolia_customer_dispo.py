@@ -22,9 +22,7 @@ from include.operators.params import search_params
 from include.operators.retry_policy import ErrorTreePolicy
 from include.operators.search import SearchPatchOperator
 from include.operators.tags import Movement, Subject
-from include.operators.teams import EpisodeNotifier
-
-told = EpisodeNotifier()
+from include.operators.teams import FailureNotifier, RecoveryNotifier
 
 with DAG(
     dag_id="algolia_customer_dispo",
@@ -49,6 +47,6 @@ with DAG(
         pool="algolia",
         execution_timeout=timedelta(hours=24, minutes=30),
         patches=["include.search.customer_dispo.CUSTOMER_DISPO"],
-        on_failure_callback=told,
-        on_success_callback=told,
+        on_failure_callback=FailureNotifier(),
+        on_success_callback=RecoveryNotifier(),
     )

@@ -62,9 +62,9 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
     while len(body) > MOST_BYTES and len(card["body"]) > 1:
         card["body"].pop()
         body = msgspec.json.encode(message)
-    signature = parse_qs(urlsplit(url).query).get("sig", [])
+    secrets = parse_qs(urlsplit(url).query).get("sig") or [url]
     with HttpConnector(
-        url, attempts=3, connect_timeout=5, read_timeout=10, longest_sleep=10, secrets=[url, *signature]
+        url, attempts=3, connect_timeout=5, read_timeout=10, longest_sleep=10, secrets=secrets
     ) as connector:
         headers = {"Content-Type": "application/json; charset=utf-8"}
         connector.request("POST", body=body, headers=headers, decode=bytes)

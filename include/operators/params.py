@@ -76,8 +76,9 @@ def _choice(title: str, description: str) -> Param:
     """Yes, no, or what the Airflow variable says."""
     return Param(
         None,
-        type=["null", "boolean"],
+        type=["null", "string", "boolean"],  # the form makes a list of it, in which empty is not the same as no
         enum=[None, True, False],
+        values_display={"true": "yes", "false": "no", "null": "as the Airflow variable says"},
         title=title,
         description=f"{description} Empty: the Airflow variable says it.",
     )

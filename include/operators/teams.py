@@ -50,12 +50,8 @@ def send_card(make: Callable[[], Any], conn_id: str = TEAMS) -> bool:
     return True
 
 
-class EpisodeNotifier(BaseNotifier):
-    """Tells a Teams channel when a DAG begins to fail, and when it works again: once each, not with every run.
-
-    Put the same one into `on_failure_callback` and `on_success_callback` of the DAG's last task. A message that did not
-    arrive is tried again with the next run. While the database cannot be reached, the run before tells whether this
-    failure is the first.
+class _EpisodeNotifier(BaseNotifier):
+    """Tells a Teams channel once of an episode of failure, which lasts until the DAG works again.
 
     :param teams_conn_id: the connection with the URL of the workflow.
     :param conn_id: the database that keeps the episodes.
@@ -66,38 +62,50 @@ class EpisodeNotifier(BaseNotifier):
         self.teams_conn_id = teams_conn_id
         self.conn_id = conn_id
 
+    def _send(self, make: Callable[[], Any]) -> bool:
+        return send_card(make, self.teams_conn_id)
+
+
+class FailureNotifier(_EpisodeNotifier):
+    """Tells a Teams channel when a DAG begins to fail, not with every run: for `on_failure_callback`.
+
+    A message that did not arrive is tried again with the next failure. While the database cannot be reached, the run
+    before tells whether this failure is the first. Belongs together with `RecoveryNotifier`.
+    """
+
     def notify(self, context: Context) -> None:
-        """Tell of the task's failure or success, if there is something new in it."""
+        """Tell of the failure if nobody knows yet."""
+        from include.store import episodes
+
         subject = context["ti"].dag_id
-        error = context.get("exception")
         try:
             with database(self.conn_id) as connection:
                 connection.autocommit = True
-                if error is None:
-                    self._works(connection, subject)
-                else:
-                    self._fails(connection, subject, context)
+                episode = episodes.note_failure(connection, subject, _error(context))
+                if episode.notified_at is None and self._send(_failing(subject, context, episode.failures)):
+                    episodes.note_told(connection, subject)
         except ProviderSyncError as problem:
             log.warning("Episodes of failure are not kept: %s", problem)
-            if error is not None and not _failed_before(context):
+            if not _failed_before(context):
                 self._send(_failing(subject, context, 1))
 
-    def _fails(self, connection: Any, subject: str, context: Context) -> None:
+
+class RecoveryNotifier(_EpisodeNotifier):
+    """Tells a Teams channel that a DAG works again: for `on_success_callback`, beside a `FailureNotifier`."""
+
+    def notify(self, context: Context) -> None:
+        """Tell of the recovery, if there was an episode of failure."""
         from include.store import episodes
 
-        episode = episodes.note_failure(connection, subject, _error(context))
-        if episode.notified_at is None and self._send(_failing(subject, context, episode.failures)):
-            episodes.note_told(connection, subject)
-
-    def _works(self, connection: Any, subject: str) -> None:
-        from include.store import episodes
-
-        episode = episodes.find_episode(connection, subject)
-        if episode and self._send(_recovered(subject, episode)):
-            episodes.end_episode(connection, subject)
-
-    def _send(self, make: Callable[[], Any]) -> bool:
-        return send_card(make, self.teams_conn_id)
+        subject = context["ti"].dag_id
+        try:
+            with database(self.conn_id) as connection:
+                connection.autocommit = True
+                episode = episodes.find_episode(connection, subject)
+                if episode and self._send(_recovered(subject, episode)):
+                    episodes.end_episode(connection, subject)
+        except ProviderSyncError as problem:
+            log.warning("Whether there was an episode of failure is not known: %s", problem)
 
 
 def _failing(subject: str, context: Context, failures: int) -> Callable[[], Any]:
@@ -131,6 +139,8 @@ def _error(context: Context) -> str:
     from include.connectors.redaction import redact
 
     error = context.get("exception")
+    if error is None:  # the scheduler noticed it, not the task
+        return "the task was ended from outside: its worker stopped, or it was killed"
     return redact(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error)[:LONGEST_ERROR]
 
 

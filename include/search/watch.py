@@ -37,6 +37,8 @@ OFTENEST, RAREST = 15, 1440
 RUNS_PER_PAGE = 1.5
 """By default a comparison comes so many runs after the last for each page of 1000 records: about forty requests an
 hour. Every 15 runs for 5,000 records, every 1440 (a day) for 1,000,000."""
+COMPARE_NEXT = 1_000_000_000
+"""As many runs without a comparison that one is due, whatever the setting."""
 RETENTION_DAYS = 90
 
 
@@ -219,7 +221,7 @@ class _Run:
             store.note_error(self.connection, pass_id, str(error))
             raise
         self.state.records = report.read
-        self.state.runs_since_comparison = 0
+        self.state.runs_since_comparison = COMPARE_NEXT if self._may_have_missed(reason, report) else 0
         self._move_on(reading, newer)
         state = "done" if is_finished else "superseded"
         store.finish_pass(self.connection, pass_id, msgspec.to_builtins(report), state)
@@ -237,6 +239,13 @@ class _Run:
             )
             log.warning("%s", told)
         return RunReport(told, reason, moves, report, restarts=restarts, is_finished=is_finished)
+
+    def _may_have_missed(self, reason: str, report: PassReport) -> bool:
+        """Whether records may have slipped through between two pages, as the index changed while it was read."""
+        if reason == "comparison" or report.total is None or report.read >= report.total:
+            return False
+        log.info("%s of %s records were read: the next run compares the index once more", report.read, report.total)
+        return True
 
     def _begin(self, reason: str, moves: list[Move], left_open: store.OpenPass | None) -> tuple[int, Mark | None]:
         """Open a pass, or take up the one that was left, from its mark on if nothing happened to the index since."""
