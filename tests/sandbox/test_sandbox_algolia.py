@@ -151,6 +151,7 @@ def test_a_wrong_cursor_is_refused(filled, cursor):
 )
 def test_what_the_stand_in_does_not_know_it_refuses(filled, asked):
     assert refusal(browse, filled, **asked)[0] == 400
+    assert logs(filled, type="error")[0]["answer_code"] == "400"
 
 
 def test_a_browse_misses_and_repeats_nothing_while_records_change(filled):
@@ -822,3 +823,11 @@ def test_a_rule_that_the_service_does_not_know_is_refused(url, rule):
 def test_a_path_that_there_is_not(call):
     answer = call("GET", "/1/synonyms")
     assert (answer.status_code, answer.json()) == (404, {"message": "Path not found", "status": 404})
+
+
+def test_a_rule_for_all_services_passes_by_those_that_do_not_know_its_fault(url, filled):
+    rules = [{"fault": "duplicates", "within": 1}, {"fault": "delay", "seconds": 0}]
+    requests.post(f"{url}/sandbox/faults", json=rules, timeout=10)
+    browse(filled)
+    assert [rule["seen"] for rule in requests.get(f"{url}/sandbox/faults", timeout=10).json()] == [0, 1]
+    assert requests.get(f"{url}/sandbox/requests", timeout=10).json()[-1]["faults"] == ["delay"]
