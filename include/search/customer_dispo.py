@@ -38,7 +38,7 @@ def _number(nature: object) -> float | None:
         return None
     try:
         return float(nature)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

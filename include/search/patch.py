@@ -59,7 +59,11 @@ def differences(patch: Patch, record: Record) -> tuple[Values, dict[str, Any]]:
 
 
 def _same(held: Any, wanted: Any) -> bool:
-    """Equal as JSON: true is not 1."""
+    """Equal as JSON: true is not 1, however deep."""
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        return held.keys() == wanted.keys() and all([_same(held[name], wanted[name]) for name in wanted])
+    if isinstance(held, list) and isinstance(wanted, list):
+        return len(held) == len(wanted) and all([_same(*pair) for pair in zip(held, wanted, strict=True)])
     return bool(held == wanted) and isinstance(held, bool) is isinstance(wanted, bool)
 
 
