@@ -1,4 +1,5 @@
-"""`python -m bench`: the engine beside its peers, on the same listing and the same PostgreSQL."""
+"""`python -m bench`: the engine beside its peers on the same listing, and the patching of a search index beside the
+service's own client."""
 
 from __future__ import annotations
 
@@ -6,32 +7,48 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import peers
-from bench.entries import CONTENDERS, Contender, chosen
+from bench import database, entries, peers, results, tables
+from bench.entries import Contender
 from bench.listing import PAGE_SIZE
-from bench.results import Latency, Results, markdown, show
+from bench.results import Latency, Results
 from bench.rounds import Arena, Outcome, WrongRows, arena
+from bench.search import results as search_results
+from bench.search import rounds as search_rounds
+from bench.search import standin
 
 ROOT = Path(__file__).parents[1]
+RECORDS = 200_000
+OFFERS = (5000, 100_000)
+SEARCH_LATENCIES = (0.0, 50.0)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options."""
-    names = ", ".join(contender.name for contender in CONTENDERS)
+    names = ", ".join(each.name for each in (*entries.CONTENDERS, *search_rounds.CONTENDERS))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[*PARTS, []], help="both without")
     parser.add_argument(
-        "--records", type=int, default=200_000, help="of the listing, in whole pages of 1000 (%(default)s)"
+        "--records", type=int, default=RECORDS, help="of the listing, in whole pages of 1000 (%(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="of all contenders in turn (%(default)s)")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"some contenders of {names}")
     parser.add_argument(
-        "--latency-ms", type=int, default=100, help="of each answer of the slow service; 0: leave it out"
+        "--latency-ms", type=int, default=100, help="of each answer of the slow listing; 0: leave it out"
     )
-    parser.add_argument("--latency-pages", type=int, default=100, help="pages of the slow service (%(default)s)")
+    parser.add_argument("--latency-pages", type=int, default=100, help="pages of the slow listing (%(default)s)")
+    parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="sizes of the index (%(default)s)")
+    parser.add_argument(
+        "--search-latency-ms",
+        type=float,
+        nargs="+",
+        default=list(SEARCH_LATENCIES),
+        help="of each answer of the search service (%(default)s)",
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
     parser.add_argument("--output", type=Path, help="the page to write (bench/results.md, if nothing is left out)")
     return parser.parse_args(given)
@@ -41,7 +58,19 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run the rounds; returns the exit status."""
     options = arguments(given)
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 220)
-    contenders = chosen(options.only)
+    chosen_here = [name for name, chosen in NAMES.items() if not options.only or chosen & {*options.only}]
+    try:
+        for name in options.what or chosen_here or PARTS:
+            PARTS[name](console, options)
+    except (WrongRows, standin.WrongRecords) as wrong:
+        console.print(f"Wrong: {wrong}", style="red", markup=False)
+        return 1
+    return 0
+
+
+def inbound(console: Console, options: argparse.Namespace) -> None:
+    """The engine beside its peers."""
+    contenders = entries.chosen([name for name in options.only if name not in NAMES["search"]])
     if any(contender.is_installed_apart for contender in contenders) and not peers.are_installed(options.folder):
         console.print("Installing the peers")
         peers.install(options.folder)
@@ -50,21 +79,50 @@ def main(given: Sequence[str] | None = None) -> int:
         for number in range(1, options.rounds + 1):
             console.print(f"Round {number} of {options.rounds}")
             for contender in contenders:
-                try:
-                    outcomes += ring.play(contender, options.records, lambda each: _tell(console, each))
-                except WrongRows as wrong:
-                    console.print(f"Wrong rows: {wrong}", style="red", markup=False)
-                    return 1
+                outcomes += ring.play(contender, options.records, lambda each: _tell(console, each))
         latency = _slow_service(ring, contenders, options)
-        results = Results(contenders, outcomes, ring.database.version())
-    show(console, results, latency)
+        found = Results(contenders, outcomes, ring.database.version())
+    tables.show(console, results.tables(found, latency))
+    _write(console, options, results.part(found, latency), is_whole=options.records == RECORDS)
+
+
+def search(console: Console, options: argparse.Namespace) -> None:
+    """The patching of an index beside the client's helpers."""
+    contenders = [each for each in search_rounds.CONTENDERS if not options.only or each.name in options.only]
+    outcomes: list[search_rounds.Outcome] = []
+    tell = partial(_tell_search, console)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with database.running(options.folder) as held:
+        for records in options.offers:
+            for latency_ms in options.search_latency_ms:
+                console.print(search_rounds.Arena(records, latency_ms).told)
+                with standin.running(records, latency_ms) as service:
+                    for number in range(1, options.rounds + 1):
+                        console.print(f"Round {number} of {options.rounds}")
+                        outcomes += search_rounds.play(
+                            service, held, contenders, records, folder=options.folder, tell=tell
+                        )
+        version = held.version()
+    found = search_results.SearchResults(outcomes)
+    tables.show(console, found.tables())
+    is_whole = options.offers == list(OFFERS) and options.search_latency_ms == list(SEARCH_LATENCIES)
+    _write(console, options, search_results.part(found, version), is_whole=is_whole)
+
+
+PARTS = {"inbound": inbound, "search": search}
+NAMES = {
+    "inbound": {each.name for each in entries.CONTENDERS},
+    "search": {each.name for each in search_rounds.CONTENDERS},
+}
+
+
+def _write(console: Console, options: argparse.Namespace, part: str, *, is_whole: bool) -> None:
     output = options.output
-    if output is None and not options.only and options.records == 200_000:
+    if output is None and not options.only and is_whole:
         output = ROOT / "bench" / "results.md"
     if output is not None:
-        output.write_text(markdown(results, latency), encoding="utf-8")
+        tables.put(output, part)
         console.print(f"Written to {output}", markup=False)
-    return 0
 
 
 def _slow_service(ring: Arena, contenders: Sequence[Contender], options: argparse.Namespace) -> Latency | None:
@@ -83,6 +141,16 @@ def _tell(console: Console, outcome: Outcome) -> None:
     console.print(
         f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
         f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.wal:8.1f} MB WAL",
+        markup=False,
+    )
+
+
+def _tell_search(console: Console, outcome: search_rounds.Outcome) -> None:
+    measured = outcome.measured
+    console.print(
+        f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
+        f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.requests:6,} requests"
+        f"  {outcome.sent:9,} records sent",
         markup=False,
     )
 

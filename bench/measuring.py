@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 MIB = 2**20
 
@@ -45,9 +46,9 @@ class Measured:
     growth: float
 
 
-def main(prepare: Callable[[Task], Callable[[], object]]) -> None:
+def main(prepare: Callable[[Any], Callable[[], object]], kind: Callable[..., object] = Task) -> None:
     """Do the task given as argument and print what was measured. What `prepare` does is not: imports, connections."""
-    work = prepare(Task(**json.loads(sys.argv[1])))
+    work = prepare(kind(**json.loads(sys.argv[1])))
     _reset_peak()
     memory_before, cpu_before = _peak(), _cpu()
     began = time.perf_counter()

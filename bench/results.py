@@ -1,19 +1,14 @@
-"""What the rounds came to: medians, ratios, targets; for the terminal and as Markdown."""
+"""What the rounds came to: medians, ratios, targets; as tables."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
 from bench.entries import YARDSTICK, Contender
-from bench.rounds import Outcome, memory_of_machine
+from bench.rounds import Outcome
+from bench.tables import INBOUND, Table, markdown, number
 
 PHASES = ("first", "changed", "unchanged")
 
@@ -100,13 +95,13 @@ class Results:
             is_yardstick = line.contender.module == "yardstick"  # psql, of which nothing is measured but its seconds
             yield [
                 f"{line.contender.title}{fewer}",
-                *[_number(line.seconds.get(phase), 2) for phase in PHASES],
-                f"{_number(line.cpu.get('first'), 2)} / {_number(line.cpu.get('unchanged'), 2)}",
-                "" if is_yardstick else _number(line.peak, 0),
-                "" if is_yardstick else _number(line.growth, 0),
-                _number(line.wal, 1),
-                _number(self._ratio(line, "first", "first"), 2),
-                _number(self._ratio(line, "unchanged", "unchanged"), 2),
+                *[number(line.seconds.get(phase), 2) for phase in PHASES],
+                f"{number(line.cpu.get('first'), 2)} / {number(line.cpu.get('unchanged'), 2)}",
+                "" if is_yardstick else number(line.peak, 0),
+                "" if is_yardstick else number(line.growth, 0),
+                number(line.wal, 1),
+                number(self._ratio(line, "first", "first"), 2),
+                number(self._ratio(line, "unchanged", "unchanged"), 2),
             ]
 
     def _ratio(self, line: Line, phase: str, to_phase: str, to: str = YARDSTICK) -> float | None:
@@ -144,46 +139,25 @@ class Results:
             yield f"{title}: growth of memory, MiB", line.growth, "< 30", line.growth < 30
 
 
-def show(console: Console, results: Results, latency: Latency | None) -> None:
-    """Print the tables."""
-    for header, rows in _tables(results, latency):
-        table = Table(*header)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
-
-
-def markdown(results: Results, latency: Latency | None) -> str:
-    """The same as a page."""
-    parts = [
-        "# Benchmarks",
-        "",
-        f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: {results.rounds} rounds of every contender in turn, "
-        "medians. A local HTTP server lists the records in pages of 1000; each phase of each contender is a process of "
-        "its own, and its seconds are those of the work, without imports. The rows that each leaves are compared with "
-        "what was listed. Before each phase the table is vacuumed and a checkpoint made, as autovacuum and the "
-        "checkpointer do between two runs.",
-        "",
-        f"{os.cpu_count()} cores, {memory_of_machine():.0f} GiB, Python {platform.python_version()}, "
-        f"PostgreSQL {results.postgresql} (embedded, default settings), {platform.system()} {platform.machine()}.",
-    ]
-    for header, rows in _tables(results, latency):
-        align = ["---", *["--:"] * (len(header) - 1)]
-        parts += ["", *[f"| {' | '.join(cells)} |" for cells in (header, align, *rows)]]
-    return "\n".join(parts) + "\n"
-
-
-def _tables(results: Results, latency: Latency | None) -> Iterable[tuple[list[str], list[list[str]]]]:
+def tables(results: Results, latency: Latency | None) -> Iterable[Table]:
+    """The figures, and what was aimed at."""
     yield results.header(), list(results.rows())
     targets = [
-        [told, _number(value, 2), aim, "yes" if reached else "no"] for told, value, aim, reached in results.targets()
+        [told, number(value, 2), aim, "yes" if reached else "no"] for told, value, aim, reached in results.targets()
     ]
     if latency is not None:
         told = f"{latency.answers} answers of {latency.milliseconds} ms: seconds ÷ what the service takes"
-        targets.append([told, _number(latency.ratio, 3), "≤ 1.1", "yes" if latency.ratio <= 1.1 else "no"])
+        targets.append([told, number(latency.ratio, 3), "≤ 1.1", "yes" if latency.ratio <= 1.1 else "no"])
     if targets:
         yield ["aim", "figure", "to reach", "reached"], targets
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:,.{digits}f}"
+def part(results: Results, latency: Latency | None) -> str:
+    """The part of the page."""
+    told = (
+        f"{results.rounds} rounds of every contender in turn, medians. A local HTTP server lists the records in pages "
+        "of 1000; each phase of each contender is a process of its own, and its seconds are those of the work, without "
+        "imports. The rows that each leaves are compared with what was listed. Before each phase the table is vacuumed "
+        "and a checkpoint made, as autovacuum and the checkpointer do between two runs."
+    )
+    return markdown(INBOUND, told, results.postgresql, tables(results, latency))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import database, peers, server
 from bench.database import Database
@@ -107,7 +108,13 @@ class Arena:
 def run(contender: Contender, task: Task, folder: Path) -> Measured:
     """Run one process of a contender."""
     python = str(peers.python(folder)) if contender.is_installed_apart else sys.executable
-    command = [python, "-m", f"bench.contenders.{contender.module}", json.dumps(asdict(task))]
+    module = f"bench.contenders.{contender.module}"
+    return measure(f"{contender.name}, {task.phase}", module, task, folder, python=python)
+
+
+def measure(told: str, module: str, task: Any, folder: Path, *, python: str = sys.executable) -> Measured:
+    """Run a module with a task in a process of its own; `told` names it when it fails."""
+    command = [python, "-m", module, json.dumps(asdict(task))]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -118,7 +125,7 @@ def run(contender: Contender, task: Task, folder: Path) -> Measured:
         timeout=LONGEST,
     )
     if done.returncode:
-        raise RuntimeError(f"{contender.name}, {task.phase}: exit status {done.returncode}\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"{told}: exit status {done.returncode}\n{done.stderr[-4000:]}")
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
