@@ -16,7 +16,7 @@ ARGS :=
 # An Airflow of the tests' own, never the user's ~/airflow.
 TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
 
-.PHONY: help venv run up sync airflow migrate advance sandbox test lint types format docs docs-check bench soak lock clean
+.PHONY: help venv run up sync airflow migrate advance rebuild sandbox test lint types format docs docs-check bench soak lock clean
 
 help: ## list the commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default:
 
 advance: venv ## change PERCENT=1 of what the sandbox lists, so that the next run finds something
 	@exec $(PY) -m local advance
+
+rebuild: venv ## rebuild the demo index while `make up` runs, as the external indexer does; the next minute patches it
+	@exec $(PY) -m local rebuild
 
 sandbox: venv ## the stand-ins for the outside services, until Ctrl-C; HOST=127.0.0.1 SANDBOX_PORT=8765
 	@exec $(PY) -m sandbox --host $(HOST) --port $(SANDBOX_PORT)

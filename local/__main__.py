@@ -26,6 +26,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
     advance = commands.add_parser("advance", help="change a share of what the sandbox lists")
     advance.add_argument("--percent", type=float, default=os.environ.get("PERCENT") or "1")
+    commands.add_parser("rebuild", help="rebuild the demo index, as an external indexer does, while `up` runs")
     cli = commands.add_parser("airflow", help="Airflow's own command line, while `up` runs")
     cli.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("stop", help="end what a killed command has left running")
@@ -51,6 +52,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 "sync": lambda: commands.sync(local, options.dag, options.conf),
                 "migrate": lambda: commands.migrate(local),
                 "advance": lambda: commands.advance(local, options.percent),
+                "rebuild": lambda: commands.rebuild(local),
                 "airflow": lambda: commands.airflow_cli(local, options.words),
                 "stop": lambda: commands.stop(local),
             }

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ READY_SECONDS = 120
 PARSED_SECONDS = 120
 STOP_SECONDS = {"scheduler": 10.0, "dag-processor": 5.0, "api-server": 2.0}
 """In the order in which they are stopped, with the seconds that each has to end by itself."""
+
+COMMANDS = {
+    "api-server": ["api-server"],
+    "dag-processor": ["dag-processor"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+}
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -84,10 +90,16 @@ def environment(
     kept = {name: value for name, value in inherited.items() if name not in without}
     env = {name: str(value) for name, value in tuning.items()} | kept
     env |= {name: str(value) for name, value in fixed.items()}
+    return env | past_proxies(inherited)
+
+
+def past_proxies(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which what runs on this machine is reached without the user's proxy."""
+    found = {}
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host for host in inherited.get(name, "").split(",") if host]
-        env[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
-    return env
+        found[name] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    return found
 
 
 def free_port() -> int:
@@ -113,11 +125,23 @@ def check_port(port: int) -> None:
 
 @dataclass(frozen=True)
 class Airflow:
-    """The three processes of a running Airflow."""
+    """The processes of a running Airflow."""
 
+    clone: Clone
     processes: Processes
-    components: Mapping[str, Started]
-    url: str
+    env: Mapping[str, str]
+    components: dict[str, Started] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where its web UI and its REST API are."""
+        return self.env["AIRFLOW__API__BASE_URL"]
+
+    def start(self, *names: str) -> None:
+        """Start some of the processes; they get ready side by side."""
+        for name in names:
+            command, log = [sys.executable, "-m", "airflow", *COMMANDS[name]], self.clone.logs / f"{name}.log"
+            self.components[name] = self.processes.start(name, command, env=self.env, cwd=self.clone.root, log=log)
 
     def check(self) -> None:
         """Raise if one of the processes has ended by itself."""
@@ -127,39 +151,24 @@ class Airflow:
                 raise LocalError(f"Airflow's {name} ended by itself (status {status}):\n{end}")
 
 
-def start(clone: Clone, processes: Processes, env: Mapping[str, str]) -> Airflow:
-    """Start the three processes; they get ready side by side."""
-    commands = {
-        "scheduler": ["scheduler", "--skip-serve-logs"],
-        "dag-processor": ["dag-processor"],
-        "api-server": ["api-server"],
-    }
-    components = {
-        name: processes.start(
-            name, [sys.executable, "-m", "airflow", *arguments], env=env, cwd=clone.root, log=clone.logs / f"{name}.log"
-        )
-        for name, arguments in commands.items()
-    }
-    return Airflow(processes, components, env["AIRFLOW__API__BASE_URL"])
-
-
-def wait_until_ready(airflow: Airflow, api: Api, since: datetime) -> None:
-    """Wait until all three say that they are well, and have said so after `since`."""
+def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -> None:
+    """Wait until the API answers and says that these processes are well, and have said so after `since`."""
     deadline = time.monotonic() + READY_SECONDS
     missing: list[str] = ["api-server"]
     while time.monotonic() < deadline:
         airflow.check()
         with contextlib.suppress(httpx.TransportError, httpx.HTTPStatusError):
             health = api.health()
-            missing = [name for name in ("scheduler", "dag_processor") if not _is_well(health[name], name, since)]
+            missing = [name for name in names if not _is_well(health, name.replace("-", "_"), since)]
             if not missing:
                 return
         time.sleep(0.2)
     raise LocalError(f"Airflow was not ready after {READY_SECONDS} s, not well: {', '.join(missing)}")
 
 
-def _is_well(part: Mapping[str, Any], name: str, since: datetime) -> bool:
+def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
     """A killed predecessor's last sign of life may be recent too: only what came after `since` counts."""
+    part = health[name]
     return part["status"] == "healthy" and datetime.fromisoformat(part[f"latest_{name}_heartbeat"]) >= since
 
 

@@ -27,7 +27,8 @@ from local.postgres import Server
 from local.processes import Processes
 from local.signals import Interrupted, Signals
 
-DATABASE = "sync_db"
+DATABASE, ALGOLIA, TEAMS = "sync_db", "algolia", "teams"
+"""Connections of the settings."""
 RUN_LIMIT_SECONDS = 900
 SANDBOX_SECONDS = 30
 STARTING_SECONDS = 180
@@ -73,15 +74,29 @@ def user_environment(root: Path) -> dict[str, str]:
     return from_file | dict(os.environ)
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What is running, from PostgreSQL to a ready Airflow."""
+
+    api: Api
+    airflow: Airflow
+    conninfo: str
+    """The database to synchronise."""
+    sandbox: str | None
+    """The address of the sandbox, if it is needed."""
+    stand_ins: list[str]
+    """The connections that point there."""
+
+
 def run(local: Local) -> int:
     """Run every DAG once and show what it did."""
     dag_ids = local.clone.dag_ids()
     if not dag_ids:
         raise LocalError("there is no DAG in dags/")
     claim(local, "run")
-    with whole_airflow(local, airflow.free_port(), schedules=False) as (api, running, server):
-        outcomes = run_once(local, api, running, dag_ids, {}, limit_seconds=RUN_LIMIT_SECONDS)
-        status = show_outcomes(local, outcomes, local.conninfo(server))
+    with whole_airflow(local, airflow.free_port(), schedules=False) as whole:
+        outcomes = run_once(local, whole, dag_ids, {}, limit_seconds=RUN_LIMIT_SECONDS)
+        status = show_outcomes(local, outcomes, whole.conninfo)
     local.screen.say("All of it worked." if status == 0 else "Not all of it worked.")
     return status
 
@@ -90,17 +105,22 @@ def up(local: Local, port: int) -> int:
     """Airflow with its web UI and the DAGs on their schedules, until Ctrl-C."""
     claim(local, "up")
     airflow.check_port(port)
-    with whole_airflow(local, port, schedules=True) as (api, running, _):
+    with whole_airflow(local, port, schedules=True) as whole:
         with local.screen.step("Reading the DAGs"):
-            airflow.wait_until_parsed(running, api, local.clone.dag_ids(), since=_file_times(local.clone))
-        unpause_new(local.clone, api)
-        local.screen.say(f"\nAirflow: {running.url}")
+            airflow.wait_until_parsed(whole.airflow, whole.api, local.clone.dag_ids(), since=_file_times(local.clone))
+        unpause_new(local.clone, whole.api)
+        local.screen.say(f"\nAirflow: {whole.airflow.url}")
         for user in airflow.USERS:
             local.screen.say(f"  sign in as {user:<7} with the password {local.clone.password(user)}")
-        local.screen.say(f"  (the passwords are kept in {local.clone.passwords})\nCtrl-C ends it all.")
+        local.screen.say(f"  (the passwords are kept in {local.clone.passwords})")
+        if TEAMS in whole.stand_ins:
+            local.screen.say(f"Messages to Teams: {whole.sandbox}/sandbox/teams.html")
+        if ALGOLIA in whole.stand_ins:
+            local.screen.say("`make rebuild` rebuilds the demo index; the next minute patches it.")
+        local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
-                running.check()
+                whole.airflow.check()
                 time.sleep(1)
         except Interrupted:
             local.screen.say("\nEnding")
@@ -125,9 +145,9 @@ def sync(local: Local, dag_id: str, conf_text: str) -> int:
                 local.screen.say(f"Waiting for `make {busy.holder.get('command', '…')}` in this clone to end")
             waited = True
             time.sleep(1)
-    with whole_airflow(local, airflow.free_port(), schedules=False) as (api, running, server):
-        outcomes = run_once(local, api, running, [dag_id], conf, stream=True)
-        return show_outcomes(local, outcomes, local.conninfo(server), logs_shown=True)
+    with whole_airflow(local, airflow.free_port(), schedules=False) as whole:
+        outcomes = run_once(local, whole, [dag_id], conf, stream=True)
+        return show_outcomes(local, outcomes, whole.conninfo, logs_shown=True)
 
 
 def migrate(local: Local) -> int:
@@ -185,6 +205,23 @@ def advance(local: Local, percent: float) -> int:
     return 0
 
 
+def rebuild(local: Local) -> int:
+    """Rebuild the demo index of the sandbox that runs."""
+    try:
+        claim(local, "rebuild")
+    except Busy as busy:
+        holder = busy.holder
+    else:
+        raise LocalError("nothing runs whose index could be rebuilt: start `make up` first")
+    if "stand_ins" not in holder:
+        raise LocalError(f"`make {holder.get('command', '…')}` has no sandbox, or it is not ready yet: try again")
+    if ALGOLIA not in holder["stand_ins"]:
+        raise LocalError(f"the connection {ALGOLIA} does not point to the sandbox: only its index can be rebuilt")
+    rebuild_index(local, str(holder["sandbox"]))
+    local.screen.say("All its records lack what was patched; the next run of the DAG finds the move")
+    return 0
+
+
 def airflow_cli(local: Local, words: list[str]) -> int:
     """Airflow's own command line, on the Airflow that `make up` runs; its exit status."""
     holder = local.lock.holder()
@@ -201,20 +238,20 @@ def airflow_cli(local: Local, words: list[str]) -> int:
 
 
 @contextmanager
-def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[tuple[Api, Airflow, Server]]:
+def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[Whole]:
     """All that a run needs, from PostgreSQL to a ready Airflow; ended in the opposite order, whatever happens."""
     begin = time.monotonic()
     with ExitStack() as stack:
         stack.callback(_say_ended, local)
         try:
-            api, running, server = _start_all(local, stack, port, schedules=schedules)
+            whole = _start_all(local, stack, port, schedules=schedules)
             local.screen.say(f"  ready after {time.monotonic() - begin:.1f} s")
-            yield api, running, server
+            yield whole
         finally:
             local.signals.close()
 
 
-def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) -> tuple[Api, Airflow, Server]:
+def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) -> Whole:
     """Start one after the other, and put on the stack how each is ended."""
     screen, clone = local.screen, local.clone
     ours, overridden = settings.without_overridden(local.settings, local.user_env)
@@ -223,10 +260,10 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         server = postgres.start(local.data)
         postgres.create_databases(server, "airflow", "sync")
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
-    sandbox = None
-    if settings.needs_sandbox(ours):
+    sandbox = url = None
+    if stand_ins := settings.in_sandbox(ours):
         sandbox = ("127.0.0.1", airflow.free_port())
-        start_sandbox(local, *sandbox)
+        url = start_sandbox(local, *sandbox)
     env = airflow.environment(
         clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules
     )
@@ -239,23 +276,35 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
     with screen.step("Starting Airflow"):
         since = datetime.now(UTC)
+        running = Airflow(clone, local.processes, env)
+        stack.callback(stop_airflow, local, running)
+        stack.callback(api.close)  # first: the api-server waits for open connections
         with local.signals.hold():
-            running = airflow.start(clone, local.processes, env)
-            stack.callback(stop_airflow, local, running)
-            stack.callback(api.close)  # first: the api-server waits for open connections
+            running.start("api-server", "dag-processor")
         airflow.wait_until_ready(running, api, since)
         demo = settings.Connection(
             DATABASE, "postgres", host=server.socket_folder, port=server.port, login="postgres", schema="sync"
         )
         api.import_settings(settings.with_demo(ours, database=demo, sandbox=sandbox), overridden)
+        cut = 0 if schedules else runs.end_cut_off_runs(api, clone.dag_ids())
+    if cut:
+        screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow ended")
+    if url and ALGOLIA in stand_ins:
+        rebuild_index(local, url)
+    # Last: no task may begin with the settings of an earlier start, when the index may have been another.
+    with screen.step("Starting the scheduler"):
+        with local.signals.hold():
+            running.start("scheduler")
+        airflow.wait_until_ready(running, api, since, "scheduler", "dag-processor")
     local.lock.tell(
         url=running.url,
         port=port,
         conninfo=local.conninfo(server),
         metadata_url=server.sqlalchemy_url("airflow"),
-        sandbox=f"http://{sandbox[0]}:{sandbox[1]}" if sandbox else None,
+        sandbox=url,
+        stand_ins=stand_ins,
     )
-    return api, running, server
+    return Whole(api, running, local.conninfo(server), url, stand_ins)
 
 
 def _say_ended(local: Local) -> None:
@@ -265,13 +314,15 @@ def _say_ended(local: Local) -> None:
 def stop_airflow(local: Local, running: Airflow) -> None:
     """Scheduler first: it waits for its tasks. What does not end in time is killed with its whole session."""
     for name, seconds in airflow.STOP_SECONDS.items():
+        if name not in running.components:
+            continue
         ended = local.processes.stop(running.components[name], local.signals.patience(seconds))
         if name == "scheduler" and not ended:
             local.screen.say("  running tasks did not end in time and were killed; a later run picks up their work")
 
 
-def start_sandbox(local: Local, host: str, port: int) -> None:
-    """Start the stand-ins for the outside services and wait until they answer."""
+def start_sandbox(local: Local, host: str, port: int) -> str:
+    """Start the stand-ins for the outside services and wait until they answer; returns their address."""
     log = local.clone.logs / "sandbox.log"
     env = local.user_env | {"PYTHONPATH": str(local.clone.root)}
     command = [sys.executable, "-u", "-m", "sandbox", "--host", host, "--port", str(port)]
@@ -286,6 +337,16 @@ def start_sandbox(local: Local, host: str, port: int) -> None:
             time.sleep(0.1)
         if local.processes.exit_status(started) is not None or time.monotonic() > deadline:
             raise LocalError(f"the sandbox did not start:\n{airflow.last_lines(log)}")
+    return f"http://{host}:{port}"
+
+
+def rebuild_index(local: Local, url: str) -> None:
+    """Rebuild the demo index in the sandbox at this address."""
+    from local import demo
+
+    index = next(connection for connection in local.settings.connections if connection.id == ALGOLIA)
+    with local.screen.step("Rebuilding the demo index"):
+        demo.rebuild(local.clone, local.user_env | airflow.past_proxies(local.user_env), url, index)
 
 
 def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Server) -> None:
@@ -336,8 +397,7 @@ def load_demo(local: Local, server: Server) -> None:
 
 def run_once(
     local: Local,
-    api: Api,
-    running: Airflow,
+    whole: Whole,
     dag_ids: list[str],
     conf: Mapping[str, Any],
     *,
@@ -345,10 +405,9 @@ def run_once(
     limit_seconds: float | None = None,
 ) -> list[runs.Outcome]:
     """Run DAGs once each, side by side, and leave them paused or not as they were."""
+    api = whole.api
     with local.screen.step("Reading the DAGs"):
-        airflow.wait_until_parsed(running, api, dag_ids, since=_file_times(local.clone))
-    if cut := runs.end_cut_off_runs(api, dag_ids):
-        local.screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow was killed")
+        airflow.wait_until_parsed(whole.airflow, api, dag_ids, since=_file_times(local.clone))
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
         api.set_paused(dag_id, False)
@@ -362,7 +421,7 @@ def run_once(
                 started,
                 local.screen,
                 task_logs=local.clone.task_logs,
-                check=running.check,
+                check=whole.airflow.check,
                 each_round=each_round,
                 limit_seconds=limit_seconds,
             )
@@ -391,7 +450,7 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, 
     """Print the report and the logs of what failed; the exit status."""
     local.screen.say()
     run_ids = [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]
-    report.show(local.screen, report.read(conninfo, run_ids))
+    report.show(local.screen, conninfo, run_ids)
     for outcome in outcomes:
         mark = "✓" if outcome.worked else "✗"
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")

@@ -1,11 +1,16 @@
-"""The demo venues and products: what the sandbox lists, as rows of the embedded database."""
+"""The demo data: what the sandbox lists, as rows of the embedded database, and the index that the sandbox has."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+from local.clone import Clone, LocalError
+from local.settings import Connection
 
 LINKED_PROVIDERS = ("TiteLiveStocks",)
 """The provider classes that the demo venues are linked to, by their SIRET."""
@@ -50,6 +55,26 @@ def advance(state: Path, percent: float) -> None:
     from sandbox.world import World
 
     World(replace(_sandbox_settings(), state=str(state))).advance(percent)
+
+
+def rebuild(clone: Clone, env: Mapping[str, str], url: str, index: Connection) -> None:
+    """Rebuild the demo index as an external indexer does: by a program of its own, over HTTP."""
+    settings, name = _sandbox_settings(), str(index.extra["index"])
+    options = {
+        "url": url,
+        "application-id": index.login,
+        "index": name,
+        "temporary": f"{name}_tmp",
+        "records": settings.offers,
+        "seed": settings.seed,
+    }
+    command = [sys.executable, "-m", "sandbox.indexer", *(f"--{name}={value}" for name, value in options.items())]
+    done = subprocess.run(
+        command, env=dict(env), cwd=clone.root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise LocalError(f"the demo index could not be rebuilt: {reason}")
 
 
 def _sandbox_settings() -> Any:

@@ -1,9 +1,9 @@
-"""What a run did, from the database's own view `load_report`: a line per venue."""
+"""What runs did, from the database's own views: `load_report` of venues, `search_report` of search indices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from rich.table import Table
 
@@ -13,28 +13,36 @@ COUNTS = ("checked", "created", "updated", "unchanged", "skipped", "rejected")
 SECONDS = ("fetch_seconds", "iterate_seconds", "diff_seconds", "upsert_seconds")
 MOST_LINES = 60
 
+LOADS = "SELECT * FROM load_report WHERE run_id = ANY(%s) ORDER BY provider, venue NULLS FIRST"
+PATCHES = """
+    SELECT *, extract(epoch FROM finished_at - moved_at) AS after_move FROM search_report WHERE run_id = ANY(%s)
+    ORDER BY id, patch
+"""
 
-def read(conninfo: str, run_ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The loads of these DAG runs."""
+
+def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> None:
+    """Print what these DAG runs did, a table for each kind of work."""
+    wanted = list(run_ids)
+    show_loads(screen, read(conninfo, LOADS, wanted))
+    show_patches(screen, read(conninfo, PATCHES, wanted))
+
+
+def read(conninfo: str, query: LiteralString, run_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of these DAG runs."""
     import psycopg
     from psycopg.rows import dict_row
 
     with psycopg.connect(conninfo, row_factory=dict_row) as connection:
-        return connection.execute(
-            "SELECT * FROM load_report WHERE run_id = ANY(%s) ORDER BY provider, venue NULLS FIRST", [list(run_ids)]
-        ).fetchall()
+        return connection.execute(query, [list(run_ids)]).fetchall()
 
 
-def show(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the table; of a long one, what failed and the slowest."""
+def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line per venue; of a long table, what failed and the slowest."""
     if not rows:
         return
     shown = sorted(rows, key=lambda row: (not row["error"], -(row["seconds"] or 0)))[:MOST_LINES]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("provider", "venue", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in (*COUNTS, *(f"{part.removesuffix('_seconds')} s" for part in SECONDS), "records/s"):
-        table.add_column(name, justify="right", no_wrap=True)
+    numbers = (*COUNTS, *(f"{part.removesuffix('_seconds')} s" for part in SECONDS), "records/s")
+    table = _table(("provider", "venue", "state"), numbers)
     for row in [row for row in rows if row in shown]:
         table.add_row(
             str(row["provider"] or ""),
@@ -55,6 +63,38 @@ def show(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in shown:
         if row["error"]:
             screen.say(f"{row['provider']}, {row['venue'] or '-'}: {row['error']}")
+    screen.say()
+
+
+def show_patches(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line per pass over a search index and patch."""
+    if not rows:
+        return
+    counts = ("records_read", "changed", "left_alone", "batches")
+    headings = (*(name.replace("_", " ") for name in counts), "seconds", "move to done s")
+    table = _table(("index", "patch", "why", "state"), headings)
+    for row in rows:
+        table.add_row(
+            row["index_name"],
+            row["patch"] or "-",
+            row["reason"],
+            "dry run" if row["dry_run"] else row["state"],
+            *(_count(row[name]) or "-" for name in counts),
+            *("-" if row[name] is None else f"{row[name]:.2f}" for name in ("seconds", "after_move")),
+        )
+    screen.print_wide(table)
+    for error in dict.fromkeys(f"{row['index_name']}: {row['error']}" for row in rows if row["error"]):
+        screen.say(error)
+    screen.say()
+
+
+def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def _count(value: Any) -> str:

@@ -50,9 +50,11 @@ class Outcome:
 
 
 def end_cut_off_runs(api: Api, dag_ids: Iterable[str]) -> int:
-    """Fail the runs that were under way when an earlier Airflow was killed, so that they do not run beside ours."""
-    count = 0
+    """Fail the runs that were under way when an earlier Airflow ended, so that they do not run beside ours."""
+    count, known = 0, api.dags()
     for dag_id in dag_ids:
+        if dag_id not in known:
+            continue
         for run in api.runs(dag_id, UNFINISHED):
             api.fail_run(dag_id, run["dag_run_id"], "Cut off when the local run ended.")
             count += 1

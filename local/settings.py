@@ -19,6 +19,11 @@ from local.clone import LocalError
 SANDBOX_HOST = "host.docker.internal"
 """The host by which the settings name the sandbox: so do containers call the machine they run on."""
 
+DEMO_VARIABLES: Mapping[str, Mapping[str, str]] = {
+    "algolia": {"algolia_customer_dispo_dry_run": "false", "algolia_customer_dispo_dry_run_notify": "false"},
+}
+"""By connection: what the variables of the file are while it points to the sandbox, where nothing can be spoilt."""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -92,21 +97,34 @@ def read(path: Path) -> Settings:
 
 
 def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, int] | None) -> Settings:
-    """Put in the addresses of what the local run started."""
+    """Put in the addresses of what the local run started, and what goes with them."""
 
     def demo(connection: Connection) -> Connection:
         if connection.id == database.id:
             return replace(database, description=connection.description, extra=connection.extra)
-        if sandbox and _in_sandbox(connection):
-            address = urlsplit(connection.host or "")._replace(netloc=f"{sandbox[0]}:{sandbox[1]}")
-            return replace(connection, host=address.geturl())
-        return connection
+        return replace(connection, host=address(connection.host), password=address(connection.password))
 
-    return replace(settings, connections=tuple(map(demo, settings.connections)))
+    def address(text: str | None) -> str | None:
+        if sandbox is None or not _is_sandbox(text):
+            return text
+        return urlsplit(text or "")._replace(netloc=f"{sandbox[0]}:{sandbox[1]}").geturl()
+
+    demo_variables = {
+        name: value
+        for id_, variables in DEMO_VARIABLES.items()
+        if sandbox and id_ in in_sandbox(settings)
+        for name, value in variables.items()
+        if name in settings.variables
+    }
+    return replace(
+        settings,
+        connections=tuple(map(demo, settings.connections)),
+        variables={**settings.variables, **demo_variables},
+    )
 
 
 def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """Leave out the connections that the user's environment sets; returns also their ids."""
+    """Leave out the connections and variables that the user's environment sets; returns also the connections' ids."""
     kept = tuple(connection for connection in settings.connections if connection.variable not in environment)
     variables = {
         name: value for name, value in settings.variables.items() if f"AIRFLOW_VAR_{name.upper()}" not in environment
@@ -115,13 +133,20 @@ def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tu
     return replace(settings, connections=kept, variables=variables), left_out
 
 
-def needs_sandbox(settings: Settings) -> bool:
-    """True if a connection points to the sandbox."""
-    return any(map(_in_sandbox, settings.connections))
+def in_sandbox(settings: Settings) -> list[str]:
+    """The ids of the connections that point to the sandbox, by their host or by a password that is a secret URL."""
+    return [
+        connection.id
+        for connection in settings.connections
+        if _is_sandbox(connection.host) or _is_sandbox(connection.password)
+    ]
 
 
-def _in_sandbox(connection: Connection) -> bool:
-    return urlsplit(connection.host or "").hostname == SANDBOX_HOST
+def _is_sandbox(text: str | None) -> bool:
+    try:
+        return urlsplit(text or "").hostname == SANDBOX_HOST
+    except ValueError:  # a password may be anything
+        return False
 
 
 def _filled(airflow: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -68,15 +69,34 @@ def test_the_report_has_a_line_per_venue_and_a_total(screen):
     counts = dict.fromkeys(report.COUNTS, 0) | {"checked": 6000, "created": 5100}
     row = {"provider": "TiteLive stocks", "venue": "Au Fil des Marées", "state": "done", "error": None, "seconds": 1.2}
     row |= counts | dict.fromkeys(report.SECONDS, 0.25) | {"records_per_second": 4600.4}
-    report.show(screen, [row, row | {"venue": None, "error": "404: Not Found"}])
+    report.show_loads(screen, [row, row | {"venue": None, "error": "404: Not Found"}])
     lines = screen.console.file.getvalue().splitlines()
     assert lines[0].split()[:4] == ["provider", "venue", "state", "checked"]
     assert "Au Fil des Marées" in lines[1]
     assert "4,600" in lines[1]
     assert any(line.split()[:5] == ["all", "2", "loads", "12,000", "10,200"] for line in lines)
-    assert lines[-1] == "TiteLive stocks, -: 404: Not Found"
+    assert lines[-2:] == ["TiteLive stocks, -: 404: Not Found", ""]
+
+
+def test_the_report_has_a_line_per_patch_of_an_index(screen):
+    done = {"index_name": "offers", "patch": "customer_dispo", "reason": "first run", "state": "done", "dry_run": False}
+    done |= {"records_read": 5000, "changed": 4981, "left_alone": 19, "batches": 5, "seconds": 0.123}
+    done |= {"after_move": Decimal("6.871"), "error": None}
+    dry = done | {"dry_run": True, "reason": "move", "batches": 0, "after_move": None}
+    failed = dict.fromkeys(done) | {"index_name": "offers", "reason": "move", "state": "open", "error": "403: no"}
+    report.show_patches(screen, [done, dry, failed, failed])
+    lines = [" ".join(line.split()) for line in screen.console.file.getvalue().splitlines()]
+    assert lines == [
+        "index patch why state records read changed left alone batches seconds move to done s",
+        "offers customer_dispo first run done 5,000 4,981 19 5 0.12 6.87",
+        "offers customer_dispo move dry run 5,000 4,981 19 0 0.12 -",
+        *["offers - move open - - - - - -"] * 2,
+        "offers: 403: no",
+        "",
+    ]
 
 
 def test_an_empty_report_prints_nothing(screen):
-    report.show(screen, [])
+    report.show_loads(screen, [])
+    report.show_patches(screen, [])
     assert screen.console.file.getvalue() == ""

@@ -23,7 +23,8 @@ def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
     assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
-    assert settings.needs_sandbox(found)
+    assert settings.in_sandbox(found) == ["titelive_stocks_api", "algolia", "teams"]
+    assert {name for names in settings.DEMO_VARIABLES.values() for name in names} <= found.variables.keys()
 
 
 def test_reads_the_form_of_the_astro_cli(tmp_path):
@@ -68,12 +69,33 @@ def test_the_local_run_puts_in_what_it_started():
     assert (found["sync_db"].host, found["sync_db"].schema, found["sync_db"].password) == ("/run/socket", "sync", None)
     assert found["titelive_stocks_api"].host == "http://127.0.0.1:4711/titelive/stocks"
     assert found["titelive_stocks_api"].extra == {"requests_per_second": 50}
+    assert (found["algolia"].host, found["algolia"].password) == ("http://127.0.0.1:4711", "sandbox-patch")
+    assert found["teams"].host is None
+    assert found["teams"].password.startswith("http://127.0.0.1:4711/workflows/demo/triggers/manual/paths/invoke?")
+    assert found["teams"].password.endswith("&sig=sandbox-signature")
 
 
 def test_a_connection_to_elsewhere_is_left_alone():
-    mine = Connection("x", "http", host="https://example.org/path", port=443)
+    mine = Connection("x", "http", host="https://example.org/path", port=443, password="http://[half an address")
     assert settings.with_demo(Settings((mine,)), database=DATABASE, sandbox=("127.0.0.1", 1)).connections == (mine,)
-    assert not settings.needs_sandbox(Settings((mine,)))
+    assert not settings.in_sandbox(Settings((mine,)))
+
+
+DRY, NOTIFY = "algolia_customer_dispo_dry_run", "algolia_customer_dispo_dry_run_notify"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, {DRY: "false", NOTIFY: "false"}),
+        ({f"AIRFLOW_VAR_{DRY.upper()}": "true"}, {NOTIFY: "false"}),
+        ({"AIRFLOW_CONN_ALGOLIA": "generic://"}, {DRY: "true", NOTIFY: "true"}),
+    ],
+)
+def test_only_the_demo_index_is_patched_without_being_asked(environment, expected):
+    given, _ = settings.without_overridden(settings.read(ROOT / "airflow_settings.yaml"), environment)
+    found = settings.with_demo(given, database=DATABASE, sandbox=("127.0.0.1", 4711))
+    assert found.variables == expected
 
 
 def test_the_users_environment_wins():
