@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 OVERLAP = timedelta(minutes=5)
 """An entry may come so much later than a newer one was read: servers of one cluster, clocks that differ."""
+KEPT = timedelta(days=7)
 FIRST_PAGE = 100
 MOST_PAGES = 100
 
@@ -39,7 +40,7 @@ class Move(msgspec.Struct, frozen=True):
 
 @dataclass
 class Reading:
-    """What the log said. `moves` onto the index, oldest first; `newest` and `oldest` stamps of all entries read."""
+    """What the log said: `moves` onto the index, oldest first, and the `newest` and `oldest` stamp of all entries."""
 
     moves: list[Move] = field(default_factory=list)
     entries: int = 0
@@ -48,8 +49,13 @@ class Reading:
     oldest: datetime | None = None
 
     def reaches(self, moment: datetime) -> bool:
-        """Whether everything since `moment` was read: an entry of it or of before is still there."""
-        return self.oldest is not None and self.oldest <= moment
+        """Whether everything since `moment` was read: an entry of it or of before is still there.
+
+        Of a log without entries nothing is known but that none was written for as long as it is kept.
+        """
+        if self.oldest is None:
+            return not self.unreadable and moment <= datetime.now(UTC) - KEPT
+        return self.oldest <= moment
 
 
 def read_log(index: AlgoliaIndex, since: datetime | None) -> Reading:
@@ -63,13 +69,19 @@ def read_log(index: AlgoliaIndex, since: datetime | None) -> Reading:
     offset, length = 0, FIRST_PAGE if since else MOST_LOG_ENTRIES
     for _ in range(MOST_PAGES):
         page = index.logs(offset, length)
+        known = len(seen)
         for entry in page:
             _note(reading, entry, index.name, seen)
-        if not page or (since and reading.oldest and reading.oldest < since - OVERLAP):
-            reading.moves.sort(key=lambda move: move.at)
-            return reading
+        if len(seen) == known or (since and reading.oldest and reading.oldest < since - OVERLAP):
+            break
         offset, length = offset + len(page), MOST_LOG_ENTRIES
-    raise PaginationError(f"Algolia's log does not end after {MOST_PAGES} pages", entries=reading.entries)
+    else:
+        raise PaginationError(f"Algolia's log does not end after {MOST_PAGES} pages", entries=reading.entries)
+    reading.moves.reverse()  # the newest came first: those of one second stay in their order
+    reading.moves.sort(key=lambda move: move.at)
+    if reading.unreadable:
+        log.warning("%s entries of Algolia's log have no stamp that can be read", f"{reading.unreadable:,}")
+    return reading
 
 
 def _note(reading: Reading, entry: Any, index: str, seen: set[str]) -> None:
@@ -77,25 +89,26 @@ def _note(reading: Reading, entry: Any, index: str, seen: set[str]) -> None:
     if at is None:
         reading.unreadable += 1
         return
+    if (id_ := _id(entry)) in seen:  # new entries shift the pages: one may come twice
+        return
+    seen.add(id_)
     reading.entries += 1
     reading.newest = max(reading.newest or at, at)
     reading.oldest = min(reading.oldest or at, at)
-    move = move_of(entry, index)
-    if move and move.id not in seen:  # new entries shift the pages: one may come twice
-        seen.add(move.id)
+    if move := move_of(entry, index):
         reading.moves.append(move)
 
 
 def move_of(entry: Mapping[str, Any], index: str) -> Move | None:
     """The move onto `index` that a log entry tells of; None if it tells of something else, or was refused."""
-    parts = urlsplit(str(entry.get("url", ""))).path.split("/")
+    parts = str(entry.get("url", "")).partition("?")[0].split("/")
     at = _stamp(entry)
     if at is None or len(parts) < 5 or parts[-1] != "operation" or parts[-3] != "indexes":
         return None
     body, answer = _json(entry.get("query_body")), _json(entry.get("answer"))
     if body.get("operation") != "move" or body.get("destination") != index:
         return None
-    if not str(entry.get("answer_code", "200")).startswith("2"):
+    if not str(entry.get("answer_code") or 200).startswith("2"):
         return None
     task_id = answer.get("taskID")
     return Move(_id(entry), at, unquote(parts[-2]), task_id if isinstance(task_id, int) else None)
@@ -112,7 +125,7 @@ def _stamp(entry: Any) -> datetime | None:
 def _json(text: object) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text) if isinstance(text, str | bytes) else text
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -1,6 +1,7 @@
 """The stand-in for Algolia over real sockets, with an index of offers that an indexer rebuilds."""
 
 import threading
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -100,11 +101,13 @@ class Site:
 
     def move(self, source, destination="offers"):
         """Accept a move without waiting for it."""
-        self.call("POST", f"/1/indexes/{source}/operation", {"operation": "move", "destination": destination})
+        self.call(
+            "POST", f"/1/indexes/{quote(source, safe='')}/operation", {"operation": "move", "destination": destination}
+        )
 
     def write(self, records, index="offers"):
         requests = [{"action": "addObject", "body": record} for record in records]
-        self.call("POST", f"/1/indexes/{index}/batch", {"requests": requests})
+        self.call("POST", f"/1/indexes/{quote(index, safe='')}/batch", {"requests": requests})
 
     def delete(self, *object_ids):
         requests = [{"action": "deleteObject", "body": {"objectID": each}} for each in object_ids]
