@@ -19,8 +19,8 @@ import msgspec
 import psycopg
 
 from include.connectors.algolia import MOST_RECORDS, AlgoliaIndex
-from include.errors import FatalError, ProviderSyncError, RequestRefused
-from include.search.moves import OVERLAP, Move, Reading, read_log
+from include.errors import ConfigurationError, DatabaseUnavailable, FatalError, ProviderSyncError, RequestRefused
+from include.search.moves import KEPT, OVERLAP, Move, Reading, read_log
 from include.search.patch import Patch, attributes_of
 from include.search.patching import Mark, run_pass
 from include.search.report import PassReport
@@ -90,8 +90,13 @@ def watch_index(
         ProviderSyncError: Algolia or PostgreSQL failed; the next run takes up what is open.
     """
     attributes_of(patches)
-    with index_lock(connection, index.application_id, index.name):
-        return _Run(index, connection, patches, settings, run_id).look()
+    try:
+        with index_lock(connection, index.application_id, index.name):
+            return _Run(index, connection, patches, settings, run_id).look()
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
+        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10) from error
 
 
 class _Run:
@@ -126,7 +131,7 @@ class _Run:
         if settings.dry_run:
             return self._look_dry(reason, moves, told)
         if not reason:
-            self._move_on(reading, [])
+            self._move_on(reading)
             return RunReport(told)
         self._log_reason(reason, moves)
         return self._patch(reading, reason, moves, None if is_lost else left_open)
@@ -175,7 +180,7 @@ class _Run:
     def _look_dry(self, reason: str, moves: Sequence[Move], told: str) -> RunReport:
         """Read everything if somebody asked, or if this reason was not shown yet."""
         state, settings = self.state, self.settings
-        shown = [move.id for move in moves] or ([reason] if reason == "first run" else [])
+        shown = [move.id for move in moves] or ([] if reason in ("", "comparison") else [reason])
         is_shown = bool(shown) and set(shown) <= set(state.dry_runs_shown)
         report = None
         if settings.is_manual or (reason and not is_shown):
@@ -220,9 +225,10 @@ class _Run:
         except ProviderSyncError as error:
             store.note_error(self.connection, pass_id, str(error))
             raise
-        self.state.records = report.read
+        if is_whole:
+            self.state.records = report.read
         self.state.runs_since_comparison = COMPARE_NEXT if self._may_have_missed(reason, report) else 0
-        self._move_on(reading, newer)
+        self._move_on(reading, moves, newer)
         state = "done" if is_finished else "superseded"
         store.finish_pass(self.connection, pass_id, msgspec.to_builtins(report), state)
         store.purge_passes(self.connection, RETENTION_DAYS)
@@ -289,10 +295,10 @@ class _Run:
 
         try:
             return run_pass(self.index, self.patches, resume=mark, keep=keep, superseded=superseded)
-        except RequestRefused as error:
+        except (RequestRefused, ConfigurationError) as error:  # it knows neither cursors nor tasks for ever
             if mark is None:
                 raise
-            log.warning("Algolia does not go on from the cursor of the earlier run, beginning anew: %s", error)
+            log.warning("Algolia does not go on where the earlier run stood, beginning anew: %s", error)
             return run_pass(self.index, self.patches, keep=keep, superseded=superseded)
 
     def _wait_for_moves(self, moves: Sequence[Move]) -> None:
@@ -308,15 +314,17 @@ class _Run:
                 except FatalError as error:  # a key for our index only, or an index that is no more
                     log.info("Task %s cannot be looked up at index %s: %s", move.task_id, name, error)
 
-    def _move_on(self, reading: Reading, unhandled: Sequence[Move]) -> None:
+    def _move_on(self, reading: Reading, handled: Sequence[Move] = (), unhandled: Sequence[Move] = ()) -> None:
         """Move the checkpoint to the newest entry that was read, but not past a move that is still to be handled."""
         state = self.state
-        moments = [moment for moment in (state.checkpoint_at, reading.newest) if moment]
-        reached = max(moments) if moments else datetime.now(UTC) - OVERLAP
+        now = datetime.now(UTC)
+        reached = now - KEPT  # the log is empty: whatever comes into it is new
+        if reading.newest:  # a stamp from the future must not hide what comes until then
+            reached = min(max(state.checkpoint_at or reading.newest, reading.newest), now + OVERLAP)
         reached = min([reached, *(move.at for move in unhandled)])
         left = {move.id for move in unhandled}
-        known = {str(move["id"]): move for move in state.handled_moves}
-        known |= {move.id: builtin for move, builtin in zip(reading.moves, _builtins(reading.moves), strict=True)}
+        seen = _builtins([*handled, *reading.moves])
+        known = {str(move["id"]): move for move in [*state.handled_moves, *seen]}
         state.handled_moves = [
             move
             for id_, move in known.items()
