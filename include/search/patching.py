@@ -20,7 +20,7 @@ from include.connectors import stopping
 from include.connectors.algolia import MOST_RECORDS, AlgoliaIndex, Browsed
 from include.errors import PaginationError, RequestRefused
 from include.search.patch import Patch, attributes_of, differences
-from include.search.report import PassReport, PatchCounts, count
+from include.search.report import MOST_SAMPLES, PassReport, PatchCounts, count
 
 log = logging.getLogger(__name__)
 
@@ -164,12 +164,17 @@ class _Pass:
             report.read += 1
             changes: dict[str, Any] = {}
             for patch, counts in zip(self._patches, self._counts, strict=True):
-                values, differing = differences(patch, record)
+                try:
+                    values, differing = differences(patch, record)
+                    remark = patch.remark(record)
+                except Exception as error:  # whatever an author's function raises concerns this record only
+                    self._refuse(record.get("objectID"), f"{patch.name} raised {type(error).__name__}: {error}")
+                    continue
                 if not values:
                     counts.left_alone += 1
                 for value in values.values():
                     count(counts.values, value)
-                if remark := patch.remark(record):
+                if remark:
                     count(counts.remarks, remark)
                 if differing:
                     counts.changed += 1
@@ -217,11 +222,16 @@ class _Pass:
         """Take what the sent batches came to, in their order."""
         while self._sent and (wait or self._sent[0].done()):
             for object_id, reason in self._sent.popleft().result().items():
-                self.report.add_refused(object_id, reason)
-                log.warning("Algolia refused the change of %s: %s", object_id, reason)
+                self._refuse(object_id, reason)
             self._acknowledged += 1
             self.report.batches += 1
             wait = False
+
+    def _refuse(self, object_id: object, reason: str) -> None:
+        """Leave a record out; the first few are told at once."""
+        self.report.add_refused(object_id, reason)
+        if self.report.refused_count <= MOST_SAMPLES:
+            log.warning("%s could not be patched: %s", object_id, reason)
 
     def _mark(self, cursor: str) -> None:
         """Note the end of a page, and keep the last one before which everything was acknowledged."""

@@ -25,7 +25,8 @@ class PatchCounts(msgspec.Struct):
 class PassReport(msgspec.Struct):
     """Counts of one pass. It is what is kept in PostgreSQL, so that a pass that was killed goes on counting.
 
-    `samples` are the first changes, `refused` the records that Algolia did not take, with its words.
+    `samples` are the first changes, `refused` the first records that could not be patched, and why: what Algolia said,
+    or what the patch raised.
     """
 
     read: int = 0
@@ -45,7 +46,7 @@ class PassReport(msgspec.Struct):
             self.samples.append({"objectID": object_id, "before": before, "after": dict(wanted)})
 
     def add_refused(self, object_id: object, reason: str) -> None:
-        """Note a record that Algolia refused."""
+        """Note a record that could not be patched."""
         self.refused_count += 1
         if len(self.refused) < MOST_SAMPLES:
             self.refused[str(object_id)] = reason

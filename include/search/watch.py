@@ -234,7 +234,7 @@ class _Run:
         store.purge_passes(self.connection, RETENTION_DAYS)
         if report.refused_count:
             raise FatalError(
-                f"Algolia refused the change of {report.refused_count} records, all others are patched: "
+                f"{report.refused_count} records could not be patched, all others are: "
                 + "; ".join(f"{object_id}: {why}" for object_id, why in list(report.refused.items())[:5])
             )
         told = self._told(reason, moves, report)
