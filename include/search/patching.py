@@ -68,20 +68,16 @@ def run_pass(
     """
     attributes = attributes_of(patches)
     ending = Event()
-    with (
-        ThreadPoolExecutor(1, "browse", stopping.watch, (ending,)) as reader,
-        ThreadPoolExecutor(in_flight, "patch", stopping.watch, (ending,)) as senders,
-    ):
-        running = _Pass(index, patches, senders, dry_run=dry_run, resume=resume, keep=keep, in_flight=in_flight)
-        try:
-            is_whole = running.read(
-                lambda cursor: reader.submit(index.browse, attributes, cursor), superseded, most_pages
-            )
-            running.settle()
-        finally:
-            ending.set()
-            for pool in (reader, senders):
-                pool.shutdown(wait=False, cancel_futures=True)
+    reader = ThreadPoolExecutor(1, "browse", stopping.watch, (ending,))
+    senders = ThreadPoolExecutor(in_flight, "patch", stopping.watch, (ending,))
+    running = _Pass(index, patches, senders, dry_run=dry_run, resume=resume, keep=keep, in_flight=in_flight)
+    try:
+        is_whole = running.read(lambda cursor: reader.submit(index.browse, attributes, cursor), superseded, most_pages)
+        running.settle()
+    finally:
+        ending.set()  # what is on its way when something fails is not waited for
+        for pool in (reader, senders):
+            pool.shutdown(wait=False, cancel_futures=True)
     return running.report, is_whole
 
 

@@ -129,7 +129,7 @@ class _Run:
         state.runs_since_comparison += 1
         reason, told = self._reason(reading, moves, is_lost, left_open)
         if settings.dry_run:
-            return self._look_dry(reason, moves, told)
+            return self._look_dry(reason, moves, told, is_open=left_open is not None)
         if not reason:
             self._move_on(reading)
             return RunReport(told)
@@ -147,14 +147,14 @@ class _Run:
         """Why the index has to be patched, or "" and what was looked at instead."""
         since = self.state.checkpoint_at
         due = self._runs_until_comparison()
-        reasons = {
-            "forced": self.settings.force,
-            "first run": since is None,
-            "move": bool(moves),
-            left_open.reason if left_open else "": left_open is not None,
-            "comparison": due <= 0,
-        }
-        if reason := next((reason for reason, holds in reasons.items() if holds), ""):
+        reasons = (
+            ("forced", self.settings.force),
+            ("first run", since is None),
+            ("move", bool(moves)),
+            (left_open.reason if left_open else "", left_open is not None),
+            ("comparison", due <= 0),
+        )
+        if reason := next((reason for reason, holds in reasons if holds), ""):
             return reason, ""
         looked = f"no move onto {self.index.name} in {reading.entries} log entries since {_moment(since)}"
         if is_lost:
@@ -177,10 +177,12 @@ class _Run:
             every = default_compare_every(self.state.records)
         return every - self.state.runs_since_comparison
 
-    def _look_dry(self, reason: str, moves: Sequence[Move], told: str) -> RunReport:
+    def _look_dry(self, reason: str, moves: Sequence[Move], told: str, *, is_open: bool) -> RunReport:
         """Read everything if somebody asked, or if this reason was not shown yet."""
         state, settings = self.state, self.settings
-        shown = [move.id for move in moves] or ([] if reason in ("", "comparison") else [reason])
+        shown = [move.id for move in moves]
+        if not shown and reason and (is_open or reason != "comparison"):  # one that is due is due but once
+            shown = [reason]
         is_shown = bool(shown) and set(shown) <= set(state.dry_runs_shown)
         report = None
         if settings.is_manual or (reason and not is_shown):
@@ -270,12 +272,13 @@ class _Run:
         store.take_up_pass(self.connection, found.id, self.run_id)
         known = {str(move["id"]) for move in found.moves}
         is_same = left_open is not None and found.patches == self.names and known >= {move.id for move in moves}
-        if is_same and found.mark:
-            mark = msgspec.convert(found.mark, Mark)
-            log.info("Taking up an earlier run that was cut off, behind %s records", f"{mark.report.read:,}")
-            return found.id, mark
-        store.restart_pass(self.connection, found.id, reason=reason, moves=builtins, patches=self.names)
-        return found.id, None
+        if not is_same:
+            store.restart_pass(self.connection, found.id, reason=reason, moves=builtins, patches=self.names)
+            return found.id, None
+        mark = msgspec.convert(found.mark, Mark) if found.mark else None
+        behind = f", behind {mark.report.read:,} records" if mark else ""
+        log.info("Taking up an earlier run that was cut off%s", behind)
+        return found.id, mark
 
     def _pass(self, pass_id: int, mark: Mark | None, handled: set[str], reading: Reading) -> tuple[PassReport, bool]:
         """Read and patch until the end, or until the log tells of a move that is not among those handled."""
