@@ -323,7 +323,7 @@ class _Run:
         now = datetime.now(UTC)
         reached = now - KEPT  # the log is empty: whatever comes into it is new
         if reading.newest:  # a stamp from the future must not hide what comes until then
-            reached = min(max(state.checkpoint_at or reading.newest, reading.newest), now + OVERLAP)
+            reached = min(max(state.checkpoint_at or reading.newest, reading.newest), now)
         reached = min([reached, *(move.at for move in unhandled)])
         left = {move.id for move in unhandled}
         seen = _builtins([*handled, *reading.moves])
