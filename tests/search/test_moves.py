@@ -83,7 +83,7 @@ def read(*entries, since=None):
 )
 def test_a_move(changes):
     move = move_of(entry(**changes), "offers")
-    assert (move.source, move.at, move.task_id, move.id) == ("offers_tmp", NOON, 42, "sha1 of 0.0")
+    assert (move.source, move.at, move.task_id) == ("offers_tmp", NOON, 42)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,9 @@ def test_a_move_whose_task_is_not_told(answer):
     assert (move.source, move.task_id) == ("offers_tmp", None)
 
 
-@pytest.mark.parametrize("sha1", [MISSING, None, "", 7], ids=repr)
-def test_without_sha1_a_move_is_told_by_its_content(sha1):
+@pytest.mark.parametrize("sha1", ["the same", MISSING, None, "", 7], ids=repr)
+def test_a_move_is_told_by_its_content_too(sha1):
+    """Each rebuild sends the same request: a sha1 of that would tell all moves to be one."""
     told = [move_of(entry(sha1=sha1, **changes), "offers").id for changes in ({}, {}, {"at": 1}, {"answer": "{}"})]
     assert told[0] == told[1]
     assert len(set(told)) == 3
@@ -168,9 +169,13 @@ def test_without_sha1_a_move_is_told_by_its_content(sha1):
 
 
 def test_a_whole_log_is_read_on_the_first_run():
-    log = Log(entry(90, sha1="new"), *[write(80 - n) for n in range(40)], entry(-50, sha1="old"))
+    log = Log(
+        entry(90, url="/1/indexes/new/operation"),
+        *[write(80 - n) for n in range(40)],
+        entry(-50, url="/1/indexes/old/operation"),
+    )
     reading = read_log(log, None)
-    assert [move.id for move in reading.moves] == ["old", "new"]
+    assert [move.source for move in reading.moves] == ["old", "new"]
     assert (reading.entries, reading.unreadable) == (42, 0)
     assert (reading.newest, reading.oldest) == (NOON + timedelta(seconds=90), NOON - timedelta(seconds=50))
     assert log.asked == [(0, 1000), (42, 1000)]
@@ -191,28 +196,40 @@ def test_new_entries_that_come_while_it_is_read_hide_nothing():
         log.entries[:0] = [write(1000 * len(log.asked) + n) for n in range(7)]
 
     old = [write(200 - n) for n in range(98)]
-    log = Log(*old, entry(50, sha1="a"), entry(49, sha1="b"), entry(48, sha1="c"), entry(-1, sha1="d"), between=more)
+    log = Log(
+        *old,
+        entry(50, url="/1/indexes/a/operation"),
+        entry(49, url="/1/indexes/b/operation"),
+        entry(48, url="/1/indexes/c/operation"),
+        entry(-1, url="/1/indexes/d/operation"),
+        between=more,
+    )
     reading = read_log(log, NOON)
-    assert [move.id for move in reading.moves] == ["d", "c", "b", "a"]
+    assert [move.source for move in reading.moves] == ["d", "c", "b", "a"]
     assert (reading.entries, len(log.asked)) == (102, 3)
 
 
 def test_a_move_that_comes_while_it_is_read_is_left_for_the_next_time():
     def move(log):
         if len(log.asked) == 1:
-            log.entries.insert(0, entry(70, sha1="late"))
+            log.entries.insert(0, entry(70, url="/1/indexes/late/operation"))
 
     log = Log(*[write(60 - n / 1000) for n in range(100)], write(0), between=move)
     first = read_log(log, NOON)
     assert (first.moves, first.newest) == ([], NOON + timedelta(seconds=60))
-    assert [move.id for move in read_log(log, first.newest).moves] == ["late"]
+    assert [move.source for move in read_log(log, first.newest).moves] == ["late"]
 
 
 @pytest.mark.parametrize("since", [None, NOON - timedelta(hours=1)])
 def test_two_moves_in_one_second_stay_in_their_order(since):
     """The log is newest first, and has whole seconds."""
-    reading = read(entry(5, sha1="third"), entry(5, sha1="second"), entry(4, sha1="first"), since=since)
-    assert [move.id for move in reading.moves] == ["first", "second", "third"]
+    reading = read(
+        entry(5, url="/1/indexes/third/operation"),
+        entry(5, url="/1/indexes/second/operation"),
+        entry(4, url="/1/indexes/first/operation"),
+        since=since,
+    )
+    assert [move.source for move in reading.moves] == ["first", "second", "third"]
 
 
 def test_a_move_is_told_once_however_often_it_comes():

@@ -1,0 +1,49 @@
+"""A run in a process of its own that ends by SIGKILL at a moment that is told: `python -m tests.search.killed`."""
+
+import os
+import signal
+import sys
+import threading
+from itertools import count
+
+import psycopg
+
+import include.connectors.algolia
+from include.connectors.algolia import AlgoliaIndex
+from include.search import patching
+from include.search.customer_dispo import CUSTOMER_DISPO
+from include.search.watch import watch_index
+from include.store import search as store
+
+PAGE = 100
+
+
+def kill_at(owner, name, number, *, after):
+    """End the process with the n-th call of a function, before or after it."""
+    real, calls, lock = getattr(owner, name), count(1), threading.Lock()
+
+    def calling(*args, **options):
+        with lock:
+            is_last = next(calls) == number
+        if is_last and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        value = real(*args, **options)
+        if is_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+    setattr(owner, name, calling)
+
+
+def main(conninfo, url, what, number, after):
+    patching.KEEP_SECONDS = patching.LONGEST_BUFFERED_SECONDS = 0
+    patching.MOST_RECORDS = include.connectors.algolia.MOST_RECORDS = PAGE
+    owners = {"browse": AlgoliaIndex, "patch": AlgoliaIndex, "keep_mark": store, "finish_pass": store}
+    kill_at(owners[what], what, int(number), after=after == "after")
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        with AlgoliaIndex("SANDBOX", "patch", "offers", hosts=[url]) as index:
+            watch_index(index, connection, [CUSTOMER_DISPO])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,93 @@
+"""A process killed with SIGKILL in the middle of a patch: the next run goes on, and all is as if nothing had happened."""
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from include.search import patching
+from tests.search.conftest import OFFERS
+from tests.search.killed import PAGE
+
+ROOT = Path(__file__).parents[2]
+PAGES = OFFERS // PAGE
+
+
+def moment(seed):
+    """Where the process is killed: which call, before or after it, and the how many-th."""
+    draw = random.Random(seed)
+    what = ("browse", "patch", "keep_mark")[seed % 3]
+    return what, str(draw.randrange(4, PAGES - 2)), draw.choice(["before", "after"])
+
+
+def kill(site, database, *moment):
+    command = [sys.executable, "-m", "tests.search.killed", database, site.url, *moment]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    monkeypatch.setattr("include.connectors.algolia.MOST_RECORDS", PAGE)
+    monkeypatch.setattr(patching, "MOST_RECORDS", PAGE)
+
+
+def mark(connection):
+    """What the killed process left: the number of records before its mark."""
+    ((marked, read),) = connection.execute(
+        "SELECT mark IS NOT NULL, (mark #>> '{report,read}')::int FROM search_pass WHERE state = 'open'"
+    ).fetchall()
+    return read if marked else 0
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_killed_run_is_taken_up_at_its_mark(pages, site, look, database, connection, passes, seed):
+    site.rebuild()
+    kill(site, database, *moment(seed))
+    read = mark(connection)
+    deleted = list(site.expected())[50::400]
+    site.delete(*deleted)
+    index = site.index()
+    done = look(site, index=index)
+    assert index.pages == PAGES - read // PAGE
+    assert index.pages < PAGES or seed % 3 != 2
+    assert (done.reason, done.is_finished) == ("first run", True)
+    assert OFFERS - len(deleted) <= done.report.read <= OFFERS
+    assert site.is_right(without=deleted)
+    assert passes() == [("first run", "done", None)]
+
+
+def test_killed_once_more_and_once_more(pages, site, look, database, connection):
+    """Each takes up where the last one stood."""
+    stood = []
+    for _ in range(3):
+        kill(site, database, "keep_mark", "3", "after")
+        stood.append(mark(connection))
+    assert 0 < stood[0] < stood[1] < stood[2]
+    done = look(site)
+    assert done.report.read == OFFERS
+    assert site.is_right()
+
+
+def test_a_rebuild_after_the_kill_lets_it_begin_anew(pages, site, look, database):
+    kill(site, database, "patch", "9", "after")
+    site.rebuild()
+    index = site.index()
+    assert look(site, index=index).report.read == OFFERS
+    assert index.pages == PAGES
+    assert site.is_right()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_when_all_was_done(pages, site, look, database, passes, when):
+    """The state of the index is stored before the pass is closed: nothing is left but to say so."""
+    kill(site, database, "finish_pass", "1", when)
+    assert site.is_right()
+    index = site.index()
+    look(site, index=index)
+    assert not index.batches
+    assert {state for _, state, _ in passes()} == {"done"}
+    assert site.is_right()
