@@ -131,8 +131,6 @@ def _json(text: object) -> dict[str, Any]:
 
 
 def _id(entry: Mapping[str, Any]) -> str:
-    """The id of an entry; where it has none, what tells it apart."""
-    if isinstance(given := entry.get("sha1"), str) and given:
-        return given
-    told = "\n".join(str(entry.get(name)) for name in ("timestamp", "url", "query_body", "answer"))
-    return hashlib.sha256(told.encode()).hexdigest()
+    """What tells an entry apart. Its `sha1` alone is not trusted to: each rebuild sends the same request."""
+    told = "\n".join(str(entry.get(name)) for name in ("sha1", "timestamp", "url", "query_body", "answer"))
+    return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:32]
