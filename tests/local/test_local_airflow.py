@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local import airflow
+from local import airflow, runs
 from local.airflow import Api
 from local.clone import Clone, LocalError
 from local.settings import Connection, Pool, Settings
@@ -94,6 +94,22 @@ def test_signs_in_when_asked_to_and_imports_everything():
         ("POST", "/auth/token"),
         *(("PATCH", f"/api/v2/{what}") for what in ("connections", "variables", "pools")),
     ]
+
+
+def test_runs_that_were_cut_off_are_ended_but_not_those_of_dags_yet_unknown():
+    failed: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/api/v2/dags")
+        if request.method == "PATCH":
+            failed.append(path)
+            assert json.loads(request.content)["state"] == "failed"
+        found = {"": {"dags": [{"dag_id": "old"}]}, "/old/dagRuns": {"dag_runs": [{"dag_run_id": "r"}]}}
+        return httpx.Response(200, json=found.get(path, {})) if path != "/new/dagRuns" else httpx.Response(404)
+
+    api = Api("http://test", "pw", httpx.MockTransport(answer))
+    assert runs.end_cut_off_runs(api, ["new", "old"]) == 1
+    assert failed == ["/old/dagRuns/r"]
 
 
 def test_a_refusal_is_told_in_airflows_words():
