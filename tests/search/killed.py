@@ -40,9 +40,9 @@ def main(conninfo, url, what, number, after):
     patching.MOST_RECORDS = include.connectors.algolia.MOST_RECORDS = PAGE
     owners = {"browse": AlgoliaIndex, "patch": AlgoliaIndex, "keep_mark": store, "finish_pass": store}
     kill_at(owners[what], what, int(number), after=after == "after")
+    index = AlgoliaIndex("SANDBOX", "patch", "offers", hosts=[url])
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        with AlgoliaIndex("SANDBOX", "patch", "offers", hosts=[url]) as index:
-            watch_index(index, connection, [CUSTOMER_DISPO])
+        watch_index(index, connection, [CUSTOMER_DISPO])
 
 
 if __name__ == "__main__":
