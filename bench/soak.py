@@ -1,4 +1,5 @@
-"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills.
+"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills; the same for
+the patching of a search index, and how soon after a move it is done.
 
 The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
 and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 SIZES = (20_000, 200_000, 1_000_000, 10_000_000)
 MOST_GROWTH = 30.0
 """MiB over the start, whatever the size."""
+OFFERS = (5000, 100_000, 1_000_000)
 KILLS = "bench.soak_kills"
 
 
@@ -31,6 +33,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], help="all of them without")
     parser.add_argument("--records", type=int, nargs="+", default=list(SIZES), help="sizes to load (%(default)s)")
+    parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="of search-size (%(default)s)")
+    parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
+    parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
     return parser.parse_args(given)
 
@@ -81,7 +86,34 @@ def kills(_: argparse.Namespace) -> bool:
     return bool(importlib.import_module(KILLS).main([]) == 0)
 
 
-SOAKS = {"sizes": sizes, "kills": kills}
+def search_size(options: argparse.Namespace) -> bool:
+    """Patch indices of up to a million records; True when memory is flat and the records are right."""
+    from bench.search import soak_size
+
+    return soak_size.run(options.folder, options.offers)
+
+
+def search_kills(_: argparse.Namespace) -> bool:
+    """Kill the patching of an index many times over; True when every record is right in the end."""
+    from bench.search import soak_kills
+
+    return soak_kills.run()
+
+
+def search_minutes(options: argparse.Namespace) -> bool:
+    """Let Airflow's scheduler patch an index each minute; True when it is on time, and each move was followed."""
+    from bench.search import soak_minutes
+
+    return soak_minutes.run(options.minutes, options.moves)
+
+
+SOAKS = {
+    "sizes": sizes,
+    "kills": kills,
+    "search-size": search_size,
+    "search-kills": search_kills,
+    "search-minutes": search_minutes,
+}
 
 
 def main(given: Sequence[str] | None = None) -> int:

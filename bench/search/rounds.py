@@ -113,10 +113,15 @@ def rebuild(standin: StandIn, connection: psycopg.Connection[Any], records: int,
 
 def handle_all(standin: StandIn, connection: psycopg.Connection[Any], records: int) -> None:
     """Leave the database as a run does that has handled all that the log tells of up to now."""
-    connection.execute("DELETE FROM search_pass")
-    connection.execute("DELETE FROM search_index")
+    forget_all(connection)
     store.load_state(connection, APPLICATION, INDEX)
     with AlgoliaIndex(APPLICATION, KEY, INDEX, hosts=[standin.url]) as index:
         reading = read_log(index, None)
     state = store.IndexState(reading.newest, msgspec.to_builtins(reading.moves), records, 0, [])
     store.save_state(connection, APPLICATION, INDEX, state)
+
+
+def forget_all(connection: psycopg.Connection[Any]) -> None:
+    """Leave the database as before the first run."""
+    connection.execute("DELETE FROM search_pass")
+    connection.execute("DELETE FROM search_index")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 from urllib.parse import quote
 
@@ -58,7 +58,7 @@ class StandIn:
         wanted = iter(_expected(records, generation)) if records <= 10**5 else expected(records, generation)
         count = 0
         for page in self.pages():
-            for held, right in zip(page, islice(wanted, len(page)), strict=True):
+            for held, right in zip_longest(page, islice(wanted, len(page))):
                 if held != right:
                     raise WrongRecords(f"the index holds {held} instead of {right}")
             count += len(page)
@@ -155,7 +155,7 @@ def _template(records: int, phase: str) -> str:
 @contextmanager
 def running(records: int, latency_ms: float = 0, **settings: Any) -> Iterator[StandIn]:
     """Start a stand-in whose log reaches back over a rebuild of so many records and its patching."""
-    kept = 4 * (records // PAGE) + 50
+    kept = min(1000, 4 * (records // PAGE) + 50)
     chosen = {"offers": 0, "latency_ms": float(latency_ms), "algolia_log_entries": kept} | settings
     with testing.process(Settings(**chosen)) as url:
         yield StandIn(url, latency_ms)

@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench import soak
+from bench import soak, tables
 from bench.entries import chosen
 from bench.measuring import Measured
-from bench.results import Latency, Results, markdown
+from bench.results import Latency, Results, part
 from bench.rounds import Outcome, WrongRows
 
 
@@ -23,13 +23,29 @@ def test_medians_are_compared_with_the_yardstick():
         *outcomes("engine", "unchanged", 1.5, 1.5, 1.5),
     ]
     results = Results(chosen(["yardstick", "engine"]), measured, "18.1")
-    page = markdown(results, Latency(answers=11, milliseconds=100, seconds=1.15))
+    page = part(results, Latency(answers=11, milliseconds=100, seconds=1.15))
     assert "3 rounds" in page
     assert "PostgreSQL 18.1" in page
     reached = {told: (round(value, 2), is_reached) for told, value, _, is_reached in results.targets()}
     assert reached["this project, dated records: first load ÷ the yardstick's first load"] == (1.25, True)
     assert reached["this project, dated records: unchanged ÷ the yardstick's unchanged"] == (1.5, False)
     assert "| 11 answers of 100 ms: seconds ÷ what the service takes | 1.045 | ≤ 1.1 | yes |" in page
+
+
+def test_each_part_of_the_page_is_written_by_itself(tmp_path):
+    page = tmp_path / "results.md"
+    tables.put(page, "# Benchmarks\n\nold\n")
+    tables.put(page, "## Patching a search index\n\nold\n")
+    tables.put(page, "# Benchmarks\n\nnew\n")
+    assert page.read_text() == "# Benchmarks\n\nnew\n\n## Patching a search index\n\nold\n"
+    tables.put(page, "## Patching a search index\n\nnew\n")
+    assert page.read_text() == "# Benchmarks\n\nnew\n\n## Patching a search index\n\nnew\n"
+
+
+def test_the_search_part_can_come_first(tmp_path):
+    tables.put(tmp_path / "results.md", "## Patching a search index\n\nfirst\n")
+    tables.put(tmp_path / "results.md", "# Benchmarks\n\nthen\n")
+    assert (tmp_path / "results.md").read_text().startswith("# Benchmarks\n\nthen\n\n## Patching")
 
 
 class Ring:
