@@ -162,7 +162,7 @@ def test_a_record_that_is_refused_is_named_and_all_others_are_patched(site, look
     """The stand-in refuses a whole batch for one action that it does not know, as the service does for a big record."""
     odd = [{"objectID": f"odd {n}", "disponibiliteForFO": {"_operation": "Shout"}} for n in range(3)]
     site.call("POST", "/1/indexes/offers/batch", {"requests": [{"action": "addObject", "body": each} for each in odd]})
-    with pytest.raises(FatalError, match="3 records could not be patched, all others are: odd 0: .*Shout") as refused:
+    with pytest.raises(FatalError, match=r"3 records could not be patched, all others are: odd 0: .*Shout") as refused:
         look(site)
     assert "odd 2: " in str(refused.value)
     assert "odd 1 could not be patched" in caplog.text
