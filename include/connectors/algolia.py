@@ -173,9 +173,17 @@ class _Transporter(TransporterSync):
             path,
             body=data.encode() if isinstance(data, str) else None,
             headers=request_options.headers,
-            decode=msgspec.json.decode,
+            decode=_decode,
         )
         return ApiResponse(verb=verb, path=path, status_code=answer.status, raw_data=answer.value)
+
+
+def _decode(body: bytes) -> Any:
+    """Decode JSON; the log cuts long bodies, and may cut one in the middle of a letter."""
+    try:
+        return msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        return msgspec.json.decode(body.decode(errors="replace"))
 
 
 def _hosts(application_id: str, hosts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
