@@ -20,6 +20,8 @@ class Asked:
     path: str
     query: dict[str, str]
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 @dataclass
@@ -99,8 +101,9 @@ class Service:
         return self
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
+@contextlib.contextmanager
+def serving() -> Iterator[Service]:
+    """Run a service until the block ends."""
     told = Service()
 
     class Handler(BaseHTTPRequestHandler):
@@ -114,8 +117,11 @@ def service() -> Iterator[Service]:
         def do_GET(self) -> None:
             where = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(where.query).items()}
-            told.asked.append(Asked(where.path, query, dict(self.headers)))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told.asked.append(Asked(where.path, query, dict(self.headers), self.command, body))
             told.script[min(len(told.asked), len(told.script)) - 1](self)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
         def handle(self) -> None:
             with contextlib.suppress(ConnectionError):  # a client that did not wait for the end
@@ -138,6 +144,19 @@ def service() -> Iterator[Service]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture
+def mirror() -> Iterator[Service]:
+    """A second address of the service."""
+    with serving() as service:
+        yield service
 
 
 class Naps(list[float]):

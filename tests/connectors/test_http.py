@@ -550,3 +550,125 @@ def test_stats_add_up(service, connect, caplog):
     assert 0 < stats.seconds < 5
     assert [r.levelname for r in caplog.records].count("WARNING") == 1
     assert f"GET {service.url}: 200, {len(GOOD)} bytes in" in caplog.text
+
+
+# ---------------------------------------------------------------- other methods
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_any_method_is_sent_with_its_body_and_headers(service, connect, method):
+    service.answers(GOOD)
+    headers = {"Content-Type": "application/json", "X-Mine": "of the request"}
+    connector = connect(headers={"X-Mine": "of the connector", "X-Key": "k"})
+    answer = connector.request(method, "things", {"a": 1}, body='{"é": 1}'.encode(), headers=headers, decode=decode)
+    assert answer.value == {"fine": True}
+    (asked,) = service.asked
+    assert (asked.method, asked.path, asked.query, asked.body) == (
+        method,
+        "/api/things",
+        {"a": "1"},
+        '{"é": 1}'.encode(),
+    )
+    assert (asked.headers["X-Mine"], asked.headers["X-Key"]) == ("of the request", "k")
+    assert asked.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda s: s.answers(GOOD, cut=5),
+        lambda s: s.hangs_up(),
+        lambda s: s.answers(status=429),
+        lambda s: s.answers(b"<"),
+    ],
+    ids=["cut", "hung up", "429", "HTML"],
+)
+def test_a_post_is_repeated_whole(service, connect, fault):
+    fault(service)
+    service.answers(GOOD)
+    connector = connect()
+    connector.request("POST", body=b"all of it", decode=decode)
+    assert [(asked.method, asked.body) for asked in service.asked] == [("POST", b"all of it")] * 2
+    assert connector.stats.retries == 1
+
+
+def test_errors_name_the_method(service, connect, caplog):
+    service.answers(status=503).answers(status=404)
+    with pytest.raises(RequestRefused, match=f"^POST {service.url}/x answered 404"):
+        connect().request("POST", "x", decode=decode)
+    assert f"POST {service.url}/x answered 503" in caplog.text
+
+
+# ---------------------------------------------------------------- mirrors
+
+
+DOWN = {
+    "503": lambda s: s.answers(status=503),
+    "503 with a wait": lambda s: s.answers(status=503, headers={"Retry-After": "9"}),
+    "cut": lambda s: s.answers(GOOD, cut=5),
+    "hung up": lambda s: s.hangs_up(),
+    "silent": lambda s: s.hangs(),
+}
+
+
+@pytest.mark.parametrize("fault", DOWN)
+def test_a_mirror_is_asked_at_once(service, mirror, connect, naps, caplog, fault):
+    DOWN[fault](service)
+    mirror.answers(GOOD)
+    connector = connect(mirrors=[mirror.url], read_timeout=0.2)
+    answer = connector.request("POST", "x", {"a": 1}, body=b"b", decode=decode)
+    assert answer.value == {"fine": True}
+    assert naps == []
+    (asked,) = mirror.asked
+    assert (asked.path, asked.query, asked.body) == ("/api/x", {"a": "1"}, b"b")
+    assert (connector.stats.requests, connector.stats.retries) == (2, 1)
+    assert "; asking at the next address" in caplog.text
+
+
+def test_a_mirror_is_asked_when_nobody_listens(mirror, connect, naps):
+    mirror.answers(GOOD)
+    assert connect("http://127.0.0.1:1", mirrors=[mirror.url]).get(decode=decode).value == {"fine": True}
+    assert naps == []
+
+
+def test_when_all_are_down_it_waits_and_begins_with_the_first(service, mirror, connect, naps):
+    service.answers(status=503).answers(status=503).answers(GOOD)
+    mirror.answers(status=500)
+    connect(mirrors=[mirror.url]).get(decode=decode)
+    assert (len(service.asked), len(mirror.asked)) == (3, 2)
+    assert naps == [1.0, 2.0]
+
+
+def test_attempts_count_rounds(service, mirror, connect):
+    service.answers(status=503)
+    mirror.answers(status=500)
+    with pytest.raises(ServiceUnavailable, match=r"answered 500.*; asked 3 times"):
+        connect(mirrors=[mirror.url], attempts=3).get(decode=decode)
+    assert (len(service.asked), len(mirror.asked)) == (3, 3)
+
+
+def test_a_wait_that_all_ask_for_is_obeyed(service, mirror, connect, naps):
+    for each in (service, mirror):
+        each.answers(status=503, headers={"Retry-After": "7"}).answers(GOOD)
+    connect(mirrors=[mirror.url]).get(decode=decode)
+    assert naps == [7.0]
+
+
+def test_a_429_is_no_reason_to_ask_elsewhere(service, mirror, connect, naps):
+    service.answers(status=429, headers={"Retry-After": "3"}).answers(GOOD)
+    connect(mirrors=[mirror.url]).get(decode=decode)
+    assert naps == [3.0]
+    assert mirror.asked == []
+
+
+@pytest.mark.parametrize(("status", "error"), [(400, RequestRefused), (403, AccessRefused)])
+def test_a_refusal_holds_for_all_mirrors(service, mirror, connect, status, error):
+    service.answers(status=status)
+    with pytest.raises(error):
+        connect(mirrors=[mirror.url]).get(decode=decode)
+    assert mirror.asked == []
+
+
+def test_a_mirror_must_be_an_address(service, connect):
+    with pytest.raises(ConfigurationError, match="'mirror' is no address of a service"):
+        connect(mirrors=["mirror"])
