@@ -9,6 +9,7 @@ beginning to the start of its task.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -95,6 +96,9 @@ def told(seconds: list[float], watched: list[Minute]) -> bool:
             f"{len(seconds)} moves: the last record patched {min(seconds):.1f} / {median(seconds):.1f} / "
             f"{max(seconds):.1f} s later (min / median / max)"
         )
+    if not watched:
+        print("There was no scheduled run that ended")
+        return False
     delays = [each.delay for each in watched]
     lasted = [(each.end - each.start).total_seconds() for each in watched]
     overlapping = sum(after.start < before.end for before, after in pairwise(watched))
@@ -110,10 +114,20 @@ def told(seconds: list[float], watched: list[Minute]) -> bool:
 
 @contextmanager
 def up(clone: Path) -> Iterator[tuple[dict[str, Any], Api]]:
-    """`make up` in a clone; yields what its lock tells, and the API. Ctrl-C ends it."""
+    """`make up` in a clone; yields what its lock tells, and the API. Ctrl-C ends it.
+
+    What the environment says of connections is kept from it: it shall find no other index and no other database.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "SANDBOX_"))}
     command = [sys.executable, "-u", "-m", "local", "up", "--port", str(free_port())]
     with subprocess.Popen(
-        command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=clone,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as running:
         last: deque[str] = deque(maxlen=30)
         ready = threading.Event()
