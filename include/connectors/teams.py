@@ -6,6 +6,7 @@ and https://adaptivecards.io/explorer/AdaptiveCard.html. The older connectors an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from include.connectors.http import HttpConnector
+from include.errors import ConfigurationError
 
 MOST_BYTES = 28_000
 """Of one message; Teams refuses more."""
@@ -62,7 +64,12 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
     while len(body) > MOST_BYTES and len(card["body"]) > 1:
         card["body"].pop()
         body = msgspec.json.encode(message)
-    secrets = parse_qs(urlsplit(url).query).get("sig") or [url]
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        raise ConfigurationError("The URL of the Teams workflow is no address of a service") from None
+    signature = [*parse_qs(query).get("sig", []), *re.findall(r"(?:^|&)sig=([^&]+)", query)]
+    secrets = [*(signature or [url]), (extras or {}).get("apiKey", "")]
     with HttpConnector(
         url, attempts=3, connect_timeout=5, read_timeout=10, longest_sleep=10, secrets=secrets
     ) as connector:

@@ -29,6 +29,7 @@ def send_card(make: Callable[[], Any], conn_id: str = TEAMS) -> bool:
     The connection has the URL of a workflow as password; `channelId` and `apiKey` in its extra go along for flows that
     ask for them.
     """
+    from include.connectors.redaction import redact
     from include.connectors.teams import post_card
 
     try:
@@ -45,6 +46,9 @@ def send_card(make: Callable[[], Any], conn_id: str = TEAMS) -> bool:
         post_card(url, make(), extras)
     except ProviderSyncError as error:
         log.warning("The message to Teams could not be delivered: %s", error)
+        return False
+    except Exception as error:  # whatever a card stumbles over, the work it tells of is done
+        log.warning("The message to Teams could not be made: %s: %s", type(error).__name__, redact(error))
         return False
     log.info("Told the Teams channel of connection %r", conn_id)
     return True
@@ -102,8 +106,10 @@ class RecoveryNotifier(_EpisodeNotifier):
             with database(self.conn_id) as connection:
                 connection.autocommit = True
                 episode = episodes.find_episode(connection, subject)
-                if episode and self._send(_recovered(subject, episode)):
-                    episodes.end_episode(connection, subject)
+                if episode is None:
+                    return
+                if self._send(_recovered(subject, episode)) or episode.notified_at is None:
+                    episodes.end_episode(connection, subject)  # else somebody still waits to hear of it
         except ProviderSyncError as problem:
             log.warning("Whether there was an episode of failure is not known: %s", problem)
 
