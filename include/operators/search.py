@@ -67,6 +67,7 @@ class SearchPatchOperator(BaseOperator):
             is_manual=str(getattr(run.run_type, "value", run.run_type)) == "manual",
             compare_every=asked.number("compare_every", None, lowest=0),
         )
+        notifies = asked.yes_or_no("dry_run_notify")
         minutes = asked.number("time_limit_minutes", USUAL_MINUTES, lowest=1) or USUAL_MINUTES
         patches = [load_patch(path) for path in self.patches]
         with _limit(min(minutes, LONGEST_MINUTES)), database(self.conn_id) as connection:
@@ -77,7 +78,7 @@ class SearchPatchOperator(BaseOperator):
                 except IndexBusy as busy:
                     raise AirflowSkipException(f"{busy}: it does the work of this run too") from None
                 log_patch(report)
-                self._tell(report, index, connection, settings, notifies=asked.yes_or_no("dry_run_notify"))
+                self._tell(report, index, connection, settings, notifies=notifies)
         if report.report is None:
             return None
         told = {name: getattr(report.report, name) for name in ("read", "changed", "refused_count", "seconds")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from include.connectors.teams import adaptive_card
-from include.search.report import PassReport
+from include.search.report import PassReport, shown
 from include.search.watch import RunReport
 
 MOST_VALUES = 12
@@ -41,7 +41,7 @@ def _counts(report: PassReport) -> dict[str, object]:
     }
     for name, counts in report.patches.items():
         usual = sorted(counts.values.items(), key=lambda item: -item[1])[:MOST_VALUES]
-        facts[name] = ", ".join(f"{value or '(empty)'} {number:,}" for value, number in usual)
+        facts[name] = ", ".join(f"{shown(value)} {number:,}" for value, number in usual)
         if counts.remarks:
             facts[f"{name}, odd"] = "; ".join(f"{remark}: {number:,}" for remark, number in counts.remarks.items())
     return facts

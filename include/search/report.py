@@ -58,3 +58,8 @@ def count(counts: dict[str, int], value: object) -> None:
     if shown not in counts and len(counts) >= MOST_VALUES:
         shown = OTHERS
     counts[shown] = counts.get(shown, 0) + 1
+
+
+def shown(value: str) -> str:
+    """A counted value as people read it: quoted if it would not be seen whole."""
+    return value if value and value == value.strip() else repr(value)

@@ -12,6 +12,7 @@ RETRY = {
     "RateLimited",
     "UndecodableBody",
     "LinkBusy",
+    "IndexBusy",
     "DatabaseUnavailable",
 }
 FAIL = {
