@@ -40,7 +40,7 @@ STARTING_SECONDS = 300
 ENDING_SECONDS = 60
 FOLLOWED_SECONDS = 300
 """After a move: then it is taken for one that was missed."""
-LATEST_START = 30.0
+LATEST_START = 20.0
 """Seconds after the beginning of its minute."""
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "logs", "tests")
 

@@ -49,21 +49,29 @@ class StandIn:
         self.operate("copy", _template(records, phase), f"{INDEX}_tmp")
         self.operate("move", f"{INDEX}_tmp", INDEX)
 
-    def check(self, records: int, generation: int = 1) -> None:
+    def check(self, records: int, generation: int = 1, *, was_overtaken: bool = False) -> int:
         """Compare all of every record with what the indexer put there and the rule adds.
+
+        An index `was_overtaken` if it was moved away while it was patched: what was on its way then reaches the new
+        one. A later pass puts that right, but for offers of which the rule says nothing now and said something before:
+        these keep what they got. Returns how many there are.
 
         Raises:
             WrongRecords: one is wrong, new, or gone.
         """
         wanted = iter(_expected(records, generation)) if records <= 10**5 else expected(records, generation)
-        count = 0
+        count = left = 0
         for page in self.pages():
             for held, right in zip_longest(page, islice(wanted, len(page))):
-                if held != right:
+                if held == right:
+                    continue
+                if not (was_overtaken and _is_left(held, right)):
                     raise WrongRecords(f"the index holds {held} instead of {right}")
+                left += 1
             count += len(page)
         if count != records:
             raise WrongRecords(f"the index holds {count} records instead of {records}")
+        return left
 
     def pages(self) -> Iterator[list[dict[str, Any]]]:
         """Browse the index, whole records, in the order in which they came."""
@@ -135,6 +143,13 @@ class StandIn:
         one_in_so_many = islice((each for each in _expected(records, 1) if "customerDispo" in each), 0, None, ONE_IN)
         self.write(mixed, ({"objectID": each["objectID"], "customerDispo": "périmé"} for each in one_in_so_many))
         self._built.add(records)
+
+
+def _is_left(held: dict[str, Any], right: dict[str, Any] | None) -> bool:
+    """Whether a record is right but for a value of which the rule says nothing."""
+    if right is None or "customerDispo" in right:
+        return False
+    return {name: value for name, value in held.items() if name != "customerDispo"} == right
 
 
 def expected(records: int, generation: int) -> Iterator[dict[str, Any]]:

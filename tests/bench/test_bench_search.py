@@ -68,6 +68,18 @@ def test_a_record_that_is_gone_is_noticed(service):
         service.check(2000)
 
 
+def test_what_a_move_overtook_may_stay_where_the_rule_says_nothing(service):
+    service.rebuild(2000, NONE)
+    silent = [record["objectID"] for record in standin.expected(2000, 1) if "customerDispo" not in record]
+    service.write("offers", [{"objectID": each, "customerDispo": "en stock"} for each in silent[:2]])
+    assert service.check(2000, was_overtaken=True) == 2
+    with pytest.raises(WrongRecords):
+        service.check(2000)
+    service.write("offers", [{"objectID": silent[0], "price": 1}])
+    with pytest.raises(WrongRecords):
+        service.check(2000, was_overtaken=True)
+
+
 def test_a_run_that_does_nothing_is_noticed(service, held, tmp_path, monkeypatch):
     monkeypatch.setattr(rounds, "measure", lambda *_: Measured(0.1, 0.1, 10, 1))
     with pytest.raises(WrongRecords):
