@@ -147,7 +147,8 @@ def _error(context: Context) -> str:
     error = context.get("exception")
     if error is None:  # the scheduler noticed it, not the task
         return "the task was ended from outside: its worker stopped, or it was killed"
-    return redact(f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error)[:LONGEST_ERROR]
+    told = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else str(error)
+    return redact(told[: 2 * LONGEST_ERROR])[:LONGEST_ERROR]  # to look through a long text takes very long
 
 
 def _failed_before(context: Context) -> bool:
