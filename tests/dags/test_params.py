@@ -77,3 +77,76 @@ def test_every_field_explains_itself():
     for name, param in sync_params().items():
         assert param.schema["title"], name
         assert param.schema.get("description") or param.description, name
+
+
+# The form of a DAG that patches a search index
+
+
+def searched(values):
+    from airflow.sdk.definitions.param import ParamsDict
+
+    from include.operators.params import search_params
+
+    params = ParamsDict(search_params())
+    params.update(values)
+    return params.validate()
+
+
+def test_left_alone_a_search_dag_does_what_the_variables_say():
+    assert searched({}) == {
+        "dry_run": None,
+        "dry_run_notify": None,
+        "force": False,
+        "compare_every": None,
+        "time_limit_minutes": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({name: value} for name in ("dry_run", "dry_run_notify") for value in (True, False, None)),
+        {"force": True},
+        {"compare_every": 0},
+        {"compare_every": 1440},
+        {"compare_every": None},
+        {"time_limit_minutes": 1},
+        {"time_limit_minutes": 1440},
+        {"time_limit_minutes": None},
+    ],
+    ids=str,
+)
+def test_a_search_dag_takes(values):
+    assert searched(values).items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({name: value} for name in ("dry_run", "dry_run_notify") for value in ("yes", "true", "", 2, [])),
+        {"force": "yes"},
+        {"force": None},
+        {"force": 1},
+        {"compare_every": -1},
+        {"compare_every": 1.5},
+        {"compare_every": "5"},
+        {"time_limit_minutes": 0},
+        {"time_limit_minutes": 1441},
+        {"time_limit_minutes": "30"},
+        {"time_limit_minutes": 2.5},
+    ],
+    ids=str,
+)
+def test_a_search_dag_refuses(values):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        searched(values)
+
+
+def test_every_field_of_a_search_dag_explains_itself():
+    from include.operators.params import search_params
+
+    for name, param in search_params().items():
+        assert param.schema["title"], name
+        assert param.schema.get("description") or param.description, name
