@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 
 import psycopg
 import pytest
@@ -354,7 +355,8 @@ def test_the_time_limit_ends_a_stuck_run_and_the_next_one_goes_on(
     assert site.titles() == ["offers: patched", f"{DAG_ID}: failing", "offers: patched", f"{DAG_ID}: works again"]
 
 
-def test_a_run_beside_another_is_skipped(site, connected, run, output):
+def test_a_run_beside_another_is_skipped(site, connected, run, output, monkeypatch):
+    monkeypatch.setattr("include.search.watch.index_lock", partial(index_lock, wait_seconds=0.1))
     with index_lock(connected, "SANDBOX", "offers"):
         done = run()
     assert done.tasks == {TASK: ["skipped"]}

@@ -15,7 +15,11 @@ from sandbox.offers import offers
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 
-OFFERS = 2300
+OFFERS = 690
+PAGE = 300
+"""Records of a page and of a batch here: three pages for all offers."""
+SMALL = 30
+"""The same where there shall be many."""
 APPLICATION = "SANDBOX"
 HEADERS = {"x-algolia-application-id": APPLICATION, "x-algolia-api-key": "admin"}
 KEYS = {
@@ -162,6 +166,22 @@ class Site:
 def world(**settings):
     keys = ",".join(f"{key}={rights}" for key, rights in KEYS.items())
     return World(Settings(books=10, **{"offers": OFFERS, "algolia_keys": keys, **settings}))
+
+
+@pytest.fixture
+def set_page(monkeypatch):
+    """A function that says how many records a page and a batch have."""
+
+    def set_page(records):
+        monkeypatch.setattr("include.connectors.algolia.MOST_RECORDS", records)
+        monkeypatch.setattr("include.search.patching.MOST_RECORDS", records)
+
+    return set_page
+
+
+@pytest.fixture(autouse=True)
+def usual_page(set_page):
+    set_page(PAGE)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from include.search.customer_dispo import CUSTOMER_DISPO
 from include.search.watch import watch_index
 from include.store import search as store
 
-PAGE = 100
+PAGE = 30
 
 
 def kill_at(owner, name, number, *, after):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from include.search import patching
 from tests.search.conftest import OFFERS
 from tests.search.killed import PAGE
 
@@ -30,9 +29,8 @@ def kill(site, database, *moment):
 
 
 @pytest.fixture
-def pages(monkeypatch):
-    monkeypatch.setattr("include.connectors.algolia.MOST_RECORDS", PAGE)
-    monkeypatch.setattr(patching, "MOST_RECORDS", PAGE)
+def pages(set_page):
+    set_page(PAGE)
 
 
 def mark(connection):
@@ -48,7 +46,7 @@ def test_a_killed_run_is_taken_up_at_its_mark(pages, site, look, database, conne
     site.rebuild()
     kill(site, database, *moment(seed))
     read = mark(connection)
-    deleted = list(site.expected())[50::400]
+    deleted = list(site.expected())[50::120]
     site.delete(*deleted)
     index = site.index()
     done = look(site, index=index)

@@ -287,4 +287,4 @@ def test_the_log_of_the_stand_in(site):
     reading = read_log(site.index(), None)
     assert [move.source for move in reading.moves] == ["offers_1", "tmp é/1"]
     assert all(move.task_id for move in reading.moves)
-    assert reading.entries == 11
+    assert reading.entries == 9

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from include.search.customer_dispo import CUSTOMER_DISPO
 from include.search.patch import Patch
 from include.search.watch import default_compare_every
 from include.store import search as store
-from tests.search.conftest import APPLICATION, OFFERS
+from tests.search.conftest import APPLICATION, OFFERS, SMALL
 
 BATCH, BROWSE = "/1/indexes/offers/batch", "/1/indexes/offers/browse"
 PAGES = 3
@@ -56,7 +57,7 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
         OFFERS,
         True,
     )
-    assert first.summary.startswith("Patched offers (first run): 2,300 records read, ")
+    assert first.summary.startswith("Patched offers (first run): 690 records read, ")
     assert site.is_right()
     assert state("records", "runs_since_comparison") == (OFFERS, 0)
 
@@ -87,6 +88,16 @@ def test_counts_are_those_of_the_records(site, look):
     assert sum(counts.values.values()) == counts.changed
     assert sum(counts.remarks.values()) > 0
     assert report.batches == PAGES
+
+
+def test_pages_and_batches_are_of_a_thousand(serve, look, set_page):
+    set_page(1000)
+    site = serve(offers=2300)
+    index = site.index()
+    assert look(site, index=index).report.read == 2300
+    assert [len(batch) for batch in index.batches][:2] == [1000, 1000]
+    assert (index.pages, len(index.batches)) == (3, 3)
+    assert site.is_right()
 
 
 def test_a_forced_run_patches_without_a_move(site, look, passes):
@@ -142,7 +153,7 @@ def test_a_manual_dry_run_reads_and_leaves_everything_as_it_is(site, look, state
     index = site.index("no-addObject")
     for _ in range(2):
         done = look(site, index=index, dry_run=True, is_manual=True)
-        assert done.summary.startswith("Dry run (first run): 2,300 records read, ")
+        assert done.summary.startswith("Dry run (first run): 690 records read, ")
         assert done.summary.endswith("; nothing was written")
         assert (done.report.changed, done.report.batches, done.dry_run) == (
             done.report.patches["customer_dispo"].changed,
@@ -240,7 +251,7 @@ def test_only_a_part_is_read_to_learn_whether_a_move_is_missing(serve, look, con
         site.write([{"objectID": str(number)}], "cars")
     connection.execute("UPDATE search_index SET checkpoint_at = checkpoint_at - interval '1 hour'")
     site.requests()
-    assert "but 2,000 records read" in look(site).summary
+    assert "but 600 records read" in look(site).summary
     assert asked(site, BROWSE) <= 3  # one may be read ahead
 
 
@@ -432,7 +443,8 @@ def test_a_record_added_while_the_index_is_patched(site, look, page):
     assert site.is_right(more=new)
 
 
-def test_two_runs_at_once(site, look, connect):
+def test_two_runs_at_once(site, look, connect, monkeypatch):
+    monkeypatch.setattr(watch, "index_lock", partial(watch.index_lock, wait_seconds=0.1))
     begun, go_on = threading.Event(), threading.Event()
     index = site.index()
     index.on_page = {1: lambda: (begun.set(), go_on.wait(20))}
@@ -458,7 +470,7 @@ def test_two_runs_at_once(site, look, connect):
 
 @pytest.mark.parametrize("key", ["patch", "admin"])
 def test_it_waits_for_the_move_before_it_reads_and_for_its_own_tasks_at_the_end(serve, look, key):
-    site = serve(algolia_task_ms=400)
+    site = serve(algolia_task_ms=200)
     look(site)
     assert site.is_right()
     site.write([{**each, "customerDispo": None} for each in site.expected().values()], GONE)
@@ -494,12 +506,11 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
 
 
 @pytest.fixture
-def eager(monkeypatch):
+def eager(monkeypatch, set_page):
     """Marks are kept at once, and pages and batches are small."""
+    set_page(SMALL)
     monkeypatch.setattr(patching, "KEEP_SECONDS", 0)
     monkeypatch.setattr(patching, "LONGEST_BUFFERED_SECONDS", 0)
-    monkeypatch.setattr(patching, "MOST_RECORDS", 100)
-    monkeypatch.setattr("include.connectors.algolia.MOST_RECORDS", 100)
 
 
 @pytest.fixture
@@ -513,7 +524,7 @@ def leave(eager, site, look, connection):
         site.heal()
         row = connection.execute("SELECT mark, error FROM search_pass WHERE state = 'open'").fetchone()
         assert "lacks the right (ACL) 'addObject'" in row[1]
-        return row[0]["report"]["read"] // 100
+        return row[0]["report"]["read"] // SMALL
 
     return leave
 

@@ -148,6 +148,6 @@ def test_the_lock_is_given_back_by_an_error_and_by_a_connection_that_ends(connec
 
 def test_locks_of_links_are_others(connect):
     mine, theirs = connect(), connect()
-    held = link_lock(mine, 1, 2)
-    with held, index_lock(theirs, *HERE, wait_seconds=0), pytest.raises(LinkBusy), link_lock(theirs, 1, 2):
+    held, asked = link_lock(mine, 1, 2), link_lock(theirs, 1, 2, wait_seconds=0)
+    with held, index_lock(theirs, *HERE, wait_seconds=0), pytest.raises(LinkBusy), asked:
         pass
