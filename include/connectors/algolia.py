@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from algoliasearch.http.api_response import ApiResponse
@@ -65,7 +66,9 @@ class AlgoliaIndex:
         reading, writing = _hosts(application_id, hosts)
         self._connectors = tuple(HttpConnector(base, mirrors=rest, **options) for base, *rest in (reading, writing))
         config = SearchConfig(application_id, api_key)
-        self._client = SearchClientSync.create_with_config(config, _Transporter(config, *self._connectors))
+        self._transporter = _Transporter(config, *self._connectors)
+        self._client = SearchClientSync.create_with_config(config, self._transporter)
+        self._options = RequestOptions(config)
 
     @property
     def stats(self) -> Stats:
@@ -91,7 +94,10 @@ class AlgoliaIndex:
     def patch(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Set attributes of records that exist (each with its `objectID`), create none; returns the task's id."""
         batch = {"requests": [{"action": "partialUpdateObjectNoCreate", "body": record} for record in records]}
-        answer = self._call("addObject", lambda: self._client.batch_with_http_info(self.name, batch))
+        # The client copies a batch before it encodes it with `json`: a third of the CPU of a pass that changes all.
+        options = self._options.merge(data=msgspec.json.encode(batch).decode())
+        path = f"/1/indexes/{quote(self.name, safe='')}/batch"
+        answer = self._call("addObject", lambda: self._transporter.request(Verb.POST, path, options, False))
         return int(_field(answer, "taskID", int))
 
     def is_published(self, task_id: int, *, index: str | None = None) -> bool:
