@@ -19,7 +19,11 @@
     ├── RecordError                concerns one record; the run goes on
     │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
     │   └── SkipObject             leave this object out, it is not for us
-    └── LinksFailed                some venue links of a batch failed, named in the message
+    ├── LinksFailed                some venue links of a batch failed, named in the message
+    └── BaseSyncError              one object could not be sent to an outbound target; the queue keeps why
+        ├── RecoverableSyncError   try again by itself, up to the target's max_attempts
+        └── UnrecoverableSyncError park it until a person retries
+            └── SyncConfigError    because of a mapping, a connection or a setting
 
 An error carries where it happened (provider, venue link, page, record) and never a secret: connectors
 redact addresses and headers before they raise.
@@ -27,7 +31,7 @@ redact addresses and headers before they raise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_NAMED = 50
@@ -158,3 +162,34 @@ class LinksFailed(ProviderSyncError):
         """Seconds to wait before the next try: the longest wait that any service asked for."""
         waits = [e.retry_after for e in self.failures.values() if isinstance(e, RetryableError) and e.retry_after]
         return max(waits, default=None)
+
+
+class BaseSyncError(ProviderSyncError):
+    """An object could not be sent. `messages` are for people, `full_message` may hold the technical reason."""
+
+    def __init__(self, messages: Sequence[str] | str, full_message: str | None = None) -> None:
+        self.messages = [messages] if isinstance(messages, str) else [str(message) for message in messages]
+        self.full_message = full_message
+        super().__init__("; ".join(self.messages))
+
+
+class RecoverableSyncError(BaseSyncError):
+    """Trying again later may help. `retry_after`: not sooner than in so many seconds, if the target said so."""
+
+    def __init__(
+        self, messages: Sequence[str] | str, full_message: str | None = None, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(messages, full_message)
+        self.retry_after = retry_after
+
+
+class UnrecoverableSyncError(BaseSyncError):
+    """The target says no for good: a person has to look at it."""
+
+    failure_mode = "permanent"
+
+
+class SyncConfigError(UnrecoverableSyncError):
+    """A mapping, connection or setting is wrong: nothing can be sent before it is corrected."""
+
+    failure_mode = "config"

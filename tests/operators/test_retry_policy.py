@@ -23,7 +23,12 @@ FAIL = {
     "PaginationError",
     "ErrorBudgetExceeded",
 }
-AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject"}
+AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject"} | {
+    "BaseSyncError",
+    "RecoverableSyncError",
+    "UnrecoverableSyncError",
+    "SyncConfigError",
+}
 BY_ITS_LINKS = {"LinksFailed"}
 
 

@@ -1,0 +1,1 @@
+"""What is sent to other systems: queue, mappings, source fields, targets."""
