@@ -403,7 +403,7 @@ def test_a_pass_that_was_overtaken_is_not_read_to_its_end(site, look, monkeypatc
 
 
 @pytest.mark.parametrize("seconds", [0, 15])
-def test_a_move_every_few_seconds_is_given_up_for_this_run(site, look, monkeypatch, passes, seconds, caplog):
+def test_a_move_every_few_seconds_is_given_up_for_this_run(site, look, monkeypatch, passes, state, seconds, caplog):
     monkeypatch.setattr(watch, "LOOK_SECONDS", seconds)
     look(site)
     index = site.index()
@@ -415,6 +415,7 @@ def test_a_move_every_few_seconds_is_given_up_for_this_run(site, look, monkeypat
     )
     assert done.summary in caplog.text
     assert passes()[-1][1] == "superseded"
+    assert state("records") == OFFERS
     after = look(site)
     assert (after.reason, after.is_finished) == ("move", True)
     assert site.is_right(overtaken=True)
