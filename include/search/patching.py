@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 
 from include.connectors import stopping
 from include.connectors.algolia import MOST_RECORDS, AlgoliaIndex, Browsed
-from include.errors import PaginationError, RequestRefused
+from include.errors import PaginationError, RequestRefused, ServiceUnavailable
 from include.search.patch import Patch, attributes_of, differences
 from include.search.report import MOST_SAMPLES, PassReport, PatchCounts, count
 
@@ -30,6 +31,9 @@ MOST_BYTES = 5_000_000
 MOST_UNPUBLISHED = 64
 """Tasks of ours that may wait at once; Algolia slows an application down from a hundred on
 (https://support.algolia.com/hc/en-us/articles/4406975251089)."""
+LONGEST_TASK_SECONDS = 600.0
+LONGEST_RESUME_SECONDS = 30.0
+"""Waited for a task, and for those that a killed run had left."""
 KEEP_SECONDS = 0.5
 LONGEST_BUFFERED_SECONDS = 2.0
 PROGRESS_SECONDS = 5.0
@@ -122,7 +126,10 @@ class _Pass:
         most_pages: int | None,
     ) -> bool:
         """Read from the cursor on and send what differs; True when the last page was read."""
-        self._wait_for_tasks()  # of the run that was killed: what it sent must be readable first
+        try:  # of the run that was killed: what it sent should be readable first
+            self._wait_for_tasks(LONGEST_RESUME_SECONDS)
+        except ServiceUnavailable as error:
+            log.warning("%s: going on without it, what it changes may be sent again", error)
         cursors: set[int] = set()
         coming = browse(self._cursor)
         pages = 0
@@ -242,9 +249,10 @@ class _Pass:
             self._keep(Mark(cursor, list(self._tasks.copy()), msgspec.json.decode(report, type=PassReport)))
             self._kept_at, self._safe = time.monotonic(), None
 
-    def _wait_for_tasks(self) -> None:
+    def _wait_for_tasks(self, longest: float = LONGEST_TASK_SECONDS) -> None:
         """The newest first: the others are then published, or nearly so."""
-        waiting = [self._senders.submit(self._index.wait_until_published, task) for task in reversed(self._tasks)]
+        wait = partial(self._index.wait_until_published, longest=longest)
+        waiting = [self._senders.submit(wait, task) for task in reversed(self._tasks)]
         for each in waiting:
             each.result()
         self._tasks.clear()

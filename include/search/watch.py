@@ -38,7 +38,7 @@ RUNS_PER_PAGE = 1.5
 """By default a comparison comes so many runs after the last for each page of 1000 records: about forty requests an
 hour. Every 15 runs for 5,000 records, every 1440 (a day) for 1,000,000."""
 COMPARE_NEXT = 1_000_000_000
-"""As many runs without a comparison that one is due, whatever the setting."""
+"""As many runs without a comparison that one is due, however rarely they come."""
 RETENTION_DAYS = 90
 
 
@@ -272,10 +272,10 @@ class _Run:
         store.take_up_pass(self.connection, found.id, self.run_id)
         known = {str(move["id"]) for move in found.moves}
         is_same = left_open is not None and found.patches == self.names and known >= {move.id for move in moves}
+        mark = msgspec.convert(found.mark, Mark) if found.mark else None
         if not is_same:
             store.restart_pass(self.connection, found.id, reason=reason, moves=builtins, patches=self.names)
-            return found.id, None
-        mark = msgspec.convert(found.mark, Mark) if found.mark else None
+            return found.id, Mark(None, mark.tasks, PassReport()) if mark else None
         behind = f", behind {mark.report.read:,} records" if mark else ""
         log.info("Taking up an earlier run that was cut off%s", behind)
         return found.id, mark
