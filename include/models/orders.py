@@ -34,11 +34,19 @@ class Event(msgspec.Struct):
     name: str
     date_from: datetime | None = None
     date_to: datetime | None = None
-    locales: list[str] = ["en"]
-    name_parts: list[str] = ["given_name", "family_name"]
+    locales: list[str] = msgspec.field(default_factory=lambda: ["en"])
+    name_parts: list[str] = msgspec.field(default_factory=lambda: ["given_name", "family_name"])
     public_url: str = ""
     questions: list[Question] = []
     checkin_lists: list[CheckinList] = []
+
+
+class Occasion(msgspec.Struct, gc=False):
+    """One date of an event that has several."""
+
+    name: str
+    date_from: datetime | None = None
+    date_to: datetime | None = None
 
 
 class InvoiceAddress(msgspec.Struct):
