@@ -49,7 +49,7 @@ class Occasion(msgspec.Struct, gc=False):
     date_to: datetime | None = None
 
 
-class InvoiceAddress(msgspec.Struct):
+class InvoiceAddress(msgspec.Struct, gc=False):
     """Who gets the invoice."""
 
     company: str = ""
@@ -67,7 +67,7 @@ class Answer(msgspec.Struct, gc=False):
     options: list[str] = []
 
 
-class Position(msgspec.Struct):
+class Position(msgspec.Struct, gc=False):
     """A position of an order: a ticket or an add-on, whose `parent` lends it what it lacks.
 
     `checkins` maps the id of a check-in list to the first successful entry.
@@ -101,7 +101,7 @@ class Position(msgspec.Struct):
     parent: Position | None = None
 
 
-class Order(msgspec.Struct):
+class Order(msgspec.Struct, gc=False):
     """An order with all its positions, also canceled ones and add-ons, by their number."""
 
     order_id: int
@@ -131,7 +131,7 @@ class SourceStock(msgspec.Struct, gc=False):
     booked_quantity: int = 0
 
 
-class SourceOffer(msgspec.Struct):
+class SourceOffer(msgspec.Struct, gc=False):
     """An offer with its stocks, as targets see it."""
 
     offer_id: int

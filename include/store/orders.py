@@ -1,0 +1,200 @@
+"""Reads what outbound targets are sent, through the views `source_*`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import psycopg
+from psycopg import errors
+
+from include.errors import ConfigurationError
+from include.models.orders import (
+    Answer,
+    CheckinList,
+    Event,
+    InvoiceAddress,
+    Order,
+    Position,
+    Question,
+    SourceOffer,
+    SourceStock,
+)
+
+Connection = psycopg.Connection[Any]
+T = TypeVar("T")
+
+BATCH = 10_000
+"""Ids that are read at once."""
+
+_EVENT = (
+    "event_id, slug, name, date_from, date_to, locales, name_parts, public_url, questions::text, checkin_lists::text"
+)
+_ORDER = "order_id, event_id, code, status, email, locale, total, placed_at, paid_at, secret, invoice_address::text"
+_POSITION = (
+    "position_id, order_id, number, product_id, product, parent_id, variation, is_admission, price, is_canceled,"
+    " secret, voucher_code, attendee_name_parts::text, attendee_email, company, street, zipcode, city, country,"
+    " sub_event_id, sub_event_name, sub_event_date_from, sub_event_date_to, answers::text, checkins::text"
+)
+_OFFER = (
+    "offer_id, venue_id, name, description, id_at_providers, product_id, is_active, venue_name, venue_siret,"
+    " stocks::text"
+)
+_NAME_PARTS = Position.__struct_fields__.index("attendee_name_parts")
+
+_questions = msgspec.json.Decoder(list[Question]).decode
+_checkin_lists = msgspec.json.Decoder(list[CheckinList]).decode
+_answers = msgspec.json.Decoder(dict[str, Answer]).decode
+_checkins = msgspec.json.Decoder(dict[int, datetime]).decode
+_stocks = msgspec.json.Decoder(list[SourceStock]).decode
+_json = msgspec.json.Decoder().decode
+
+
+class OrderKey(NamedTuple):
+    """An order, as the queue needs to know it."""
+
+    order_id: int
+    event_id: int
+    code: str
+
+
+def load_orders(
+    connection: Connection, ids: Collection[int], events: dict[int, Event] | None = None
+) -> dict[int, Order]:
+    """Orders by id, each with its event and all its positions by number, in three queries however many they are.
+
+    Without those that are gone, or whose event is. `events` lends the events it has and takes up those that are read.
+
+    Raises:
+        ConfigurationError: a view gives what is no order.
+    """
+    events = {} if events is None else events
+    orders = _read(connection, "source_order", _ORDER, ids, key="order_id", build=_order)
+    if missing := {order.event_id for order in orders.values()} - events.keys():
+        events.update(load_events(connection, missing))
+    orders = {order_id: order for order_id, order in orders.items() if order.event_id in events}
+    for order in orders.values():
+        order.event = events[order.event_id]
+    positions = _read(connection, "source_position", _POSITION, orders, key="order_id", build=_position)
+    for position in sorted(positions.values(), key=_number):
+        parent = positions.get(position.parent_id) if position.parent_id is not None else None
+        position.parent = parent if parent is not None and parent.order_id == position.order_id else None
+        orders[position.order_id].positions.append(position)
+    return orders
+
+
+def load_events(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
+    """Events by id, with their questions and check-in lists, in one query."""
+    return _read(connection, "source_event", _EVENT, ids, key="event_id", build=_event)
+
+
+def load_offers(connection: Connection, ids: Collection[int]) -> dict[int, SourceOffer]:
+    """Offers by id, with their stocks, in one query."""
+    return _read(connection, "source_offer", _OFFER, ids, key="offer_id", build=_offer)
+
+
+def find_orders(
+    connection: Connection, *, codes: Sequence[str] | None = None, event_slug: str | None = None
+) -> list[OrderKey]:
+    """The orders with these codes (None: all) of an event (None: of any), by event and code.
+
+    Raises:
+        ConfigurationError: an event or code is unknown, or a code is that of several events and none was named.
+    """
+    if (
+        event_slug is not None
+        and not connection.execute("SELECT FROM source_event WHERE slug = %s", (event_slug,)).fetchall()
+    ):
+        raise ConfigurationError(f"There is no event {event_slug!r}")
+    codes = None if codes is None else list(dict.fromkeys(codes))
+    found = connection.execute(
+        "SELECT order_id, event_id, code FROM source_order"
+        " WHERE (%(codes)s::text[] IS NULL OR code = ANY (%(codes)s))"
+        " AND (%(slug)s::text IS NULL OR event_id = (SELECT event_id FROM source_event WHERE slug = %(slug)s))"
+        " ORDER BY event_id, code",
+        {"codes": codes, "slug": event_slug},
+    ).fetchall()
+    keys = [OrderKey(*row) for row in found]
+    _check_codes(codes or (), keys, event_slug)
+    return keys
+
+
+def orders_between(
+    connection: Connection, start: datetime | None, end: datetime | None, *, batch: int = BATCH
+) -> Iterator[OrderKey]:
+    """The orders placed from `start` on and before `end`, by id; None: without that bound.
+
+    They are read in batches, without a transaction around: the caller may write and commit in between.
+    """
+    last = -1
+    while True:
+        rows = connection.execute(
+            "SELECT order_id, event_id, code FROM source_order WHERE order_id > %(last)s"
+            " AND (%(start)s::timestamptz IS NULL OR placed_at >= %(start)s)"
+            " AND (%(end)s::timestamptz IS NULL OR placed_at < %(end)s)"
+            " ORDER BY order_id LIMIT %(batch)s",
+            {"last": last, "start": start, "end": end, "batch": batch},
+        ).fetchall()
+        yield from map(OrderKey._make, rows)
+        if len(rows) < batch:
+            return
+        last = rows[-1][0]
+
+
+def _check_codes(codes: Sequence[str], keys: Sequence[OrderKey], event_slug: str | None) -> None:
+    found = [key.code for key in keys]
+    where = f" of event {event_slug!r}" if event_slug is not None else ""
+    if unknown := [code for code in codes if code not in found]:
+        raise ConfigurationError(f"There is no order{where} with the code {', '.join(unknown)}")
+    if several := [code for code in codes if found.count(code) > 1]:
+        raise ConfigurationError(f"Several events have an order {', '.join(several)}: say of which event")
+
+
+def _read(
+    connection: Connection, view: str, columns: str, ids: Collection[int], *, key: str, build: Callable[[Any], T]
+) -> dict[int, T]:
+    """What is built of the rows of a view, by their first column."""
+    wanted = f"{{{','.join(map(str, ids))}}}"
+    statement = f"SELECT {columns} FROM {view} WHERE {key} = ANY (%s::bigint[])"  # noqa: S608 - constants
+    try:
+        with connection.cursor(binary=True) as cursor:
+            return {row[0]: build(row) for row in cursor.execute(statement, (wanted,))}
+    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege) as error:
+        raise ConfigurationError(f"{view}: {error.diag.message_primary}") from None
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"{view}: {error}") from None
+
+
+def _number(position: Position) -> int:
+    return position.number
+
+
+def _event(row: Sequence[Any]) -> Event:
+    *values, questions, checkin_lists = row
+    values += _questions(questions), _checkin_lists(checkin_lists)
+    return Event(*values)
+
+
+def _order(row: Sequence[Any]) -> Order:
+    *values, address = row
+    values.append(_address(_json(address)) if address else None)
+    return Order(*values)
+
+
+def _address(found: dict[str, Any]) -> InvoiceAddress:
+    return InvoiceAddress(**{name: found[name] for name in InvoiceAddress.__struct_fields__ if found.get(name)})
+
+
+def _position(row: Sequence[Any]) -> Position:
+    *values, answers, checkins = row
+    values[_NAME_PARTS] = _json(values[_NAME_PARTS]) if values[_NAME_PARTS] else None
+    values += _answers(answers) if answers != "{}" else {}, _checkins(checkins) if checkins != "{}" else {}
+    return Position(*values)
+
+
+def _offer(row: Sequence[Any]) -> SourceOffer:
+    *values, stocks = row
+    values.append(_stocks(stocks))
+    return SourceOffer(*values)
