@@ -14,14 +14,25 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import stock_api, teams
+from sandbox import brevo, stock_api, teams
 from sandbox.algolia import api as algolia_api
 from sandbox.faults import Faults, Rule
 from sandbox.world import World, format_time, parse_time
 
 _REQUESTS_KEPT = 10_000
-_SECRETS = {"token", "api_token", "access_token", "key", "apikey", "api_key", "x-algolia-api-key", "password", "sig"}
-_SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature")
+_SECRETS = {
+    "token",
+    "api_token",
+    "access_token",
+    "key",
+    "apikey",
+    "api_key",
+    "api-key",
+    "x-algolia-api-key",
+    "password",
+    "sig",
+}
+_SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature", "brevo_key")
 
 
 def create_app(world: World) -> FastAPI:
@@ -31,15 +42,18 @@ def create_app(world: World) -> FastAPI:
         stock_api.SERVICE: stock_api.MISHAPS,
         algolia_api.SERVICE: algolia_api.MISHAPS,
         teams.SERVICE: teams.MISHAPS,
+        brevo.SERVICE: brevo.MISHAPS,
     }
     faults = Faults(world.settings.seed, services)
     algolia = algolia_api.Algolia(world)
     channel = teams.Teams(world.settings.teams_signature)
+    account = brevo.Brevo(world)
     requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
     app.include_router(stock_api.router(world, faults))
     app.include_router(algolia_api.router(algolia, faults))
     app.include_router(teams.router(channel, faults))
-    _add_controls(app, world, faults, requests, [algolia.reset, channel.reset])
+    app.include_router(brevo.router(account, faults))
+    _add_controls(app, world, faults, requests, [algolia.reset, channel.reset, account.reset])
     app.add_middleware(_Watch, requests=requests, latency=world.settings.latency_ms / 1000)
     return app
 

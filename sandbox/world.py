@@ -18,6 +18,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 """When every row was last modified before anything moved on."""
 
 _MASK = (1 << 64) - 1
+_TYPES = ("text", "float", "date", "boolean", "multiple-choice")
 
 
 def _setting(default: Any, told: str) -> Any:
@@ -45,6 +46,16 @@ class Settings:
     algolia_task_ms: float = _setting(0.0, "milliseconds from when Algolia accepts a write until it is seen")
     algolia_log_entries: int = _setting(1000, "calls that Algolia's log keeps")
     teams_signature: str = _setting("sandbox-signature", "the sig that the Teams workflow asks for")
+    brevo_key: str = _setting("sandbox-brevo", "the API key of the Brevo account; without one, all come in")
+    brevo_lists: str = _setting("1,2,3", "ids of the Brevo account's lists, separated by commas")
+    brevo_attributes: str = _setting(
+        "FIRSTNAME=text,LASTNAME=text,COMPANY=text,COUNTRY=text,LANGUAGE=text,EVENT=text,EVENT_DATE=text,ORDER=text,"
+        "ORDER_STATUS=text,ORDER_TOTAL=float,ORDER_DATE=text,TICKET=text,TICKET_ID=text,TICKET_STATUS=text,"
+        "BIRTHDAY=date,INTERESTS=multiple-choice,IS_MEMBER=boolean",
+        "attributes of contacts and their types: name=text, float, date, boolean or multiple-choice",
+    )
+    brevo_rate: int = _setting(0, "requests a second that Brevo allows; 0: as many as come")
+    brevo_longest_text: int = _setting(10_000, "characters of a Brevo attribute at most")
     state: str = _setting("", "JSON file that keeps what /sandbox/advance did; without one it is forgotten at the end")
 
     @property
@@ -76,8 +87,12 @@ class World:
             raise ValueError(f"{self.settings.venues} venues of {self.settings.books} books need too many EANs")
         if min(self.settings.offers, self.settings.algolia_task_ms, self.settings.algolia_log_entries - 1) < 0:
             raise ValueError("offers and algolia_task_ms must be at least 0 and algolia_log_entries at least 1")
+        if self.settings.brevo_rate < 0 or self.settings.brevo_longest_text < 1:
+            raise ValueError("brevo_rate must be at least 0 and brevo_longest_text at least 1")
         self.credentials = _credentials(self.settings.auth)
         self.algolia_rights = _rights(self.settings.algolia_keys)
+        self.brevo_lists = _ids(self.settings.brevo_lists)
+        self.brevo_attributes = _types(self.settings.brevo_attributes)
         self.sirets = [siret(number) for number in range(self.settings.venues)]
         self.venue_numbers = {siret: number for number, siret in enumerate(self.sirets)}
         self._lock = threading.Lock()
@@ -129,6 +144,25 @@ def _rights(keys: str) -> dict[str, frozenset[str]]:
         if not (key and equals and rights):
             raise ValueError("algolia_keys must read key=right+right, separated by commas")
         found[key] = frozenset(rights.split("+"))
+    return found
+
+
+def _ids(lists: str) -> frozenset[int]:
+    try:
+        return frozenset(int(each) for each in lists.split(",") if each.strip())
+    except ValueError as error:
+        raise ValueError("brevo_lists must be whole numbers, separated by commas") from error
+
+
+def _types(attributes: str) -> dict[str, str]:
+    found = {}
+    for entry in filter(None, attributes.split(",")):
+        name, equals, kind = entry.partition("=")
+        if not (name and equals and kind in _TYPES):
+            raise ValueError(
+                f"brevo_attributes must read name=type, separated by commas; types are {', '.join(_TYPES)}"
+            )
+        found[name] = kind
     return found
 
 
