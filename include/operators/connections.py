@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.connectors.http import HttpConnector
+    from include.outbound.base import OutboundSyncProvider
     from include.providers.base import LocalProvider
 
 SYNC_DB = "sync_db"
@@ -59,8 +60,8 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def connector_for(provider_class: type[LocalProvider]) -> Iterator[HttpConnector | None]:
-    """The connector to a provider's service, paced for the whole installation; None if it needs none.
+def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvider]) -> Iterator[HttpConnector | None]:
+    """The connector to the service of a provider or target, paced for the whole installation; None if it needs none.
 
     Address, credentials and headers come from the provider's Airflow connection, through Airflow's HTTP hook.
 

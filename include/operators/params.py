@@ -82,3 +82,56 @@ def _choice(title: str, description: str) -> Param:
         title=title,
         description=f"{description} Empty: the Airflow variable says it.",
     )
+
+
+def outbound_params() -> dict[str, Param]:
+    """Parameters of every outbound DAG; left as they are, they send what changed."""
+    return {
+        "orders": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Orders",
+            description="Codes of orders to send now, one per line, changed or not.",
+        ),
+        "event": Param(
+            None,
+            type=["null", "string"],
+            title="Event",
+            description="Slug of the event that the codes are of. Empty: of any.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description="Send nothing; the log shows what would be sent of these orders (or of the next in the queue), "
+            "and which fields would change.",
+        ),
+        "send_unchanged": Param(
+            False,
+            type="boolean",
+            title="Send unchanged",
+            description="Send also what equals what was sent last.",
+        ),
+        "retry": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
+            title="Retry",
+            description="Let those that wait for a person be tried again: all, or of one reason.",
+        ),
+        "cancel": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Cancel",
+            description="Codes of orders to take out of the queue; the log keeps them.",
+        ),
+        "limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Limit",
+            description="Stop after so many orders per claimer.",
+        ),
+    }

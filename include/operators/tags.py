@@ -10,6 +10,7 @@ class Movement(StrEnum):
 
     INBOUND = "inbound"
     SEARCH = "search"
+    OUTBOUND = "outbound"
 
 
 class Subject(StrEnum):
@@ -17,3 +18,4 @@ class Subject(StrEnum):
 
     STOCKS = "stocks"
     OFFERS = "offers"
+    ORDERS = "orders"

@@ -7,10 +7,14 @@ targets written for it work here: https://docs.pretix.eu/dev/development/api/dat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from include.errors import SyncConfigError
+
+current_connection: ContextVar[Any] = ContextVar("current_connection")
+"""The connection of the drain that is going on, for targets that put further orders into the queue."""
 
 
 class StaticMapping:
@@ -94,6 +98,8 @@ class OutboundSyncProvider:
     sends_unchanged: ClassVar[bool] = False
     """True: an object is sent although it equals what was sent last."""
 
+    stored_mappings: Sequence[Any] | None = None
+    """The current mappings of this target in PostgreSQL; the engine sets it. None: there are none."""
     connector: Any = None
     """The HttpConnector to the service; the engine sets it before the constructor runs."""
 
@@ -109,8 +115,13 @@ class OutboundSyncProvider:
 
     @property
     def mappings(self) -> Sequence[Any]:
-        """How objects are mapped: a property or method that returns mappings in their order; asked once per order."""
-        raise NotImplementedError(f"{type(self).__name__} has no mappings")
+        """How objects are mapped, in their order; a property or a method, asked once per order.
+
+        Those stored for this target, unless a subclass says otherwise.
+        """
+        if self.stored_mappings is None:
+            raise SyncConfigError([f"No mappings are stored for the target {self.identifier}: save some first"])
+        return self.stored_mappings
 
     def should_sync_order(self, order: Any) -> bool:  # noqa: ARG002
         """False: the order is left alone, without any call."""
@@ -219,14 +230,21 @@ class OutboundSyncProvider:
         `immediate` puts it before the others. `connection`: the psycopg connection to write to; without it the one of
         the running drain.
         """
-        from include.outbound.queue import enqueue
+        from include.store.outbound import enqueue
 
         if not getattr(cls, "identifier", ""):
             raise TypeError(f"{cls.__name__} has no identifier")
+        if immediate:
+            not_before = datetime.min.replace(tzinfo=UTC)
         return enqueue(
-            connection, cls, order.order_id, event_id=order.event_id, triggered_by=triggered_by,
-            not_before=not_before, immediate=immediate,
-        )  # fmt: skip
+            connection or current_connection.get(),
+            cls.identifier,
+            "order",
+            order.order_id,
+            event_id=order.event_id,
+            triggered_by=triggered_by,
+            not_before=not_before,
+        )
 
 
 def mappings_of(provider: OutboundSyncProvider) -> list[Any]:

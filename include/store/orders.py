@@ -60,6 +60,13 @@ class OrderKey(NamedTuple):
     code: str
 
 
+def load(
+    connection: Connection, source: str, ids: Collection[int], events: dict[int, Event] | None = None
+) -> dict[int, Any]:
+    """Orders or offers by id: what `source` says."""
+    return load_orders(connection, ids, events) if source == "order" else load_offers(connection, ids)
+
+
 def load_orders(
     connection: Connection, ids: Collection[int], events: dict[int, Event] | None = None
 ) -> dict[int, Order]:

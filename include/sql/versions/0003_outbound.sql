@@ -190,199 +190,235 @@ COMMENT ON VIEW source_position IS 'A position of an order as targets see it.';
 
 ------------------------------------------------------------------------------------------------------------------------
 -- The change feed: what changed, written in the transaction that changed it, for whoever subscribed to it.
+--
+-- An order: placed, paid, canceled, reactivated, expired, expiry_changed, modified (what people entered), changed (all
+-- the rest), checkin, checkin_annulled. An offer: created, changed, stock_changed. Followed are INSERT, UPDATE, DELETE,
+-- MERGE and COPY, not TRUNCATE, and the columns that targets see: a column that does not show there feeds nothing.
+-- Deleted orders and offers, events, ticket products, questions and venues make no entries of their own.
 ------------------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE change_feed (
+    source    text COLLATE "C" NOT NULL,
     txid      xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    id        bigint GENERATED ALWAYS AS IDENTITY,
-    source    text NOT NULL,
     source_id bigint NOT NULL,
-    change    text NOT NULL,
-    at        timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (txid, id)
-);
+    change    text COLLATE "C" NOT NULL,
+    at        timestamptz NOT NULL DEFAULT now()
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
+CREATE INDEX change_feed_position ON change_feed (source, txid, source_id, change);
+ALTER TABLE change_feed REPLICA IDENTITY FULL;
+COMMENT ON TABLE change_feed IS
+    'An entry per object and kind of change of a statement. Equal ones of one transaction say it once: a position passes them together.';
 COMMENT ON COLUMN change_feed.txid IS
-    'A reader takes rows below the oldest transaction that is still open: a row that commits late is never passed over.';
+    'A reader takes entries below the oldest transaction that is still open: one that commits late is never passed over.';
 
 CREATE TABLE change_feed_consumer (
-    consumer  text NOT NULL,
-    source    text NOT NULL CHECK (source IN ('order', 'offer')),
-    last_txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    last_id   bigint NOT NULL DEFAULT 0,
+    consumer    text NOT NULL,
+    source      text NOT NULL CHECK (source IN ('order', 'offer')),
+    last_txid   xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),
+    last_id     bigint NOT NULL DEFAULT -9223372036854775808,
+    last_change text COLLATE "C" NOT NULL DEFAULT '',
+    cluster     bigint NOT NULL DEFAULT (pg_control_system()).system_identifier,
     PRIMARY KEY (consumer, source)
-);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE change_feed_consumer IS
     'Who reads the changes of which source, and how far. Only tables of a source with a consumer have triggers.';
+COMMENT ON COLUMN change_feed_consumer.last_txid IS
+    'Position, with last_id and last_change: the last entry read. A new consumer begins at the oldest open transaction.';
+COMMENT ON COLUMN change_feed_consumer.cluster IS
+    'The server that counts the transactions: restored on another one, positions mean nothing, and all is read again.';
 
-CREATE FUNCTION feed_order_placed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+CREATE FUNCTION feed_order_parts(orders bigint[], change_ text) RETURNS void LANGUAGE sql
+-- A change of what belongs to orders. It is part of their being placed, if that is in the same transaction, except
+-- check-ins; and of orders that are being deleted there is nothing to tell.
+SET enable_nestloop = on AS $$
     INSERT INTO change_feed (source, source_id, change)
-    SELECT 'order', placed.id, change
-    FROM new_rows AS placed
-    CROSS JOIN LATERAL (VALUES ('placed'), (CASE placed.status WHEN 'p' THEN 'paid' END)) AS changes (change)
-    WHERE change IS NOT NULL;
-    RETURN NULL;
-END $$;
-
-CREATE FUNCTION feed_order_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO change_feed (source, source_id, change)
-    SELECT 'order', now_.id, change
-    FROM new_rows AS now_
-    JOIN old_rows AS before USING (id)
-    CROSS JOIN LATERAL (VALUES
-        (CASE WHEN before.status = 'c' AND now_.status <> 'c' THEN 'reactivated' END),
-        (CASE WHEN before.status <> now_.status THEN
-            CASE now_.status WHEN 'p' THEN 'paid' WHEN 'c' THEN 'canceled' WHEN 'e' THEN 'expired' END END),
-        (CASE WHEN before.expires_at IS DISTINCT FROM now_.expires_at THEN 'expiry_changed' END),
-        (CASE WHEN before.total <> now_.total THEN 'changed' END),
-        (CASE WHEN (before.email, before.locale) IS DISTINCT FROM (now_.email, now_.locale) THEN 'modified' END)
-    ) AS changes (change)
-    WHERE change IS NOT NULL;
-    RETURN NULL;
-END $$;
-
--- What belongs to an order that is placed in the same transaction is part of its being placed.
-CREATE FUNCTION feed_order_parts(orders bigint[], change_ text) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO change_feed (source, source_id, change)
-    SELECT DISTINCT 'order', order_id, change_
-    FROM unnest(orders) AS order_id
-    WHERE order_id IS NOT NULL
-      AND NOT EXISTS (
+    SELECT 'order', customer_order.id, change_
+    FROM (SELECT DISTINCT order_id FROM unnest(orders) AS order_id) AS parts
+    JOIN customer_order ON customer_order.id = order_id
+    WHERE change_ IN ('checkin', 'checkin_annulled') OR NOT EXISTS (
         SELECT FROM change_feed AS fed
-        WHERE fed.txid = pg_current_xact_id() AND fed.source = 'order' AND fed.source_id = order_id
+        WHERE fed.source = 'order' AND fed.txid = pg_current_xact_id() AND fed.source_id = customer_order.id
           AND fed.change = 'placed'
     );
 $$;
 
-CREATE FUNCTION feed_order_rows() RETURNS trigger LANGUAGE plpgsql AS $$
--- Rows that belong to an order by their column order_id; arguments: the change on insert and delete.
+CREATE FUNCTION feed_position_parts(positions bigint[], change_ text) RETURNS void LANGUAGE sql
+SET enable_nestloop = on AS $$
+    SELECT feed_order_parts(array(SELECT order_id FROM order_position WHERE id = ANY (positions)), change_);
+$$;
+
+CREATE FUNCTION feed_orders_placed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        PERFORM feed_order_parts(array(SELECT order_id FROM new_rows), TG_ARGV[0]);
-    ELSE
-        PERFORM feed_order_parts(array(SELECT order_id FROM old_rows), TG_ARGV[0]);
-    END IF;
+    INSERT INTO change_feed (source, source_id, change)
+    SELECT 'order', id, unnest(array_remove(
+        ARRAY['placed', CASE status WHEN 'p' THEN 'paid' WHEN 'c' THEN 'canceled' WHEN 'e' THEN 'expired' END], NULL))
+    FROM new_rows;
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION feed_order_rows_updated() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Where old and new rows are joined, nested loops are off: plans are kept for the session, and one that was made for a
+-- statement of one row would take the square of the rows of a later one.
+CREATE FUNCTION feed_orders_updated() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
 BEGIN
+    INSERT INTO change_feed (source, source_id, change)
+    SELECT 'order', id, unnest(array_remove(ARRAY[
+        CASE WHEN before.status = 'c' AND after.status IN ('n', 'p') THEN 'reactivated' END,
+        CASE after.status WHEN 'p' THEN 'paid' WHEN 'c' THEN 'canceled' WHEN 'e' THEN 'expired' END], NULL))
+    FROM new_rows AS after JOIN old_rows AS before USING (id)
+    WHERE before.status <> after.status;
     PERFORM feed_order_parts(array(
-        SELECT order_id FROM (SELECT * FROM new_rows EXCEPT SELECT * FROM old_rows) AS changed
-    ), TG_ARGV[0]);
-    RETURN NULL;
-END $$;
-
-CREATE FUNCTION feed_positions_updated() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+        SELECT id FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE before.expires_at IS DISTINCT FROM after.expires_at
+    ), 'expiry_changed');
     PERFORM feed_order_parts(array(
-        SELECT now_.order_id FROM new_rows AS now_ JOIN old_rows AS before USING (id)
-        WHERE (before.product_id, before.variation, before.sub_event_id, before.price, before.is_canceled)
-            IS DISTINCT FROM (now_.product_id, now_.variation, now_.sub_event_id, now_.price, now_.is_canceled)
+        SELECT id FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE before.status IN ('p', 'e') AND after.status = 'n'
+           OR (before.event_id, before.code, before.total, before.placed_at, before.secret)
+            <> (after.event_id, after.code, after.total, after.placed_at, after.secret)
     ), 'changed');
     PERFORM feed_order_parts(array(
-        SELECT now_.order_id FROM new_rows AS now_ JOIN old_rows AS before USING (id)
-        WHERE (before.attendee_name_parts, before.attendee_email, before.company, before.street, before.zipcode,
-               before.city, before.country)
-            IS DISTINCT FROM (now_.attendee_name_parts, now_.attendee_email, now_.company, now_.street, now_.zipcode,
-               now_.city, now_.country)
+        SELECT id FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE (before.email, before.locale) IS DISTINCT FROM (after.email, after.locale)
     ), 'modified');
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION feed_position_rows() RETURNS trigger LANGUAGE plpgsql AS $$
--- Rows that belong to a position by their column position_id.
-DECLARE
-    positions bigint[];
+CREATE FUNCTION feed_order_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Rows that belong to an order by their column order_id; argument: the change.
 BEGIN
-    IF TG_OP = 'DELETE' THEN
-        positions := array(SELECT position_id FROM old_rows);
-    ELSIF TG_OP = 'INSERT' THEN
-        positions := array(SELECT position_id FROM new_rows);
+    IF TG_OP = 'INSERT' THEN
+        PERFORM feed_order_parts(array(SELECT order_id FROM new_rows), TG_ARGV[0]);
+    ELSIF TG_OP = 'DELETE' THEN
+        PERFORM feed_order_parts(array(SELECT order_id FROM old_rows), TG_ARGV[0]);
     ELSE
-        positions := array(SELECT position_id FROM (SELECT * FROM new_rows EXCEPT SELECT * FROM old_rows) AS changed);
+        PERFORM feed_order_parts(array(
+            SELECT order_id FROM (TABLE new_rows EXCEPT TABLE old_rows) AS after
+            UNION ALL SELECT order_id FROM (TABLE old_rows EXCEPT TABLE new_rows) AS before
+        ), TG_ARGV[0]);
     END IF;
-    PERFORM feed_order_parts(array(SELECT order_id FROM order_position WHERE id = ANY (positions)), 'modified');
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION feed_checkins() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION feed_positions_updated() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+BEGIN
+    PERFORM feed_order_parts(array(
+        SELECT unnest(ARRAY[before.order_id, after.order_id])
+        FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE (before.order_id, before.number, before.parent_id, before.product_id, before.variation,
+               before.sub_event_id, before.price, before.is_canceled, before.secret, before.voucher_code)
+            IS DISTINCT FROM (after.order_id, after.number, after.parent_id, after.product_id, after.variation,
+               after.sub_event_id, after.price, after.is_canceled, after.secret, after.voucher_code)
+    ), 'changed');
+    PERFORM feed_order_parts(array(
+        SELECT after.order_id FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE (before.attendee_name_parts, before.attendee_email, before.company, before.street, before.zipcode,
+               before.city, before.country)
+            IS DISTINCT FROM (after.attendee_name_parts, after.attendee_email, after.company, after.street,
+               after.zipcode, after.city, after.country)
+    ), 'modified');
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION feed_answers() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        PERFORM feed_order_parts(array(
-            SELECT position.order_id FROM new_rows JOIN order_position AS position ON position.id = position_id
-            WHERE is_successful
-        ), 'checkin');
+        PERFORM feed_position_parts(array(SELECT position_id FROM new_rows), 'modified');
+    ELSIF TG_OP = 'DELETE' THEN
+        PERFORM feed_position_parts(array(SELECT position_id FROM old_rows), 'modified');
     ELSE
-        PERFORM feed_order_parts(array(
-            SELECT position.order_id FROM new_rows AS now_ JOIN old_rows AS before USING (id)
-            JOIN order_position AS position ON position.id = now_.position_id
-            WHERE now_.is_annulled AND NOT before.is_annulled
+        PERFORM feed_position_parts(array(
+            SELECT position_id FROM (TABLE new_rows EXCEPT TABLE old_rows) AS after
+            UNION ALL SELECT position_id FROM (TABLE old_rows EXCEPT TABLE new_rows) AS before
+        ), 'modified');
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION feed_checkins() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+-- Only of scans that were successful: a check-in counts as long as it is not annulled or deleted.
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM feed_position_parts(array(
+            SELECT position_id FROM new_rows WHERE is_successful AND NOT is_annulled
+        ), 'checkin');
+    ELSIF TG_OP = 'DELETE' THEN
+        PERFORM feed_position_parts(array(
+            SELECT position_id FROM old_rows WHERE is_successful AND NOT is_annulled
+        ), 'checkin_annulled');
+    ELSE
+        PERFORM feed_position_parts(array(
+            SELECT position_id FROM (TABLE new_rows EXCEPT TABLE old_rows) AS after
+            WHERE is_successful AND NOT is_annulled
+        ), 'checkin');
+        PERFORM feed_position_parts(array(
+            SELECT before.position_id FROM new_rows AS after JOIN old_rows AS before USING (id)
+            WHERE before.is_successful AND NOT before.is_annulled
+              AND NOT (after.is_successful AND NOT after.is_annulled AND after.position_id = before.position_id)
         ), 'checkin_annulled');
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION feed_offers() RETURNS trigger LANGUAGE plpgsql AS $$
--- Offers, and stocks by their column offer_id; arguments: that column, the change on insert, the change otherwise.
-DECLARE
-    rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'new_rows' WHEN 'DELETE' THEN 'old_rows'
-        ELSE '(SELECT * FROM new_rows EXCEPT SELECT * FROM old_rows)' END;
+CREATE FUNCTION feed_offers() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+-- A provider that only confirms an offer, with a later date, changes nothing that anybody sees.
 BEGIN
-    EXECUTE format('INSERT INTO change_feed (source, source_id, change) SELECT DISTINCT ''offer'', %I, %L FROM %s AS rows_',
-        TG_ARGV[0], CASE TG_OP WHEN 'INSERT' THEN TG_ARGV[1] ELSE TG_ARGV[2] END, rows_);
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO change_feed (source, source_id, change) SELECT 'offer', id, 'created' FROM new_rows;
+    ELSE
+        INSERT INTO change_feed (source, source_id, change)
+        SELECT 'offer', id, 'changed'
+        FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE (before.product_id, before.venue_id, before.name, before.description, before.extra_data,
+               before.subcategory_id, before.booking_email, before.withdrawal_details, before.is_active,
+               before.id_at_provider, before.id_at_providers)
+            IS DISTINCT FROM (after.product_id, after.venue_id, after.name, after.description, after.extra_data,
+               after.subcategory_id, after.booking_email, after.withdrawal_details, after.is_active,
+               after.id_at_provider, after.id_at_providers);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION feed_stocks() RETURNS trigger LANGUAGE plpgsql SET enable_nestloop = off AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO change_feed (source, source_id, change)
+        SELECT DISTINCT 'offer', offer_id, 'stock_changed' FROM new_rows;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO change_feed (source, source_id, change)
+        SELECT DISTINCT 'offer', offer_id, 'stock_changed' FROM old_rows;
+    ELSE
+        INSERT INTO change_feed (source, source_id, change)
+        SELECT DISTINCT 'offer', unnest(ARRAY[before.offer_id, after.offer_id]), 'stock_changed'
+        FROM new_rows AS after JOIN old_rows AS before USING (id)
+        WHERE (before.offer_id, before.price, before.quantity, before.beginning_datetime,
+               before.booking_limit_datetime, before.booked_quantity, before.is_soft_deleted)
+            IS DISTINCT FROM (after.offer_id, after.price, after.quantity, after.beginning_datetime,
+               after.booking_limit_datetime, after.booked_quantity, after.is_soft_deleted);
+    END IF;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION change_feed_triggers(source_ text)
 RETURNS TABLE (table_name text, name text, definition text) LANGUAGE sql STABLE AS $$
--- The triggers of a source. A statement makes one entry per object and kind of change, however many rows it writes.
-    SELECT triggers.table_name, triggers.name, triggers.definition FROM (VALUES
-        ('order', 'customer_order', 'feed_insert',
-            'AFTER INSERT ON customer_order REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_placed()'),
-        ('order', 'customer_order', 'feed_update',
-            'AFTER UPDATE ON customer_order REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_changed()'),
-        ('order', 'order_position', 'feed_insert',
-            'AFTER INSERT ON order_position REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''changed'')'),
-        ('order', 'order_position', 'feed_update',
-            'AFTER UPDATE ON order_position REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_positions_updated()'),
-        ('order', 'order_position', 'feed_delete',
-            'AFTER DELETE ON order_position REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''changed'')'),
-        ('order', 'payment', 'feed_insert',
-            'AFTER INSERT ON payment REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''changed'')'),
-        ('order', 'payment', 'feed_update',
-            'AFTER UPDATE ON payment REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows_updated(''changed'')'),
-        ('order', 'payment', 'feed_delete',
-            'AFTER DELETE ON payment REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''changed'')'),
-        ('order', 'invoice_address', 'feed_insert',
-            'AFTER INSERT ON invoice_address REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''modified'')'),
-        ('order', 'invoice_address', 'feed_update',
-            'AFTER UPDATE ON invoice_address REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows_updated(''modified'')'),
-        ('order', 'invoice_address', 'feed_delete',
-            'AFTER DELETE ON invoice_address REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_order_rows(''modified'')'),
-        ('order', 'answer', 'feed_insert',
-            'AFTER INSERT ON answer REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_position_rows()'),
-        ('order', 'answer', 'feed_update',
-            'AFTER UPDATE ON answer REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_position_rows()'),
-        ('order', 'answer', 'feed_delete',
-            'AFTER DELETE ON answer REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_position_rows()'),
-        ('order', 'checkin', 'feed_insert',
-            'AFTER INSERT ON checkin REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_checkins()'),
-        ('order', 'checkin', 'feed_update',
-            'AFTER UPDATE ON checkin REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_checkins()'),
-        ('offer', 'offer', 'feed_insert',
-            'AFTER INSERT ON offer REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_offers(''id'', ''created'', ''changed'')'),
-        ('offer', 'offer', 'feed_update',
-            'AFTER UPDATE ON offer REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_offers(''id'', ''created'', ''changed'')'),
-        ('offer', 'stock', 'feed_insert',
-            'AFTER INSERT ON stock REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_offers(''offer_id'', ''stock_changed'', ''stock_changed'')'),
-        ('offer', 'stock', 'feed_update',
-            'AFTER UPDATE ON stock REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_offers(''offer_id'', ''stock_changed'', ''stock_changed'')'),
-        ('offer', 'stock', 'feed_delete',
-            'AFTER DELETE ON stock REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION feed_offers(''offer_id'', ''stock_changed'', ''stock_changed'')')
-    ) AS triggers (source, table_name, name, definition)
-    WHERE triggers.source = source_;
+-- The triggers of a source, which are called once per statement, however many rows it writes.
+    SELECT followed.table_name, 'feed_' || lower(event),
+        format('AFTER %s ON %I REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION %s', event, followed.table_name,
+            CASE event WHEN 'INSERT' THEN 'NEW TABLE AS new_rows' WHEN 'DELETE' THEN 'OLD TABLE AS old_rows'
+                ELSE 'OLD TABLE AS old_rows NEW TABLE AS new_rows' END, function)
+    FROM (VALUES
+        ('order', 'customer_order', '{INSERT}'::text[], 'feed_orders_placed()'),
+        ('order', 'customer_order', '{UPDATE}', 'feed_orders_updated()'),
+        ('order', 'order_position', '{INSERT,DELETE}', 'feed_order_rows(''changed'')'),
+        ('order', 'order_position', '{UPDATE}', 'feed_positions_updated()'),
+        ('order', 'payment', '{INSERT,UPDATE,DELETE}', 'feed_order_rows(''changed'')'),
+        ('order', 'invoice_address', '{INSERT,UPDATE,DELETE}', 'feed_order_rows(''modified'')'),
+        ('order', 'answer', '{INSERT,UPDATE,DELETE}', 'feed_answers()'),
+        ('order', 'checkin', '{INSERT,UPDATE,DELETE}', 'feed_checkins()'),
+        ('offer', 'offer', '{INSERT,UPDATE}', 'feed_offers()'),
+        ('offer', 'stock', '{INSERT,UPDATE,DELETE}', 'feed_stocks()')
+    ) AS followed (source, table_name, events, function), unnest(events) AS event
+    WHERE followed.source = source_
+    ORDER BY followed.table_name, event;
 $$;
 
 CREATE FUNCTION change_feed_follow() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -390,21 +426,40 @@ CREATE FUNCTION change_feed_follow() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     source_ text := coalesce(NEW.source, OLD.source);
     each record;
-    is_read boolean := EXISTS (SELECT FROM change_feed_consumer WHERE source = source_);
+    is_there boolean;
+    is_wanted boolean;
 BEGIN
+    PERFORM pg_advisory_xact_lock(7230917002);  -- one at a time, so that each sees what the one before has done
+    is_wanted := EXISTS (SELECT FROM change_feed_consumer WHERE source = source_);
     FOR each IN SELECT * FROM change_feed_triggers(source_) LOOP
-        IF NOT is_read THEN
-            EXECUTE format('DROP TRIGGER IF EXISTS %I ON %I', each.name, each.table_name);
-        ELSIF NOT EXISTS (
-            SELECT FROM pg_trigger WHERE tgrelid = each.table_name::regclass AND tgname = each.name
-        ) THEN
+        is_there := EXISTS (
+            SELECT FROM pg_trigger WHERE tgrelid = quote_ident(each.table_name)::regclass AND tgname = each.name
+        );
+        IF is_wanted AND NOT is_there THEN
             EXECUTE format('CREATE TRIGGER %I %s', each.name, each.definition);
+        ELSIF is_there AND NOT is_wanted THEN
+            EXECUTE format('DROP TRIGGER %I ON %I', each.name, each.table_name);
         END IF;
     END LOOP;
     RETURN NULL;
 END $$;
 CREATE TRIGGER follow AFTER INSERT OR DELETE ON change_feed_consumer
     FOR EACH ROW EXECUTE FUNCTION change_feed_follow();
+
+-- Whoever may write orders, offers or stocks needs no right to the feed: its functions have those of their owner, look
+-- for names in this schema only, and cannot be called or put on other tables by anybody else.
+DO $$
+DECLARE
+    each regprocedure;
+BEGIN
+    FOR each IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = quote_ident(current_schema())::regnamespace AND proname ~ '^(feed|change_feed)_'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER SET search_path = %I, pg_temp', each, current_schema());
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', each);
+    END LOOP;
+END $$;
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Targets: the queue, the last result of each object, what was sent, mappings, runs.
@@ -436,12 +491,15 @@ CREATE TABLE outbound_queue (
     messages          text[] NOT NULL DEFAULT '{}',
     in_flight         boolean NOT NULL DEFAULT false,
     in_flight_since   timestamptz,
+    claimed_by        bigint,
     CHECK (in_flight = (in_flight_since IS NOT NULL)),
     UNIQUE (source, source_id, target, in_flight)
 );
 CREATE INDEX outbound_queue_ready ON outbound_queue (target, event_id, not_before)
     WHERE NOT in_flight AND need_manual_retry IS NULL;
 CREATE INDEX outbound_queue_in_flight ON outbound_queue (in_flight_since) WHERE in_flight;
+COMMENT ON COLUMN outbound_queue.claimed_by IS
+    'Key of the advisory lock that the claimer holds: when it is free, the claimer is no more.';
 COMMENT ON TABLE outbound_queue IS 'What is to be sent: at most one running and one waiting row per object and target.';
 
 CREATE TABLE outbound_run (
@@ -468,10 +526,11 @@ CREATE TABLE outbound_result (
     external_link_display_name text CHECK (length(external_link_display_name) <= 255),
     transmitted_at             timestamptz NOT NULL DEFAULT now(),
     sync_info                  jsonb NOT NULL DEFAULT '{}',
-    payload_hash               bytea,
+    sent                       jsonb NOT NULL DEFAULT '{}',
     UNIQUE NULLS NOT DISTINCT (source, source_id, position_id, target, mapping_id)
 );
 COMMENT ON TABLE outbound_result IS 'The last known state of each object at each target.';
+COMMENT ON COLUMN outbound_result.sent IS 'A digest of each value that was sent last, by external field: it tells what changed, not what it was.';
 
 CREATE TABLE outbound_log (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -511,3 +570,57 @@ SELECT
         ) ORDER BY stock.id), '[]') FROM stock WHERE stock.offer_id = offer.id AND NOT stock.is_soft_deleted) AS stocks
 FROM offer JOIN venue ON venue.id = offer.venue_id;
 COMMENT ON VIEW source_offer IS 'An offer with its stocks as targets see it.';
+
+------------------------------------------------------------------------------------------------------------------------
+-- What people read
+------------------------------------------------------------------------------------------------------------------------
+
+CREATE VIEW outbound_report AS
+SELECT
+    target,
+    run_id,
+    count(*) AS claimers,
+    sum((counts #>> '{orders,sent}')::bigint) AS orders_sent,
+    sum((counts #>> '{orders,nothing_to_do}')::bigint) AS orders_unchanged,
+    sum((counts #>> '{orders,retry}')::bigint) AS orders_to_retry,
+    sum((counts #>> '{orders,parked}')::bigint) AS orders_parked,
+    sum((counts #>> '{objects,sent}')::bigint) AS objects_sent,
+    sum((counts #>> '{objects,nothing_to_do}')::bigint) AS objects_unchanged,
+    sum((counts #>> '{objects,not_synced}')::bigint) AS objects_not_synced,
+    sum((counts #>> '{objects,failed}')::bigint) AS objects_failed,
+    max((counts ->> 'seconds')::double precision) AS seconds,
+    max(counts ->> 'down') AS down,
+    min(started_at) AS started_at,
+    max(finished_at) AS finished_at
+FROM outbound_run
+GROUP BY target, run_id;
+COMMENT ON VIEW outbound_report IS 'Per run and target: the orders and objects by outcome.';
+
+CREATE VIEW outbound_problems AS
+SELECT
+    queue.target,
+    coalesce(source_order.code, queue.source_id::text) AS code,
+    source_event.slug AS event,
+    CASE WHEN queue.need_manual_retry IS NULL THEN 'tried again by itself' ELSE 'waits for a person' END AS state,
+    queue.need_manual_retry AS reason,
+    queue.messages,
+    queue.failed_attempts,
+    CASE WHEN queue.need_manual_retry IS NULL THEN queue.not_before END AS next_try_at,
+    queue.triggered_by,
+    queue.triggered_at,
+    queue.source,
+    queue.source_id
+FROM outbound_queue AS queue
+LEFT JOIN source_order ON queue.source = 'order' AND source_order.order_id = queue.source_id
+LEFT JOIN source_event ON source_event.event_id = source_order.event_id
+WHERE queue.need_manual_retry IS NOT NULL OR queue.failed_attempts > 0;
+COMMENT ON VIEW outbound_problems IS 'What failed: why in plain words, how often, and when it is tried again.';
+
+CREATE VIEW outbound_history AS
+SELECT
+    log.at, log.target, coalesce(nullif(log.code, ''), log.source_id::text) AS code, log.position_id, log.mapping_id,
+    log.outcome, log.reason, log.messages, log.attempt, log.next_try_at, log.triggered_by, log.payload, log.link,
+    run.run_id, log.source, log.source_id, log.id
+FROM outbound_log AS log
+LEFT JOIN outbound_run AS run ON run.id = log.run_id;
+COMMENT ON VIEW outbound_history IS 'What was sent of each order or offer, when, with what outcome; personal values are masked.';
