@@ -127,6 +127,20 @@ def outbound_params() -> dict[str, Param]:
             title="Cancel",
             description="Codes of orders to take out of the queue; the log keeps them.",
         ),
+        "mappings": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "object"},
+            title="Mappings",
+            description="New mappings of this target, as JSON. They are checked first, and kept as a new version.",
+        ),
+        "mappings_version": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Mappings: back to version",
+            description="Use an earlier version of the mappings again.",
+        ),
         "limit": Param(
             None,
             type=["null", "integer"],

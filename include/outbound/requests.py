@@ -1,4 +1,4 @@
-"""What people ask of a queue: send these orders, retry what waits for them, cancel."""
+"""What people ask of a target: other mappings, send these orders, retry what waits for them, cancel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 
+from include.outbound import mappings
 from include.outbound.base import OutboundSyncProvider
+from include.outbound.fields import Field, data_fields
 from include.store import orders
 from include.store import outbound as store
 
@@ -23,12 +25,21 @@ BLOCK = 1000
 def carry_out(
     connection: psycopg.Connection[Any], target: type[OutboundSyncProvider], params: Mapping[str, Any]
 ) -> None:
-    """Do what the parameters of a run say: `orders` (codes) of `event`, `retry` (a reason, or all), `cancel` (codes).
+    """Do what the parameters of a run say.
+
+    `mappings` (new ones) or `mappings_version` (an earlier one), `orders` (codes) of `event`, `retry` (a reason, or
+    all), `cancel` (codes).
 
     Raises:
-        ConfigurationError: there is no order of such a code.
+        ConfigurationError: there is no order of such a code, or mappings that are not right: all that is wrong is told.
     """
     event = params.get("event")
+    if params.get("mappings") is not None:
+        fields = known_fields(connection, target)
+        version = mappings.save(connection, target.identifier, params["mappings"], fields=fields, note="by a DAG run")
+        log.info("The mappings given are version %s of %s", version, target.identifier)
+    elif (wanted := params.get("mappings_version")) is not None:
+        log.info("Mappings: version %s again, as %s", wanted, mappings.restore(connection, target.identifier, wanted))
     if codes := params.get("orders"):
         ids = _ids(connection, codes, event)
         log.info(
@@ -40,6 +51,19 @@ def carry_out(
     if codes := params.get("cancel"):
         ids = _ids(connection, codes, event)
         log.info("Canceled %s", store.cancel(connection, target.identifier, target.source, ids))
+
+
+def known_fields(
+    connection: psycopg.Connection[Any], target: type[OutboundSyncProvider]
+) -> dict[str, dict[str, Field]]:
+    """The source fields by model: those of all events, since questions and check-in lists make fields of their own."""
+    models = ("Order", "OrderPosition") if target.source == "order" else ("Offer", "Stock")
+    found: dict[str, dict[str, Field]] = {model: data_fields(None, model) for model in models}
+    if target.source == "order":
+        for event in orders.load_events(connection, orders.event_ids(connection)).values():
+            for model in models:
+                found[model] |= data_fields(event, model)
+    return found
 
 
 def queue_interval(

@@ -97,6 +97,11 @@ def load_events(connection: Connection, ids: Collection[int]) -> dict[int, Event
     return _read(connection, "source_event", _EVENT, ids, key="event_id", build=_event)
 
 
+def event_ids(connection: Connection) -> list[int]:
+    """The ids of all events."""
+    return [row[0] for row in connection.execute("SELECT event_id FROM source_event")]
+
+
 def load_offers(connection: Connection, ids: Collection[int]) -> dict[int, SourceOffer]:
     """Offers by id, with their stocks, in one query."""
     return _read(connection, "source_offer", _OFFER, ids, key="offer_id", build=_offer)
