@@ -54,6 +54,8 @@ READ_SIZE = 256 * 1024
 MOST_REDIRECTS = 5
 LONGEST_RETRY_AFTER = 86_400.0
 """A service that asks for more than a day is asked again after one: a broken header must not stop it for good."""
+WAIT_HEADERS = ("Retry-After", "RateLimit-Reset", "x-sib-ratelimit-reset")
+"""The standard, its draft companion, and Brevo's (https://developers.brevo.com/docs/limit-headers): seconds to wait."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -457,11 +459,11 @@ def _is_same_service(old: str, new: str) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header in either form; None when there is none or it makes no sense.
+    """Return the seconds of a Retry-After header in either form, or of one that says when a limit is lifted.
 
-    A date is compared with the service's own clock when it sent that too.
+    None when there is none or it makes no sense. A date is compared with the service's own clock when it sent that too.
     """
-    value = headers.get("Retry-After", "").strip()
+    value = next((headers[name] for name in WAIT_HEADERS if headers.get(name)), "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), LONGEST_RETRY_AFTER)
     until = _http_date(value)

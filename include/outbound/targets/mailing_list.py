@@ -137,7 +137,7 @@ class MailingList(OutboundSyncProvider):
             contact_id = _known_id(previous, email) or self._held(email, ext_id).get("id")
         return {
             "external_link_href": CONTACT_PAGE.format(contact_id) if contact_id else None,
-            "external_link_display_name": email,
+            "external_link_display_name": f"contact {contact_id}",
             "action": action,
             "contact_id": contact_id,
             "ext_id": ext_id,
