@@ -1,4 +1,4 @@
-"""The demo data: what the sandbox lists, as rows of the embedded database, and the index that the sandbox has."""
+"""The demo data: what the sandbox lists and orders, as rows of the embedded database, and the index it has."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ PRODUCT_COLUMNS = (
     "is_gcu_compatible",
     "is_synchronization_compatible",
 )
+REFERENCES = {
+    "event_id": "event",
+    "sub_event_id": "sub_event",
+    "product_id": "ticket_product",
+    "order_id": "customer_order",
+    "position_id": "order_position",
+    "parent_id": "order_position",
+    "question_id": "question",
+    "list_id": "checkin_list",
+}
+"""The tables of an event to which columns refer."""
 
 
 def load(conninfo: str) -> int:
@@ -32,6 +43,7 @@ def load(conninfo: str) -> int:
     import psycopg
 
     from sandbox.demo import products, venues
+    from sandbox.orders import events
 
     settings = _sandbox_settings()
     with psycopg.connect(conninfo) as connection:
@@ -43,6 +55,8 @@ def load(conninfo: str) -> int:
             " WHERE provider.local_class = ANY(%s) AND venue.siret = ANY(%s) ON CONFLICT DO NOTHING",
             [list(LINKED_PROVIDERS), [venue["siret"] for venue in venues(settings)]],
         ).rowcount
+        for event, tables in events(settings):
+            added += _add_event(connection, event, tables)
     return added
 
 
@@ -88,7 +102,6 @@ def _sandbox_settings() -> Any:
 
 def _add(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
     from psycopg import sql
-    from psycopg.types.json import Jsonb
 
     names = {
         "table": sql.Identifier(table),
@@ -101,13 +114,63 @@ def _add(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Map
                 **names
             )
         )
-        with cursor.copy(sql.SQL("COPY {draft} ({columns}) FROM STDIN").format(**names)) as copy:
-            for row in rows:
-                values = (row.get(column) for column in columns)
-                copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in values])
+        _copy(connection, f"demo_{table}", columns, rows)
         cursor.execute(
             sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {draft} ON CONFLICT DO NOTHING").format(
                 **names
             )
         )
         return int(cursor.rowcount)
+
+
+def _copy(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            values = (row.get(column) for column in columns)
+            copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in values])
+
+
+def _add_event(connection: Any, event: Mapping[str, Any], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
+    """Add an event with all that belongs to it, unless there is one of that slug. Rows get ids that are free."""
+    from psycopg import sql
+
+    columns = [column for column in event if column != "id"]
+    row = connection.execute(
+        sql.SQL("INSERT INTO event ({}) VALUES ({}) ON CONFLICT (slug) DO NOTHING RETURNING id").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)), sql.SQL(", ").join(map(sql.Placeholder, columns))
+        ),
+        event,
+    ).fetchone()
+    if row is None:
+        return 0
+    ids = {"event": [row[0]]}
+    for table, rows in tables.items():
+        if not rows:
+            continue
+        if "id" in rows[0]:
+            ids[table] = _free_ids(connection, table, len(rows))
+        _copy(connection, table, list(rows[0]), (_with_ids(each, table, ids) for each in rows))
+    return 1 + sum(map(len, tables.values()))
+
+
+def _free_ids(connection: Any, table: str, count: int) -> list[int]:
+    rows = connection.execute(
+        "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", (table, count)
+    )
+    return [row[0] for row in rows]
+
+
+def _with_ids(row: Mapping[str, Any], table: str, ids: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """A row whose ids count from 1, with those that it has in the database."""
+    return {
+        column: ids[REFERENCES.get(column, table)][value - 1]
+        if value is not None and (column == "id" or column in REFERENCES)
+        else value
+        for column, value in row.items()
+    }
