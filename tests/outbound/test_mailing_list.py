@@ -150,7 +150,7 @@ def test_buyer_and_attendees_become_contacts(sync, contacts, asked):
     buyer = results[0]
     assert buyer["contact_id"] == found["DEMO-1AAA"]["id"]
     assert buyer["external_link_href"] == f"https://app.brevo.com/contact/index/{buyer['contact_id']}"
-    assert buyer["external_link_display_name"] == "ada@example.org"
+    assert buyer["external_link_display_name"] == f"contact {buyer['contact_id']}"
 
 
 def test_again_with_changes_updates_the_same_contacts(sync, contacts, shown, asked):
@@ -180,7 +180,7 @@ def test_a_changed_address_changes_the_contact(sync, contacts, shown):
     (before, _) = sync(order(ticket(1, "charles@example.org")))
     (after, attendee) = sync(order(ticket(1, "babbage@example.org"), email="countess@example.org"))
     assert after["contact_id"] == before["contact_id"]
-    assert attendee["external_link_display_name"] == "babbage@example.org"
+    assert attendee["external_link_display_name"] == f"contact {attendee['contact_id']}"
     assert {ext_id: contact["email"] for ext_id, contact in contacts().items()} == {
         "DEMO-1AAA": "countess@example.org",
         "demo/1AAA-1": "babbage@example.org",

@@ -18,6 +18,7 @@ the contact.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -140,6 +141,7 @@ class MailingList(OutboundSyncProvider):
             "external_link_display_name": f"contact {contact_id}",
             "action": action,
             "contact_id": contact_id,
+            "address": _digest(email),
             "ext_id": ext_id,
             "filled": sorted(name for name, value in fields.items() if not _is_nothing(value)),
         }
@@ -219,7 +221,7 @@ def _is_nothing(value: Any) -> bool:
 def _is_shared(email: str, mapped_objects: Mapping[int, Sequence[Any]]) -> bool:
     """Whether somebody else of the order has the address."""
     others = [each for results in mapped_objects.values() for each in results if each]
-    return email.lower() in [str(each.get("external_link_display_name")).lower() for each in others]
+    return _digest(email) in [each.get("address") for each in others]
 
 
 def _without_empty(fields: Mapping[str, Any], previous: Any) -> dict[str, Any]:
@@ -240,9 +242,14 @@ def _is_as_it_should_be(held: Mapping[str, Any], contact: Mapping[str, Any]) -> 
 
 def _known_id(previous: Any, email: str) -> Any:
     """The id of the contact that had this address the last time."""
-    is_same = previous and str(previous.get("external_link_display_name")).lower() == email.lower()
+    is_same = previous and previous.get("address") == _digest(email)
     return previous.get("contact_id") if is_same else None
 
 
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:100]}…")
+
+
+def _digest(email: str) -> str:
+    """An address can be told again by it, and not be read."""
+    return hashlib.blake2b(email.lower().encode(errors="replace"), digest_size=8).hexdigest()
