@@ -34,7 +34,8 @@ LONGEST_LINK = 255
 LONGEST_MESSAGE = 1000
 PERSONAL_CATEGORIES = (11, 12, 22)
 """Categories of source fields whose values are masked in the log: attendee, questions, invoice address."""
-PERSONAL_KEYS = ("email",)
+PERSONAL_KEYS = ("email", "presale_ticket_url", "presale_order_url")
+"""And those of other categories: addresses with a secret let whoever has them in."""
 
 Key = tuple[int, int | None, int]
 """Source id, position id, mapping id."""
