@@ -1,5 +1,5 @@
-"""`python -m bench`: the engine beside its peers on the same listing, and the patching of a search index beside the
-service's own client."""
+"""`python -m bench`: the engine beside its peers on the same listing, the patching of a search index beside the
+service's own client, and the sending of orders beside a plain loop."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from rich.console import Console
 from bench import database, entries, peers, results, tables
 from bench.entries import Contender
 from bench.listing import PAGE_SIZE
+from bench.outbound import results as outbound_results
+from bench.outbound import rounds as outbound_rounds
+from bench.outbound import standin as outbound_standin
 from bench.results import Latency, Results
 from bench.rounds import Arena, Outcome, WrongRows, arena
 from bench.search import results as search_results
@@ -25,13 +28,17 @@ ROOT = Path(__file__).parents[1]
 RECORDS = 200_000
 OFFERS = (5000, 100_000)
 SEARCH_LATENCIES = (0.0, 50.0)
+ORDERS = (10_000, 1000)
+OUTBOUND_LATENCIES = (0.0, 50.0)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options."""
-    names = ", ".join(each.name for each in (*entries.CONTENDERS, *search_rounds.CONTENDERS))
+    names = ", ".join(
+        each.name for each in (*entries.CONTENDERS, *search_rounds.CONTENDERS, *outbound_rounds.CONTENDERS)
+    )
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=[*PARTS, []], help="both without")
+    parser.add_argument("what", nargs="*", choices=[*PARTS, []], help="all without")
     parser.add_argument(
         "--records", type=int, default=RECORDS, help="of the listing, in whole pages of 1000 (%(default)s)"
     )
@@ -49,6 +56,16 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         default=list(SEARCH_LATENCIES),
         help="of each answer of the search service (%(default)s)",
     )
+    parser.add_argument(
+        "--orders", type=int, nargs="+", default=list(ORDERS), help="to send, per --outbound-latency-ms (%(default)s)"
+    )
+    parser.add_argument(
+        "--outbound-latency-ms",
+        type=float,
+        nargs="+",
+        default=list(OUTBOUND_LATENCIES),
+        help="of each answer of the target (%(default)s)",
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
     parser.add_argument("--output", type=Path, help="the page to write (bench/results.md, if nothing is left out)")
     return parser.parse_args(given)
@@ -62,7 +79,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         for name in options.what or chosen_here or PARTS:
             PARTS[name](console, options)
-    except (WrongRows, standin.WrongRecords) as wrong:
+    except (WrongRows, standin.WrongRecords, outbound_standin.WrongObjects) as wrong:
         console.print(f"Wrong: {wrong}", style="red", markup=False)
         return 1
     return 0
@@ -70,7 +87,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def inbound(console: Console, options: argparse.Namespace) -> None:
     """The engine beside its peers."""
-    contenders = entries.chosen([name for name in options.only if name not in NAMES["search"]])
+    contenders = entries.chosen([name for name in options.only if name not in NAMES["search"] | NAMES["outbound"]])
     if any(contender.is_installed_apart for contender in contenders) and not peers.are_installed(options.folder):
         console.print("Installing the peers")
         peers.install(options.folder)
@@ -109,10 +126,31 @@ def search(console: Console, options: argparse.Namespace) -> None:
     _write(console, options, search_results.part(found, version), is_whole=is_whole)
 
 
-PARTS = {"inbound": inbound, "search": search}
+def outbound(console: Console, options: argparse.Namespace) -> None:
+    """The sending of orders beside a plain loop."""
+    contenders = [each for each in outbound_rounds.CONTENDERS if not options.only or each.name in options.only]
+    outcomes: list[outbound_rounds.Outcome] = []
+    tell = partial(_tell_outbound, console)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with database.running(options.folder) as held, outbound_standin.running() as service:
+        for orders, latency_ms in zip(options.orders, options.outbound_latency_ms, strict=False):
+            place = outbound_rounds.Arena(orders, latency_ms)
+            console.print(place.told)
+            for number in range(1, options.rounds + 1):
+                console.print(f"Round {number} of {options.rounds}")
+                outcomes += outbound_rounds.play(service, held, contenders, place, folder=options.folder, tell=tell)
+        version = held.version()
+    found = outbound_results.OutboundResults(outcomes)
+    tables.show(console, found.tables())
+    is_whole = options.orders == list(ORDERS) and options.outbound_latency_ms == list(OUTBOUND_LATENCIES)
+    _write(console, options, outbound_results.part(found, version), is_whole=is_whole)
+
+
+PARTS = {"inbound": inbound, "search": search, "outbound": outbound}
 NAMES = {
     "inbound": {each.name for each in entries.CONTENDERS},
     "search": {each.name for each in search_rounds.CONTENDERS},
+    "outbound": {each.name for each in outbound_rounds.CONTENDERS},
 }
 
 
@@ -151,6 +189,16 @@ def _tell_search(console: Console, outcome: search_rounds.Outcome) -> None:
         f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
         f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.requests:6,} requests"
         f"  {outcome.sent:9,} records sent",
+        markup=False,
+    )
+
+
+def _tell_outbound(console: Console, outcome: outbound_rounds.Outcome) -> None:
+    measured = outcome.measured
+    console.print(
+        f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
+        f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.orders_per_second:8,.0f} orders/s"
+        f"  {outcome.database_ms:6.2f} ms of the database per order",
         markup=False,
     )
 

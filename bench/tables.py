@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.rounds import memory_of_machine
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 
-INBOUND, SEARCH = "# Benchmarks", "## Patching a search index"
+INBOUND, SEARCH, OUTBOUND = "# Benchmarks", "## Patching a search index", "## Sending orders to a target"
 """The headings of the parts of the page, in their order."""
 
 
@@ -44,15 +45,17 @@ def markdown(heading: str, told: str, postgresql: str, tables: Iterable[Table]) 
 
 
 def put(page: Path, part: str) -> None:
-    """Write a part of the page and leave the other one as it is."""
+    """Write a part of the page and leave the others as they are."""
     old = page.read_text(encoding="utf-8") if page.exists() else ""
-    before, found, after = old.partition(f"{SEARCH}\n")
-    inbound, search = before.strip(), f"{found}{after}".strip()
-    if part.startswith(SEARCH):
-        search = part.strip()
-    else:
-        inbound = part.strip()
-    page.write_text("\n\n".join(each for each in (inbound, search) if each) + "\n", encoding="utf-8")
+    parts = [each.strip() for each in re.split(r"^(?=##? )", old, flags=re.MULTILINE)]
+    held = {heading: each for each in parts for heading in (INBOUND, SEARCH, OUTBOUND) if _begins(each, heading)}
+    held |= {heading: part.strip() for heading in (INBOUND, SEARCH, OUTBOUND) if _begins(part, heading)}
+    in_order = [held[heading] for heading in (INBOUND, SEARCH, OUTBOUND) if heading in held]
+    page.write_text("\n\n".join(in_order) + "\n", encoding="utf-8")
+
+
+def _begins(part: str, heading: str) -> bool:
+    return part.split("\n", 1)[0] == heading
 
 
 def number(value: float | None, digits: int) -> str:

@@ -1,0 +1,170 @@
+"""Rounds of sending: each phase in a fresh process, then a look at every object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.database import Database
+from bench.measuring import Measured
+from bench.outbound import data
+from bench.outbound.plain import TABLE
+from bench.outbound.standin import StandIn, WrongObjects
+from bench.outbound.task import ALL, GATE, NONE, OutboundTask
+from bench.rounds import measure
+
+PHASES = (ALL, NONE)
+CALLS = 16
+"""That may run at once."""
+LONGEST_QUIET = 60.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to send what is in the queue."""
+
+    name: str
+    title: str
+    module: str
+    processes: int = 1
+    share: int = 1
+    """One in so many orders, for who would take too long."""
+    phases: tuple[str, ...] = PHASES
+
+
+OURS, PLAIN, TWINS = "drain", "plain-loop", "drain-twins"
+CONTENDERS = (
+    Contender(OURS, "this project", "bench.outbound.ours"),
+    Contender(TWINS, "this project, two claimers side by side", "bench.outbound.ours", processes=2),
+    Contender(PLAIN, "a plain loop", "bench.outbound.plain", share=5),
+)
+
+
+@dataclass(frozen=True)
+class Arena:
+    """How many orders there are, and how long each answer takes: what a figure is of."""
+
+    orders: int
+    latency_ms: float
+
+    @property
+    def told(self) -> str:
+        """The same in words."""
+        return f"{self.orders:,} orders, {f'{self.latency_ms:g} ms an answer' if self.latency_ms else 'at once'}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One phase of one contender. `database_seconds` is what PostgreSQL was busy with statements."""
+
+    arena: Arena
+    contender: str
+    phase: str
+    orders: int
+    measured: Measured
+    database_seconds: float
+
+    @property
+    def orders_per_second(self) -> float:
+        """How fast it was."""
+        return self.orders / self.measured.seconds
+
+    @property
+    def database_ms(self) -> float:
+        """Per order."""
+        return self.database_seconds * 1000 / self.orders
+
+
+def play(
+    service: StandIn,
+    held: Database,
+    contenders: Sequence[Contender],
+    place: Arena,
+    *,
+    folder: Path,
+    tell: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Every phase of every contender, each from orders that are new to the target.
+
+    Raises:
+        WrongObjects: an object did not arrive as it is, or arrived twice; or something is left in the queue.
+    """
+    outcomes = []
+    for contender in contenders:
+        orders = max(1, place.orders // contender.share)
+        data.fill(held.connection, orders)
+        held.connection.execute(TABLE)  # type: ignore[arg-type]
+        held.connection.execute("TRUNCATE plain_result")
+        for phase in contender.phases:
+            service.forget()
+            data.queue(held.connection)
+            held.settle(None)
+            task = OutboundTask(service.slow(place.latency_ms), held.conninfo, phase, CALLS // contender.processes)
+            before = busy_seconds(held.connection)
+            measured = _measured(held, contender, task, folder)
+            busy = busy_seconds(held.connection) - before
+            if phase == ALL:
+                service.check(orders)
+            else:
+                service.check_quiet()
+            left = held.connection.execute("SELECT count(*) FROM outbound_queue").fetchone()
+            if left and left[0]:
+                raise WrongObjects(f"{contender.name}, {phase}: {left[0]} orders are left in the queue")
+            outcomes.append(Outcome(place, contender.name, phase, orders, measured, busy))
+            tell(outcomes[-1])
+    return outcomes
+
+
+def _measured(held: Database, contender: Contender, task: OutboundTask, folder: Path) -> Measured:
+    told = f"{contender.name}, {task.phase}"
+    if contender.processes == 1:
+        return measure(told, contender.module, task, folder)
+    waiting = replace(task, waits=True)
+    with (
+        psycopg.connect(held.conninfo, autocommit=True) as gate,
+        ThreadPoolExecutor(contender.processes) as pool,
+    ):
+        gate.execute("SELECT pg_advisory_lock(%s)", (GATE,))
+        running = [pool.submit(measure, told, contender.module, waiting, folder) for _ in range(contender.processes)]
+        try:
+            _wait_for_waiting(gate, contender.processes, running)
+        finally:
+            gate.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
+        return _together([each.result() for each in running])
+
+
+def _wait_for_waiting(gate: psycopg.Connection[Any], count: int, running: Iterable[Any]) -> None:
+    """Until so many processes stand at the gate, or one of them is through with it already."""
+    statement = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while (row := gate.execute(statement).fetchone()) and row[0] < count and not any(f.done() for f in running):
+        time.sleep(0.02)
+
+
+def _together(measured: Sequence[Measured]) -> Measured:
+    """Of processes side by side: as long as the longest, CPU in all, memory of the largest."""
+    return Measured(
+        max(each.seconds for each in measured),
+        sum(each.cpu_seconds for each in measured),
+        max(each.peak for each in measured),
+        max(each.growth for each in measured),
+    )
+
+
+def busy_seconds(connection: psycopg.Connection[Any]) -> float:
+    """How long statements ran in this database so far, once the others have gone and told."""
+    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    others += " AND backend_type = 'client backend'"
+    deadline = time.monotonic() + LONGEST_QUIET
+    while connection.execute(others).fetchone() is not None:
+        if time.monotonic() > deadline:
+            raise RuntimeError("PostgreSQL holds on to the session of a process that has ended")
+        time.sleep(0.02)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    row = connection.execute("SELECT active_time FROM pg_stat_database WHERE datname = current_database()").fetchone()
+    return float(row[0]) / 1000 if row else 0.0

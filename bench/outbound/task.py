@@ -1,0 +1,24 @@
+"""What a process that sends orders has to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALL, NONE = "all", "none"
+"""Phases: everything is new to the target; nothing changed since."""
+GATE = 7_230_917_900
+"""Key of the advisory lock at which processes wait that are to begin together."""
+
+
+@dataclass(frozen=True)
+class OutboundTask:
+    """Where the target is and the database, which phase it is, how many calls may run at once (`calls`).
+
+    `waits`: begin when the gate opens.
+    """
+
+    url: str
+    conninfo: str
+    phase: str
+    calls: int
+    waits: bool = False
