@@ -204,26 +204,25 @@ CREATE TABLE change_feed (
     change    text COLLATE "C" NOT NULL,
     at        timestamptz NOT NULL DEFAULT now()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
-CREATE INDEX change_feed_position ON change_feed (source, txid, source_id, change);
+CREATE INDEX change_feed_position ON change_feed (source, txid, source_id);
 ALTER TABLE change_feed REPLICA IDENTITY FULL;
 COMMENT ON TABLE change_feed IS
-    'An entry per object and kind of change of a statement. Equal ones of one transaction say it once: a position passes them together.';
+    'An entry per object and kind of change of a statement. All that a transaction says of an object is read together.';
 COMMENT ON COLUMN change_feed.txid IS
     'A reader takes entries below the oldest transaction that is still open: one that commits late is never passed over.';
 
 CREATE TABLE change_feed_consumer (
-    consumer    text NOT NULL,
-    source      text NOT NULL CHECK (source IN ('order', 'offer')),
-    last_txid   xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),
-    last_id     bigint NOT NULL DEFAULT -9223372036854775808,
-    last_change text COLLATE "C" NOT NULL DEFAULT '',
-    cluster     bigint NOT NULL DEFAULT (pg_control_system()).system_identifier,
+    consumer  text NOT NULL,
+    source    text NOT NULL CHECK (source IN ('order', 'offer')),
+    last_txid xid8 NOT NULL DEFAULT pg_snapshot_xmin(pg_current_snapshot()),
+    last_id   bigint NOT NULL DEFAULT -9223372036854775808,
+    cluster   bigint NOT NULL DEFAULT (pg_control_system()).system_identifier,
     PRIMARY KEY (consumer, source)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE change_feed_consumer IS
     'Who reads the changes of which source, and how far. Only tables of a source with a consumer have triggers.';
 COMMENT ON COLUMN change_feed_consumer.last_txid IS
-    'Position, with last_id and last_change: the last entry read. A new consumer begins at the oldest open transaction.';
+    'Position, with last_id: the last entry read. A new consumer begins at the oldest open transaction.';
 COMMENT ON COLUMN change_feed_consumer.cluster IS
     'The server that counts the transactions: restored on another one, positions mean nothing, and all is read again.';
 
@@ -382,10 +381,10 @@ CREATE FUNCTION feed_stocks() RETURNS trigger LANGUAGE plpgsql SET enable_nestlo
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO change_feed (source, source_id, change)
-        SELECT DISTINCT 'offer', offer_id, 'stock_changed' FROM new_rows;
+        SELECT 'offer', offer_id, 'stock_changed' FROM new_rows GROUP BY offer_id;
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO change_feed (source, source_id, change)
-        SELECT DISTINCT 'offer', offer_id, 'stock_changed' FROM old_rows;
+        SELECT 'offer', offer_id, 'stock_changed' FROM old_rows GROUP BY offer_id;
     ELSE
         INSERT INTO change_feed (source, source_id, change)
         SELECT DISTINCT 'offer', unnest(ARRAY[before.offer_id, after.offer_id]), 'stock_changed'
