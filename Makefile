@@ -36,7 +36,7 @@ airflow: venv ## Airflow's own command line while `make up` runs: ARGS='backfill
 migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default: the embedded one)
 	@exec $(PY) -m local migrate
 
-advance: venv ## change PERCENT=1 of what the sandbox lists, so that the next run finds something
+advance: venv ## change PERCENT=1 of what the sandbox lists and a few orders, so that the next run finds something
 	@exec $(PY) -m local advance
 
 rebuild: venv ## rebuild the demo index while `make up` runs, as the external indexer does; the next minute patches it

@@ -24,7 +24,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
     sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
     commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
-    advance = commands.add_parser("advance", help="change a share of what the sandbox lists")
+    advance = commands.add_parser("advance", help="change a share of what the sandbox lists, and a few orders")
     advance.add_argument("--percent", type=float, default=os.environ.get("PERCENT") or "1")
     commands.add_parser("rebuild", help="rebuild the demo index, as an external indexer does, while `up` runs")
     cli = commands.add_parser("airflow", help="Airflow's own command line, while `up` runs")

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from dotenv import dotenv_values
 
-from local import airflow, connections, postgres, report, runs, settings
+from local import airflow, connections, outbound, postgres, report, runs, settings
 from local.airflow import Airflow, Api
 from local.clone import Clone, LocalError, write_private
 from local.console import Screen
@@ -27,7 +27,7 @@ from local.postgres import Server
 from local.processes import Processes
 from local.signals import Interrupted, Signals
 
-DATABASE, ALGOLIA, TEAMS = "sync_db", "algolia", "teams"
+DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 """Connections of the settings."""
 RUN_LIMIT_SECONDS = 900
 SANDBOX_SECONDS = 30
@@ -86,6 +86,8 @@ class Whole:
     """The address of the sandbox, if it is needed."""
     stand_ins: list[str]
     """The connections that point there."""
+    for_real: list[str]
+    """DAGs that would send what is not the demo's, or not to the sandbox: they wait until a person starts them."""
 
 
 def run(local: Local) -> int:
@@ -95,8 +97,11 @@ def run(local: Local) -> int:
         raise LocalError("there is no DAG in dags/")
     claim(local, "run")
     with whole_airflow(local, airflow.free_port(), schedules=False) as whole:
-        outcomes = run_once(local, whole, dag_ids, {}, limit_seconds=RUN_LIMIT_SECONDS)
+        chosen = [dag_id for dag_id in dag_ids if dag_id not in whole.for_real]
+        outcomes = run_once(local, whole, chosen, {}, limit_seconds=RUN_LIMIT_SECONDS)
         status = show_outcomes(local, outcomes, whole.conninfo)
+    for dag_id in whole.for_real:
+        local.screen.say(f"{dag_id} was left out, it would send for real: `make sync DAG={dag_id}` runs it")
     local.screen.say("All of it worked." if status == 0 else "Not all of it worked.")
     return status
 
@@ -108,7 +113,7 @@ def up(local: Local, port: int) -> int:
     with whole_airflow(local, port, schedules=True) as whole:
         with local.screen.step("Reading the DAGs"):
             airflow.wait_until_parsed(whole.airflow, whole.api, local.clone.dag_ids(), since=_file_times(local.clone))
-        unpause_new(local.clone, whole.api)
+        set_on_schedule(local.clone, whole.api, whole.for_real)
         local.screen.say(f"\nAirflow: {whole.airflow.url}")
         for user in airflow.USERS:
             local.screen.say(f"  sign in as {user:<7} with the password {local.clone.password(user)}")
@@ -117,6 +122,10 @@ def up(local: Local, port: int) -> int:
             local.screen.say(f"Messages to Teams: {whole.sandbox}/sandbox/teams.html")
         if ALGOLIA in whole.stand_ins:
             local.screen.say("`make rebuild` rebuilds the demo index; the next minute patches it.")
+        if BREVO in whole.stand_ins:
+            local.screen.say(f"Contacts of the mailing service: {whole.sandbox}/sandbox/brevo")
+        for dag_id in whole.for_real:
+            local.screen.say(f"{dag_id} would send for real: it was left paused when it was first seen so.")
         local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
@@ -184,7 +193,7 @@ def stop(local: Local) -> int:
 
 
 def advance(local: Local, percent: float) -> int:
-    """Change a share of what the sandbox lists, whether or not it runs."""
+    """Change a share of what the sandbox lists, and a few demo orders, whether or not they run."""
     from local import demo
 
     state = local.clone.state / "sandbox.json"
@@ -192,6 +201,7 @@ def advance(local: Local, percent: float) -> int:
         claim(local, "advance")
         local.clone.state.mkdir(parents=True, exist_ok=True)
         demo.advance(state, percent)
+        changed = _change_orders_at_rest(local)
     except Busy as busy:
         address = busy.holder.get("sandbox")
         if not address:
@@ -199,10 +209,24 @@ def advance(local: Local, percent: float) -> int:
         answer = httpx.post(f"{address}/sandbox/advance", json={"percent": percent}, trust_env=False, timeout=30)
         if answer.is_error:
             raise LocalError(f"the sandbox refused: {answer.text}") from None
+        changed = outbound.change_orders(busy.holder["conninfo"]) if busy.holder.get("has_demo") else []
     except ValueError as error:
         raise LocalError(str(error), 2) from None
     local.screen.say(f"{percent:g} % of each venue's books have changed; the next run finds them")
+    if changed:
+        local.screen.say(f"So have orders: {', '.join(changed)}")
     return 0
+
+
+def _change_orders_at_rest(local: Local) -> list[str]:
+    """Change demo orders in the embedded database while nothing runs; before the first run there are none."""
+    if local.own_database or not (local.data / "PG_VERSION").exists():
+        return []
+    local.stack.callback(postgres.stop, local.data)
+    with local.signals.hold():
+        server = postgres.start(local.data)
+        postgres.create_databases(server, "airflow", "sync")
+    return outbound.change_orders(server.conninfo("sync"))
 
 
 def rebuild(local: Local) -> int:
@@ -269,8 +293,9 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     )
     migrate_metadata_if_needed(local, env, server)
     migrate_database(local, local.conninfo(server))
+    for_real = outbound.for_real(own_database=local.own_database, stand_ins=stand_ins)
     if not local.own_database:
-        load_demo(local, server)
+        load_demo(local, server, [dag_id for dag_id in outbound.TARGETS if dag_id not in for_real])
     for user in airflow.USERS:
         clone.password(user)
     api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
@@ -287,6 +312,7 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         )
         api.import_settings(settings.with_demo(ours, database=demo, sandbox=sandbox), overridden)
         cut = 0 if schedules else runs.end_cut_off_runs(api, clone.dag_ids())
+        hold_back(clone, api, for_real)
     if cut:
         screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow ended")
     if url and ALGOLIA in stand_ins:
@@ -303,8 +329,9 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         metadata_url=server.sqlalchemy_url("airflow"),
         sandbox=url,
         stand_ins=stand_ins,
+        has_demo=not local.own_database,
     )
-    return Whole(api, running, local.conninfo(server), url, stand_ins)
+    return Whole(api, running, local.conninfo(server), url, stand_ins, for_real)
 
 
 def _say_ended(local: Local) -> None:
@@ -387,11 +414,15 @@ def migrate_database(local: Local, conninfo: str) -> None:
         local.screen.say(f"  ran {', '.join(ran)}")
 
 
-def load_demo(local: Local, server: Server) -> None:
-    """The demo venues and products, into the embedded database only."""
+def load_demo(local: Local, server: Server, subscribers: list[str]) -> None:
+    """The demo venues, products and orders, into the embedded database only.
+
+    The targets of `subscribers` are there first: what is loaded reaches their queues as everything later does.
+    """
     from local.demo import load
 
-    with local.screen.step("Loading the demo venues and products"):
+    with local.screen.step("Loading the demo venues, products and orders"):
+        outbound.subscribe(server.conninfo("sync"), subscribers)
         load(server.conninfo("sync"))
 
 
@@ -435,15 +466,34 @@ def run_once(
                 api.set_paused(dag_id, True)
 
 
-def unpause_new(clone: Clone, api: Api) -> None:
+def set_on_schedule(clone: Clone, api: Api, for_real: list[str]) -> None:
     """Put DAGs on their schedule when this clone first sees them; later the user's choice in the web UI stands."""
-    seen_file = clone.state / "dags-seen.json"
-    seen = set(json.loads(seen_file.read_text(encoding="utf-8"))) if seen_file.exists() else set()
+    seen = _seen(clone)
     dags = api.dags()
     for dag_id in clone.dag_ids():
-        if dag_id not in seen and dags[dag_id]["is_paused"]:
+        if dag_id not in for_real and dag_id not in seen and dags[dag_id]["is_paused"]:
             api.set_paused(dag_id, False)
-    write_private(seen_file, json.dumps(sorted(seen | set(clone.dag_ids()))))
+    _keep_seen(clone, seen | (set(clone.dag_ids()) - set(for_real)))
+
+
+def hold_back(clone: Clone, api: Api, for_real: list[str]) -> None:
+    """Pause DAGs when they would send for real for the first time; later the user's choice in the web UI stands."""
+    seen, dags = _seen(clone), api.dags()
+    new = [dag_id for dag_id in for_real if f"{dag_id} for real" not in seen]
+    for dag_id in new:
+        if dag_id in dags and not dags[dag_id]["is_paused"]:
+            api.set_paused(dag_id, True)
+    if new:
+        _keep_seen(clone, seen | {f"{dag_id} for real" for dag_id in new})
+
+
+def _seen(clone: Clone) -> set[str]:
+    file = clone.state / "dags-seen.json"
+    return set(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else set()
+
+
+def _keep_seen(clone: Clone, seen: set[str]) -> None:
+    write_private(clone.state / "dags-seen.json", json.dumps(sorted(seen)))
 
 
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:

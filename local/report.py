@@ -1,10 +1,14 @@
-"""What runs did, from the database's own views: `load_report` of venues, `search_report` of search indices."""
+"""What runs did, from the database's own views.
+
+`load_report` of venues, `search_report` of search indices, `outbound_report` and `outbound_problems` of targets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
+from rich.markup import escape
 from rich.table import Table
 
 from local.console import Screen
@@ -18,6 +22,23 @@ PATCHES = """
     SELECT *, extract(epoch FROM finished_at - moved_at) AS after_move FROM search_report WHERE run_id = ANY(%s)
     ORDER BY id, patch
 """
+SENT = "SELECT * FROM outbound_report WHERE run_id = ANY(%s) ORDER BY target, run_id"
+PROBLEMS = """
+    SELECT DISTINCT problem.* FROM outbound_problems AS problem
+    JOIN outbound_history AS failure USING (target, source, source_id)
+    WHERE failure.run_id = ANY(%s) AND failure.outcome IN ('failed', 'retry')
+    ORDER BY target, state DESC, event, code
+"""
+SENT_COLUMNS = (
+    "orders_sent",
+    "orders_unchanged",
+    "orders_to_retry",
+    "orders_parked",
+    "objects_sent",
+    "objects_unchanged",
+    "objects_not_synced",
+    "objects_failed",
+)
 
 
 def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> None:
@@ -25,6 +46,8 @@ def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> None:
     wanted = list(run_ids)
     show_loads(screen, read(conninfo, LOADS, wanted))
     show_patches(screen, read(conninfo, PATCHES, wanted))
+    show_sent(screen, read(conninfo, SENT, wanted))
+    show_problems(screen, read(conninfo, PROBLEMS, wanted))
 
 
 def read(conninfo: str, query: LiteralString, run_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -85,6 +108,35 @@ def show_patches(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     screen.print_wide(table)
     for error in dict.fromkeys(f"{row['index_name']}: {row['error']}" for row in rows if row["error"]):
         screen.say(error)
+    screen.say()
+
+
+def show_sent(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line per outbound target, and what it says if it takes nothing."""
+    if not rows:
+        return
+    table = _table(("target",), (*(name.replace("_", " ") for name in SENT_COLUMNS), "seconds"))
+    for row in rows:
+        counts = (_count(row[name] or 0) for name in SENT_COLUMNS)
+        table.add_row(row["target"], *counts, f"{row['seconds'] or 0:.2f}")
+    screen.print_wide(table)
+    for row in rows:
+        if row["down"]:
+            screen.say(f"{row['target']} takes nothing: {row['down']}")
+    screen.say()
+
+
+def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the orders that could not be sent, with why."""
+    if not rows:
+        return
+    table = _table(("order", "event", "state", "reason", "what to put right"), ())
+    for row in rows[:MOST_LINES]:
+        texts = (row[name] or "-" for name in ("code", "event", "state", "reason"))
+        table.add_row(*map(escape, texts), escape("; ".join(row["messages"])))
+    screen.print_wide(table)
+    if len(rows) > MOST_LINES:
+        screen.say(f"({len(rows) - MOST_LINES} more: SELECT * FROM outbound_problems)")
     screen.say()
 
 

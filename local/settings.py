@@ -24,6 +24,9 @@ DEMO_VARIABLES: Mapping[str, Mapping[str, str]] = {
 }
 """By connection: what the variables of the file are while it points to the sandbox, where nothing can be spoilt."""
 
+DEMO_EXTRAS: Mapping[str, Mapping[str, Any]] = {"brevo_api": {"requests_per_second": 50}}
+"""By connection: what is added to its extra while it points to the sandbox, which allows more than the service."""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -102,7 +105,10 @@ def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, i
     def demo(connection: Connection) -> Connection:
         if connection.id == database.id:
             return replace(database, description=connection.description, extra=connection.extra)
-        return replace(connection, host=address(connection.host), password=address(connection.password))
+        in_demo = replace(connection, host=address(connection.host), password=address(connection.password))
+        if sandbox and _is_sandbox(connection.host):
+            return replace(in_demo, extra={**DEMO_EXTRAS.get(connection.id, {}), **connection.extra})
+        return in_demo
 
     def address(text: str | None) -> str | None:
         if sandbox is None or not _is_sandbox(text):

@@ -17,7 +17,7 @@ FOLDER = ROOT / "dags"
 FILES = sorted(FOLDER.glob("*.py"))
 NAMES = [path.stem for path in FILES]
 
-STAY_AT_HOME = {"OpenLoadOperator", "CloseLoadOperator"}
+STAY_AT_HOME = {"OpenLoadOperator", "CloseLoadOperator", "OpenOutboundOperator", "CloseOutboundOperator"}
 """Operators that talk to our own database only. All others call out: they need a pool and a time-out."""
 
 HEAVY = (

@@ -23,7 +23,7 @@ def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
     assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
-    assert settings.in_sandbox(found) == ["titelive_stocks_api", "algolia", "teams"]
+    assert settings.in_sandbox(found) == ["titelive_stocks_api", "algolia", "brevo_api", "teams"]
     assert {name for names in settings.DEMO_VARIABLES.values() for name in names} <= found.variables.keys()
 
 
@@ -70,6 +70,8 @@ def test_the_local_run_puts_in_what_it_started():
     assert found["titelive_stocks_api"].host == "http://127.0.0.1:4711/titelive/stocks"
     assert found["titelive_stocks_api"].extra == {"requests_per_second": 50}
     assert (found["algolia"].host, found["algolia"].password) == ("http://127.0.0.1:4711", "sandbox-patch")
+    assert found["brevo_api"].host == "http://127.0.0.1:4711/brevo/v3"
+    assert found["brevo_api"].extra == {"requests_per_second": 50, "api-key": "sandbox-brevo"}
     assert found["teams"].host is None
     assert found["teams"].password.startswith("http://127.0.0.1:4711/workflows/demo/triggers/manual/paths/invoke?")
     assert found["teams"].password.endswith("&sig=sandbox-signature")
@@ -77,8 +79,10 @@ def test_the_local_run_puts_in_what_it_started():
 
 def test_a_connection_to_elsewhere_is_left_alone():
     mine = Connection("x", "http", host="https://example.org/path", port=443, password="http://[half an address")
-    assert settings.with_demo(Settings((mine,)), database=DATABASE, sandbox=("127.0.0.1", 1)).connections == (mine,)
-    assert not settings.in_sandbox(Settings((mine,)))
+    brevo = Connection("brevo_api", "http", host="https://api.brevo.com/v3")
+    given = Settings((mine, brevo))
+    assert settings.with_demo(given, database=DATABASE, sandbox=("127.0.0.1", 1)).connections == given.connections
+    assert not settings.in_sandbox(given)
 
 
 DRY, NOTIFY = "algolia_customer_dispo_dry_run", "algolia_customer_dispo_dry_run_notify"

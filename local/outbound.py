@@ -1,0 +1,80 @@
+"""The outbound targets in the local run, which by itself sends the demo's orders to the sandbox, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+TARGETS = {"outbound_mailing_list": "include.outbound.targets.mailing_list.MailingList"}
+"""The DAGs that send, and their targets."""
+
+CANCEL_ONE = """
+    WITH canceled AS (
+        UPDATE customer_order SET status = 'c' WHERE id = (
+            SELECT id FROM customer_order WHERE status = 'p' AND email IS NOT NULL ORDER BY id DESC LIMIT 1
+        ) RETURNING id, code
+    ), tickets AS (
+        UPDATE order_position SET is_canceled = true WHERE order_id IN (SELECT id FROM canceled)
+    )
+    SELECT 'order ' || code || ' is canceled' FROM canceled
+"""
+PAY_ONE = """
+    WITH paid AS (
+        UPDATE customer_order SET status = 'p' WHERE id = (
+            SELECT id FROM customer_order WHERE status = 'n' AND email IS NOT NULL ORDER BY id LIMIT 1
+        ) RETURNING id, code
+    ), payments AS (
+        UPDATE payment SET paid_at = now() WHERE order_id IN (SELECT id FROM paid)
+    )
+    SELECT 'order ' || code || ' is paid' FROM paid
+"""
+RENAME_ONE = """
+    WITH renamed AS (
+        UPDATE order_position
+        SET attendee_name_parts = attendee_name_parts || jsonb_build_object(
+            'family_name', (attendee_name_parts ->> 'family_name') || '-Valmory')
+        WHERE id = (
+            SELECT position.id FROM order_position AS position JOIN customer_order AS placed ON placed.id = order_id
+            WHERE status = 'p' AND NOT is_canceled AND attendee_email IS NOT NULL
+              AND attendee_name_parts ->> 'family_name' NOT LIKE '%-Valmory'
+            ORDER BY position.id LIMIT 1
+        ) RETURNING order_id, attendee_name_parts
+    )
+    SELECT 'an attendee of order ' || code || ' is now called ' || (attendee_name_parts ->> 'family_name')
+    FROM renamed JOIN customer_order ON customer_order.id = order_id
+"""
+
+
+def conn_ids() -> dict[str, str]:
+    """The connection through which each of the DAGs sends."""
+    from include.outbound.targets import load_target
+
+    return {dag_id: load_target(path).conn_id for dag_id, path in TARGETS.items()}
+
+
+def for_real(*, own_database: bool, stand_ins: Iterable[str]) -> list[str]:
+    """The DAGs that would not send the demo's orders to the sandbox: those wait until a person starts them."""
+    return [dag_id for dag_id, conn_id in conn_ids().items() if own_database or conn_id not in stand_ins]
+
+
+def subscribe(conninfo: str, dag_ids: Iterable[str]) -> None:
+    """Let the targets of these DAGs hear of what changes from now on, as their first run would."""
+    import psycopg
+
+    from include.outbound.feed import CONSUMER
+    from include.outbound.targets import load_target
+    from include.store import change_feed
+
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for target in (load_target(TARGETS[dag_id]) for dag_id in dag_ids):
+            change_feed.subscribe(connection, CONSUMER + target.identifier, target.source)
+
+
+def change_orders(conninfo: str) -> list[str]:
+    """Cancel an order, pay one, rename an attendee; returns what was done, nothing where there are no orders yet."""
+    import psycopg
+
+    with psycopg.connect(conninfo) as connection:
+        if connection.execute("SELECT to_regclass('customer_order')").fetchone() == (None,):
+            return []
+        done = [connection.execute(each).fetchone() for each in (CANCEL_ONE, PAY_ONE, RENAME_ONE)]
+    return [row[0] for row in done if row]

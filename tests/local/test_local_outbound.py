@@ -1,0 +1,176 @@
+"""The demo's orders: sent to the sandbox by themselves, and to nobody else; `make advance` changes a few."""
+
+import io
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from include.outbound.feed import feed_queue
+from include.outbound.targets import load_target
+from local import commands, demo, outbound, report, settings
+from local.clone import Clone
+from local.console import Screen
+
+ROOT = Path(__file__).parents[2]
+DAG = "outbound_mailing_list"
+TARGET = load_target(outbound.TARGETS[DAG])
+
+
+@pytest.fixture
+def screen():
+    return Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
+
+
+@pytest.fixture
+def loaded(database):
+    """A database whose demo was loaded as the local run does."""
+    outbound.subscribe(database, [DAG])
+    demo.load(database)
+    return database
+
+
+class Api:
+    """Airflow's API, as far as DAGs are paused."""
+
+    def __init__(self, **paused):
+        self.paused = paused
+
+    def dags(self):
+        return {dag_id: {"is_paused": is_paused} for dag_id, is_paused in self.paused.items()}
+
+    def set_paused(self, dag_id, is_paused):
+        self.paused[dag_id] = is_paused
+
+
+def queued(conninfo):
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        return feed_queue(connection, [TARGET])[TARGET.identifier].queued
+
+
+def test_what_is_loaded_reaches_the_queue_by_itself_and_once(loaded):
+    with psycopg.connect(loaded) as connection:
+        orders = connection.execute("SELECT count(*) FROM customer_order").fetchone()[0]
+    assert queued(loaded) == orders > 0
+    outbound.subscribe(loaded, [DAG])
+    demo.load(loaded)
+    assert queued(loaded) == 0
+
+
+def test_orders_change_in_three_ways_again_and_again(loaded):
+    queued(loaded)
+    with psycopg.connect(loaded, autocommit=True) as connection:
+        connection.execute("DELETE FROM outbound_queue")
+        pending = connection.execute("SELECT count(*) FROM customer_order WHERE status = 'n'").fetchone()[0]
+    told = [outbound.change_orders(loaded) for _ in range(pending + 1)]
+    assert [line.split()[-1] for line in told[0][:2]] == ["canceled", "paid"]
+    assert told[0][2].endswith("-Valmory")
+    assert [len(lines) for lines in told] == [3] * pending + [2]
+    names = [line for lines in told for line in lines]
+    assert len(set(names)) == len(names)
+    assert queued(loaded) > pending
+    with psycopg.connect(loaded) as connection:
+        found = connection.execute("SELECT DISTINCT triggered_by FROM outbound_queue ORDER BY 1").fetchall()
+    assert found == [("canceled",), ("modified",), ("paid",)]
+
+
+def test_a_database_that_is_not_migrated_has_no_orders_to_change(database):
+    with psycopg.connect(database) as connection:
+        connection.execute("ALTER TABLE customer_order RENAME TO moved")
+    assert outbound.change_orders(database) == []
+
+
+@pytest.mark.parametrize(
+    ("own_database", "environment", "expected"),
+    [
+        (False, {}, []),
+        (True, {}, [DAG]),
+        (False, {"AIRFLOW_CONN_BREVO_API": "http://"}, [DAG]),
+        (True, {"AIRFLOW_CONN_BREVO_API": "http://"}, [DAG]),
+    ],
+)
+def test_only_demo_orders_go_only_to_the_sandbox(own_database, environment, expected):
+    kept, _ = settings.without_overridden(settings.read(ROOT / "airflow_settings.yaml"), environment)
+    assert outbound.for_real(own_database=own_database, stand_ins=settings.in_sandbox(kept)) == expected
+
+
+@pytest.fixture
+def clone(tmp_path):
+    (tmp_path / "dags").mkdir()
+    for dag_id in ("a", DAG):
+        (tmp_path / "dags" / f"{dag_id}.py").touch()
+    return Clone(tmp_path)
+
+
+def test_in_the_demo_a_dag_is_put_on_its_schedule_once(clone):
+    api = Api(a=True, **{DAG: True})
+    commands.set_on_schedule(clone, api, [])
+    assert not any(api.paused.values())
+    api.set_paused("a", True)
+    commands.set_on_schedule(clone, api, [])
+    assert api.paused == {"a": True, DAG: False}
+
+
+def test_what_would_send_for_real_is_paused_until_a_person_says_so(clone):
+    api = Api(a=True, **{DAG: True})
+    commands.set_on_schedule(clone, api, [])
+    commands.hold_back(clone, api, [DAG])
+    commands.set_on_schedule(clone, api, [DAG])
+    assert api.paused == {"a": False, DAG: True}
+    api.set_paused(DAG, False)
+    commands.hold_back(clone, api, [DAG])
+    commands.set_on_schedule(clone, api, [DAG])
+    assert api.paused == {"a": False, DAG: False}
+
+
+def test_what_was_first_seen_for_real_stays_paused(clone):
+    api = Api(a=True, **{DAG: True})
+    commands.hold_back(clone, api, [DAG])
+    commands.set_on_schedule(clone, api, [DAG])
+    assert api.paused == {"a": False, DAG: True}
+
+
+def run_of(connection, run_id, counts):
+    return connection.execute(
+        "INSERT INTO outbound_run (target, run_id, counts, finished_at) VALUES ('mailing_list', %s, %s, now())"
+        " RETURNING id",
+        (run_id, json.dumps(counts)),
+    ).fetchone()[0]
+
+
+def test_what_was_sent_is_a_line_and_what_could_not_be_a_table(loaded, screen):
+    queued(loaded)
+    with psycopg.connect(loaded) as connection:
+        counts = {"orders": {"sent": 1200, "parked": 1}, "objects": {"sent": 2400}, "seconds": 1.5, "down": "no [key]"}
+        this = run_of(connection, "d/this", counts)
+        other = run_of(connection, "d/other", {"orders": {"parked": 1}})
+        ids = [row[0] for row in connection.execute("SELECT source_id FROM outbound_queue ORDER BY id LIMIT 2")]
+        for run, id_, message in ((this, ids[0], "EMAIL is no [address]"), (other, ids[1], "of another run")):
+            connection.execute(
+                "UPDATE outbound_queue SET need_manual_retry = 'permanent', messages = %s, failed_attempts = 1"
+                " WHERE source_id = %s",
+                ([message], id_),
+            )
+            connection.execute(
+                "INSERT INTO outbound_log (run_id, target, source, source_id, outcome, triggered_by)"
+                " VALUES (%s, 'mailing_list', 'order', %s, 'failed', 'placed')",
+                (run, id_),
+            )
+        connection.commit()
+        (code,) = connection.execute("SELECT code FROM customer_order WHERE id = %s", (ids[0],)).fetchone()
+    report.show(screen, loaded, ["d/this"])
+    lines = screen.console.file.getvalue().splitlines()
+    line = next(line for line in lines if line.startswith("mailing_list  "))
+    assert line.split() == ["mailing_list", "1,200", "0", "0", "1", "2,400", "0", "0", "0", "1.50"]
+    assert "mailing_list takes nothing: no [key]" in lines
+    problem = next(line for line in lines if line.startswith(code))
+    assert "waits for a person" in problem
+    assert problem.endswith("EMAIL is no [address]")
+    assert not [line for line in lines if "of another run" in line]
+
+
+def test_runs_that_sent_nothing_outbound_have_no_such_table(loaded, screen):
+    report.show(screen, loaded, ["d/none"])
+    assert screen.console.file.getvalue() == ""
