@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
-from include.errors import FatalError, ServiceUnavailable
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.step_log import group
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.outbound.base import OutboundSyncProvider
+    from include.outbound.feed import FeedCounts
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,14 @@ class OpenOutboundOperator(BaseOperator):
                     "Queued %s orders placed in the interval", requests.queue_interval(connection, target, *interval)
                 )
             else:
-                log.info("Changes: %s", feed_queue(connection, [target]) or "none")
+                log.info("%s", _fed(feed_queue(connection, [target])[target.identifier]))
             requests.carry_out(connection, target, params)
             due = store.due(connection, target.identifier, self.at_most_claimers * ORDERS_PER_CLAIMER)
         claimers = max(1, min(self.at_most_claimers, target.concurrency, -(-due // ORDERS_PER_CLAIMER)))
-        log.info("%s%s objects are due: %s claimers", f"{due:,}", " or more" if claimers > 1 else "", claimers)
+        many = " or more" if due == self.at_most_claimers * ORDERS_PER_CLAIMER else ""
+        log.info(
+            "%s%s to be sent now, by %s at once", f"{due:,}", many, "one task" if claimers == 1 else f"{claimers} tasks"
+        )
         return [{"claimer": number, "of": claimers} for number in range(claimers)]
 
 
@@ -99,6 +103,7 @@ class OutboundSyncOperator(BaseOperator):
         target = load_target(self.target)
         run, params = context["dag_run"], context["params"]
         number, of = self.claimer["claimer"], self.claimer["of"]
+        limit = params.get("limit")
         calls = target.concurrency // of + (number < target.concurrency % of)
         with database(self.conn_id) as connection, connector_for(target) as connector:
             connection.autocommit = True
@@ -109,7 +114,7 @@ class OutboundSyncOperator(BaseOperator):
                 connection,
                 connector=connector,
                 calls_at_once=max(1, calls),
-                limit=params.get("limit"),
+                limit=limit if limit is None else limit // of + (number < limit % of),
                 anyway=bool(params.get("send_unchanged")),
                 run_id=f"{run.dag_id}/{run.run_id}",
             )
@@ -169,20 +174,54 @@ class CloseOutboundOperator(BaseOperator):
             counts = store.run_counts(connection, f"{run.dag_id}/{run.run_id}")
             store.purge_log(connection, self.retention_days)
             change_feed.purge(connection)
+        if failed := self._failed_before(context):
+            raise AirflowFailException(
+                f"Not all was done: see the log of {', '.join(failed)}, then clear this and those"
+            )
         if context["params"].get("dry_run"):
             return {"dry_run": True}
         log.info("%s", told(counts))
+        if counts["parked"] or counts["orders"].get("retry"):
+            log.warning("Which orders, and why: SELECT * FROM outbound_problems WHERE target = '%s'", target.identifier)
         if down := counts.get("down"):
-            raise ServiceUnavailable(f"{target.name()} takes nothing: {down}")
-        if not counts.get("runs"):
-            raise FatalError(f"Nothing was sent: see the log of the tasks {self.sent_by}")
+            raise AirflowFailException(f"{target.name()} takes nothing, the queue keeps what is to be sent: {down}")
         return counts
+
+    def _failed_before(self, context: Context) -> list[str]:
+        """The tasks before this one that failed: it runs also after those, and would make the run green."""
+        run = context["dag_run"]
+        before = [self.sent_by, *context["dag"].get_task(self.sent_by).upstream_task_ids]
+        states = context["ti"].get_task_states(dag_id=run.dag_id, task_ids=before, run_ids=[run.run_id])
+        return sorted(task for task, state in states.get(run.run_id, {}).items() if state == "failed")
+
+
+def _fed(counts: FeedCounts) -> str:
+    """What the change feed told, as one line."""
+    if not counts.read:
+        return "Nothing has changed since the last run"
+    gone = f"; {counts.gone:,} exist no more" if counts.gone else ""
+    return (
+        f"Changed since the last run: {counts.queued:,} new in the queue, {counts.waiting:,} were in it already{gone}"
+    )
+
+
+_WORDS = {
+    "sent": "sent",
+    "nothing_to_do": "unchanged",
+    "not_synced": "not to be sent",
+    "failed": "failed",
+    "retry": "to be tried again by itself",
+    "parked": "waiting for a person",
+    "gone": "no longer there",
+}
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{counts[name]:,} {told}" for name, told in _WORDS.items() if counts.get(name)) or "none"
 
 
 def told(counts: dict[str, Any]) -> str:
     """Counts as one line."""
-    orders = ", ".join(f"{number:,} {outcome}" for outcome, number in counts.get("orders", {}).items() if number)
-    objects = ", ".join(f"{number:,} {outcome}" for outcome, number in counts.get("objects", {}).items() if number)
-    parked = ", ".join(f"{number:,} {reason}" for reason, number in counts.get("parked", {}).items() if number)
-    waiting = f"; waiting for a person: {parked}" if parked else ""
-    return f"Orders: {orders or 'none'}; objects: {objects or 'none'}{waiting} ({counts.get('seconds', 0):.1f} s)"
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.get("parked", {}).items() if number)
+    orders = _listed(counts.get("orders", {})) + (f" ({reasons})" if reasons else "")
+    return f"Orders: {orders}. Objects: {_listed(counts.get('objects', {}))}. {counts.get('seconds', 0):.1f} s"

@@ -6,15 +6,16 @@ targets written for it work here: https://docs.pretix.eu/dev/development/api/dat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from include.errors import SyncConfigError
 
-current_connection: ContextVar[Any] = ContextVar("current_connection")
-"""The connection of the drain that is going on, for targets that put further orders into the queue."""
+current_connection: ContextVar[Callable[[], AbstractContextManager[Any]]] = ContextVar("current_connection")
+"""Lends the connection of the drain that is going on, to targets that put further orders into the queue."""
 
 
 class StaticMapping:
@@ -235,16 +236,17 @@ class OutboundSyncProvider:
         if not getattr(cls, "identifier", ""):
             raise TypeError(f"{cls.__name__} has no identifier")
         if immediate:
-            not_before = datetime.min.replace(tzinfo=UTC)
-        return enqueue(
-            connection or current_connection.get(),
-            cls.identifier,
-            "order",
-            order.order_id,
-            event_id=order.event_id,
-            triggered_by=triggered_by,
-            not_before=not_before,
-        )
+            not_before = datetime.fromtimestamp(0, UTC)
+        with nullcontext(connection) if connection is not None else current_connection.get()() as lent:
+            return enqueue(
+                lent,
+                cls.identifier,
+                "order",
+                order.order_id,
+                event_id=order.event_id,
+                triggered_by=triggered_by,
+                not_before=not_before,
+            )
 
 
 def mappings_of(provider: OutboundSyncProvider) -> list[Any]:
@@ -256,8 +258,8 @@ def mappings_of(provider: OutboundSyncProvider) -> list[Any]:
     given: Any = provider.mappings
     mappings = list(given() if callable(given) else given)
     ids = [mapping.id for mapping in mappings]
-    if wrong := [each for each in ids if not isinstance(each, int) or isinstance(each, bool)]:
-        raise SyncConfigError([f"The id of a mapping is a whole number, not {wrong[0]!r}"])
+    if wrong := [each for each in ids if not isinstance(each, int) or isinstance(each, bool) or abs(each) >= 2**63]:
+        raise SyncConfigError([f"The id of a mapping is a whole number of at most 8 bytes, not {wrong[0]!r}"])
     if twice := {each for each in ids if ids.count(each) > 1}:
         raise SyncConfigError([f"Two mappings have the id {min(twice)}"])
     return mappings

@@ -10,16 +10,19 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
+import msgspec
 import psycopg
 
 from include.connectors import stopping
-from include.errors import BaseSyncError, RecoverableSyncError, SyncConfigError
+from include.errors import BaseSyncError, ProviderSyncError, RecoverableSyncError, SyncConfigError
 from include.outbound.base import OutboundSyncProvider, current_connection
 from include.outbound.mappings import load_if_any
 from include.outbound.sending import Key, Outcome, as_sync_error, send
@@ -27,6 +30,7 @@ from include.store import orders
 from include.store import outbound as store
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CLAIMED_AT_ONCE = 100
 FLUSH_ROWS = 200
@@ -34,6 +38,9 @@ FLUSH_SECONDS = 0.5
 PROGRESS_SECONDS = 5.0
 STOP_AFTER = 10
 """Orders in a row that fail as they all would: then the target is down, and the rest stays in the queue untouched."""
+LONGEST_SECONDS = 30 * 86400.0
+"""The longest wait before another try, whatever a target or service asks for."""
+STORE_TRIES = 10
 DOWN_SECONDS = 60.0
 """After which an order that met a target that is down is tried again; it does not count as an attempt."""
 
@@ -80,12 +87,12 @@ def drain(
 
     - `connection` is in autocommit. `connector` is handed to the target's instances.
     - `calls_at_once`: of this claimer; by default all that the target allows.
-    - `anyway`: also what equals what was sent last.
+    - `anyway`: also what equals what was sent last; orders that a person asked for are sent in any case.
     """
     run = store.open_run(connection, target.identifier, run_id)
     with store.claimer(connection) as key:
         draining = _Drain(target, connection, connector, key, run, anyway=anyway)
-        token = current_connection.set(connection)
+        token = current_connection.set(draining.lend)
         try:
             draining.go(calls_at_once or target.concurrency, limit, seconds)
         finally:
@@ -114,25 +121,26 @@ class _Drain:
         self.report = DrainReport()
         self.mappings: Sequence[Any] | None = None
         self.pending: dict[Future[Outcome], tuple[store.QueueRow, Any]] = {}
+        self.finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
         self.done: list[tuple[store.QueueRow, Any, Outcome]] = []
         self.after_event = -1
-        self.streak: list[BaseSyncError] = []
+        self.streak: list[Outcome] = []
         self.is_taken = False
         self.events: dict[int, Any] = {}
         self.local = threading.local()
         self.opened: list[OutboundSyncProvider] = []
         self.opened_lock = threading.Lock()
+        self.storing = threading.RLock()
         self.flushed_at = self.told_at = self.began = time.monotonic()
 
     def go(self, calls: int, limit: int | None, seconds: float | None) -> None:
-        with self.connection.transaction():
-            self.report.released = store.release_stuck(
-                self.connection, self.target.identifier, self.target.max_attempts
-            )
+        self.report.released = self._store(
+            lambda: store.release_stuck(self.connection, self.target.identifier, self.target.max_attempts)
+        )
         if self.report.released:
             log.warning("%s objects were cut off in an earlier run: they are sent again", self.report.released)
         ending = threading.Event()
-        pool = ThreadPoolExecutor(calls, self.target.identifier, stopping.watch, (ending,))
+        pool = ThreadPoolExecutor(calls, self.target.identifier, self._begin_thread, (ending,))
         is_empty = False
         taken = 0
         try:
@@ -145,10 +153,10 @@ class _Drain:
                     is_empty = not rows
                     self._submit(pool, rows)
                 if not self.pending:
-                    self._flush()
+                    self._flush(is_last=True)
                     if is_empty or is_late or self.report.down or (limit is not None and taken >= limit):
                         if self.streak and not self.is_taken:
-                            self.report.down = self.report.down or str(self.streak[-1])
+                            self.report.down = self.report.down or str(self.streak[-1].error)
                         return
                     continue
                 self._collect()
@@ -159,6 +167,27 @@ class _Drain:
             pool.shutdown(wait=False, cancel_futures=True)
             self._close()
             self.report.seconds = time.monotonic() - self.began
+
+    @contextmanager
+    def lend(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection, for threads that write beside what is being stored."""
+        with self.storing:
+            yield self.connection
+
+    def _begin_thread(self, ending: threading.Event) -> None:
+        stopping.watch(ending)
+        current_connection.set(self.lend)
+
+    def _store(self, write: Callable[[], T]) -> T:
+        """Write in one transaction, again if somebody put one of the objects into the queue at this very moment."""
+        for attempt in range(STORE_TRIES):
+            try:
+                with self.storing, self.connection.transaction():
+                    return write()
+            except (psycopg.errors.UniqueViolation, psycopg.errors.DeadlockDetected):
+                if attempt == STORE_TRIES - 1:
+                    raise
+        raise AssertionError
 
     def _claim(self, count: int) -> list[store.QueueRow]:
         rows = store.claim(self.connection, self.target.identifier, self.key, count, after_event=self.after_event)
@@ -173,29 +202,39 @@ class _Drain:
         """Load what is to be sent and hand it to the threads; what is gone is taken out of the queue."""
         if not rows:
             return
-        self.mappings = load_if_any(self.connection, self.target.identifier)
         ids = [row.source_id for row in rows]
-        things = orders.load(self.connection, self.target.source, ids, self.events)
-        previous = store.load_results(self.connection, self.target.identifier, self.target.source, ids)
+        try:
+            self.mappings = load_if_any(self.connection, self.target.identifier)
+            things = orders.load(self.connection, self.target.source, ids, self.events)
+            previous = store.load_results(self.connection, self.target.identifier, self.target.source, ids)
+        except ProviderSyncError:
+            self._release_untouched(rows)
+            raise
         by_thing: dict[int, dict[Key, store.ResultRow]] = {}
         for key, result in previous.items():
             by_thing.setdefault(key[0], {})[key] = result
-        gone = [row.id for row in rows if row.source_id not in things]
-        store.remove(self.connection, gone)
-        self.report.orders["gone"] += len(gone)
-        for row in rows:
+        if gone := [row.id for row in rows if row.source_id not in things]:
+            store.remove(self.connection, gone)
+            self.report.orders["gone"] += len(gone)
+        for row in sorted(rows, key=_event_id):
             if (thing := things.get(row.source_id)) is not None:
-                future = pool.submit(self._send, thing, by_thing.get(row.source_id, {}))
+                future = pool.submit(self._send, row, thing, by_thing.get(row.source_id, {}))
                 self.pending[future] = (row, thing)
+                future.add_done_callback(self.finished.put)
 
-    def _send(self, thing: Any, previous: dict[Key, store.ResultRow]) -> Outcome:
+    def _send(self, row: store.QueueRow, thing: Any, previous: dict[Key, store.ResultRow]) -> Outcome:
         """In a thread, whose instance of the target serves the event as long as the orders are of it."""
+        provider = None
         try:
             provider = self._provider(getattr(thing, "event", None))
+            provider.stored_mappings = self.mappings
+            is_asked_for = row.triggered_by == store.BY_HAND
+            outcome = send(provider, thing, previous, anyway=self.anyway or is_asked_for)
         except Exception as error:  # a target's code may raise anything
-            return Outcome(error=as_sync_error(error))
-        provider.stored_mappings = self.mappings
-        return send(provider, thing, previous, anyway=self.anyway)
+            outcome = Outcome(error=as_sync_error(error))
+        if outcome.error is not None:
+            outcome.wait_seconds = self._wait_of(provider, row, outcome.error)
+        return outcome
 
     def _provider(self, event: Any) -> OutboundSyncProvider:
         event_id = getattr(event, "event_id", None)
@@ -223,9 +262,10 @@ class _Drain:
             _end(provider)
 
     def _collect(self) -> None:
-        finished, _ = wait(self.pending, timeout=FLUSH_SECONDS, return_when=FIRST_COMPLETED)
-        for future in finished:
-            row, thing = self.pending.pop(future)
+        for future in self._finished():
+            if (found := self.pending.pop(future, None)) is None:  # given back
+                continue
+            row, thing = found
             outcome = future.result()
             self.done.append((row, thing, outcome))
             self._watch(outcome)
@@ -236,27 +276,47 @@ class _Drain:
             through = sum(self.report.orders.values()) + len(self.done)
             log.info("%s through, %.0f a second", f"{through:,}", through / (self.told_at - self.began))
 
+    def _finished(self) -> list[Future[Outcome]]:
+        """What is through since, after waiting for the first. Not `futures.wait`: it looks at all that are pending."""
+        try:
+            found = [self.finished.get(timeout=FLUSH_SECONDS)]
+            while not self.finished.empty():
+                found.append(self.finished.get_nowait())
+        except Empty:
+            return []
+        return found
+
     def _watch(self, outcome: Outcome) -> None:
-        """Notice a target that takes nothing any more."""
-        if isinstance(outcome.error, RecoverableSyncError | SyncConfigError):
-            self.streak.append(outcome.error)
+        """Notice a target that takes nothing any more; where it was not even called, it is not known."""
+        is_taken = any(sent.outcome == "sent" for sent in outcome.objects)
+        if isinstance(outcome.error, RecoverableSyncError | SyncConfigError) and not is_taken:
+            self.streak.append(outcome)
         else:
-            self.streak.clear()
             self.is_taken = True
+            if outcome.error is not None or any(sent.is_called for sent in outcome.objects):
+                self.streak.clear()
         if len(self.streak) >= STOP_AFTER and not self.report.down:
-            self.report.down = str(self.streak[-1])
+            self.report.down = str(self.streak[-1].error)
 
     def _give_back(self) -> None:
         """Put back what was claimed and not begun."""
         back = [future for future in list(self.pending) if future.cancel()]
-        rows = [self.pending.pop(future)[0] for future in back]
-        with self.connection.transaction():
-            store.release(self.connection, [_back(row, row.failed_attempts, 0.0) for row in rows])
+        self._release_untouched([self.pending.pop(future)[0] for future in back])
 
-    def _flush(self) -> None:
-        """Store what was sent, what is known of it, and what is still to be done, in one transaction."""
+    def _release_untouched(self, rows: Sequence[store.QueueRow]) -> None:
+        released = [_back(row, row.failed_attempts, 0.0, messages=row.messages) for row in rows]
+        self._store(lambda: store.release(self.connection, released))
+
+    def _flush(self, *, is_last: bool = False) -> None:
+        """Store what was sent, what is known of it, and what is still to be done, in one transaction.
+
+        What failed in a row is kept back until it is known whether the target is down.
+        """
         self.flushed_at = time.monotonic()
-        done, self.done = self.done, []
+        cut = len(self.done)
+        if self.streak and not is_last and not self.report.down:
+            cut = next((n for n, (_, _, outcome) in enumerate(self.done) if outcome is self.streak[0]), cut)
+        done, self.done = self.done[:cut], self.done[cut:]
         if not done:
             return
         results: list[store.ResultRow] = []
@@ -273,17 +333,21 @@ class _Drain:
             else:
                 failed.append(self._failed(row, thing, outcome, logs))
             self._count(outcome)
-        for attempt in range(3):
-            try:
-                with self.connection.transaction():
-                    store.save_results(self.connection, _last(results))
-                    store.write_log(self.connection, logs)
-                    store.remove(self.connection, through)
-                    store.release(self.connection, failed)
-                return
-            except psycopg.errors.UniqueViolation:  # one of them was put into the queue at this very moment
-                if attempt == 2:
-                    raise
+        uncertain = [
+            (row.source_id, sent.position_id, sent.mapping_id)
+            for row, _, outcome in done
+            for sent in outcome.objects
+            if sent.error and sent.is_called
+        ]
+
+        def write() -> None:
+            store.save_results(self.connection, _last(results))
+            store.forget_sent(self.connection, self.target.identifier, self.target.source, uncertain)
+            store.write_log(self.connection, logs)
+            store.remove(self.connection, through)
+            store.release(self.connection, failed)
+
+        self._store(write)
 
     def _count(self, outcome: Outcome) -> None:
         for sent in outcome.objects:
@@ -324,7 +388,8 @@ class _Drain:
             reason = outcome.reason
         elif row.failed_attempts >= self.target.max_attempts:
             reason = "exceeded"
-        seconds = DOWN_SECONDS if is_down else self._wait_of(row, error)
+        asked = getattr(error, "retry_after", None) or 0.0
+        seconds = min(max(DOWN_SECONDS, asked), LONGEST_SECONDS) if is_down else outcome.wait_seconds
         if reason:
             self.report.parked[reason] += 1
             self.report.orders["parked"] += 1
@@ -349,17 +414,17 @@ class _Drain:
         )
         return _back(row, row.failed_attempts, seconds, reason, error.messages)
 
-    def _wait_of(self, row: store.QueueRow, error: BaseSyncError) -> float:
+    def _wait_of(self, provider: OutboundSyncProvider | None, row: store.QueueRow, error: BaseSyncError) -> float:
         """Seconds until the next try, by the target's own rule, but not sooner than the service asked for."""
         asked = getattr(error, "retry_after", None) or 0.0
+        failed = msgspec.structs.replace(row, failed_attempts=row.failed_attempts + 1)
         try:
-            provider = self.target.__new__(self.target)
-            at = provider.next_retry_date(row)
+            at = (provider or self.target.__new__(self.target)).next_retry_date(failed)
             waits: float = (at - datetime.now(at.tzinfo)).total_seconds()
         except Exception as problem:  # a target's code may raise anything
             log.warning("next_retry_date of %s failed: %s", self.target.identifier, problem)
             waits = DOWN_SECONDS
-        return max(0.0, waits, asked)
+        return min(max(0.0, waits, asked), LONGEST_SECONDS)
 
 
 def _back(
@@ -372,6 +437,11 @@ def _back(
         "need_manual_retry": reason,
         "messages": list(messages),
     }
+
+
+def _event_id(row: store.QueueRow) -> int:
+    """Orders of one event after each other, so that a thread can keep its instance of the target."""
+    return row.event_id
 
 
 def _last(results: Sequence[store.ResultRow]) -> list[store.ResultRow]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from include.errors import ConfigurationError
 from include.outbound.base import OutboundSyncProvider
 from include.outbound.mappings import load_if_any
 from include.outbound.sending import Sent, as_sync_error, send
@@ -25,9 +26,11 @@ def preview(
     """Each object of these orders, or of the first fifty that wait in the queue: (order's code, what would be sent).
 
     Raises:
-        ConfigurationError: there is no order of such a code.
+        ConfigurationError: there is no order of such a code, or the target is not sent orders.
         BaseSyncError: the target cannot be made, or its mappings are wrong.
     """
+    if codes and target.source != "order":
+        raise ConfigurationError(f"{target.name()} is not sent orders: none can be chosen")
     if codes:
         ids = [key.order_id for key in orders.find_orders(connection, codes=codes, event_slug=event)]
     else:

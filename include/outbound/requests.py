@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from include.errors import ConfigurationError
 from include.outbound import mappings
 from include.outbound.base import OutboundSyncProvider
 from include.outbound.fields import Field, data_fields
@@ -34,6 +35,8 @@ def carry_out(
         ConfigurationError: there is no order of such a code, or mappings that are not right: all that is wrong is told.
     """
     event = params.get("event")
+    if target.source != "order" and (params.get("orders") or params.get("cancel")):
+        raise ConfigurationError(f"{target.name()} is not sent orders: none can be chosen")
     if params.get("mappings") is not None:
         fields = known_fields(connection, target)
         version = mappings.save(connection, target.identifier, params["mappings"], fields=fields, note="by a DAG run")
@@ -43,7 +46,8 @@ def carry_out(
     if codes := params.get("orders"):
         ids = _ids(connection, codes, event)
         log.info(
-            "Queued %s orders by hand", store.enqueue_many(connection, target.identifier, ids, triggered_by="user")
+            "Queued %s orders by hand",
+            store.enqueue_many(connection, target.identifier, ids, triggered_by=store.BY_HAND),
         )
     if reason := params.get("retry"):
         chosen = None if reason == ALL else reason
@@ -72,7 +76,13 @@ def queue_interval(
     start: datetime | None,
     end: datetime | None,
 ) -> int:
-    """Queue the orders that were placed in an interval; returns how many."""
+    """Queue the orders that were placed in an interval; returns how many.
+
+    Raises:
+        ConfigurationError: the target is not sent orders.
+    """
+    if target.source != "order":
+        raise ConfigurationError(f"{target.name()} is not sent orders: none can be queued by when they were placed")
     queued = 0
     placed = orders.orders_between(connection, start, end)
     while ids := [key.order_id for key in islice(placed, BLOCK)]:

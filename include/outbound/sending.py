@@ -36,6 +36,8 @@ PERSONAL_CATEGORIES = (11, 12, 22)
 """Categories of source fields whose values are masked in the log: attendee, questions, invoice address."""
 PERSONAL_KEYS = ("email", "presale_ticket_url", "presale_order_url")
 """And those of other categories: addresses with a secret let whoever has them in."""
+MODELS = {"order": ("Order", "OrderPosition"), "offer": ("Offer", "Stock")}
+"""What a mapping can be of, by the source of the target."""
 
 Key = tuple[int, int | None, int]
 """Source id, position id, mapping id."""
@@ -52,6 +54,8 @@ class Sent:
     error: BaseSyncError | None = None
     payload: dict[str, Any] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
+    is_called: bool = False
+    """The target was called: if that failed, what it holds is not known any more."""
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Outcome:
     objects: list[Sent] = field(default_factory=list)
     error: BaseSyncError | None = None
     is_left_alone: bool = False
+    wait_seconds: float = 0.0
 
     @property
     def reason(self) -> str:
@@ -81,7 +86,7 @@ def send(
     try:
         if not provider.should_sync_order(thing):
             return Outcome(is_left_alone=True)
-        mappings = [(mapping, _checked(mapping)) for mapping in mappings_of(provider)]
+        mappings = [(mapping, _checked(mapping, provider.source)) for mapping in mappings_of(provider)]
     except Exception as error:  # a target's code may raise anything
         outcome.error = as_sync_error(error)
         return outcome
@@ -131,7 +136,7 @@ def as_sync_error(error: BaseException) -> BaseSyncError:
     """Any exception as one that says what to do: connectors' errors by their place in the tree, others as internal."""
     if isinstance(error, BaseSyncError):
         return error
-    text = redact(str(error))[:LONGEST_MESSAGE]
+    text = _readable(redact(error))[:LONGEST_MESSAGE]
     if isinstance(error, RetryableError):
         return RecoverableSyncError([text], retry_after=error.retry_after)
     if isinstance(error, AccessRefused | ConfigurationError):
@@ -186,6 +191,7 @@ def _send_object(
         }
         if _takes_previous(type(provider).sync_object_with_properties):
             arguments["previous"] = held
+        sent.is_called = True
         returned = provider.sync_object_with_properties(**arguments)
         if not returned:
             return sent
@@ -219,16 +225,33 @@ def _result(  # noqa: PLR0917
         id_value=id_value,
         external_link_href=str(href) if href and len(str(href)) <= LONGEST_LINK else None,
         external_link_display_name=str(name)[:LONGEST_LINK] if name else None,
-        sync_info=msgspec.json.decode(msgspec.json.encode(info, enc_hook=str)),
+        sync_info=_plain(info),
         sent=digests,
     )
 
 
-def _checked(mapping: Any) -> Any:
+def _plain(info: dict[str, Any]) -> dict[str, Any]:
+    """As JSON keeps it; a value that cannot be kept is told as text."""
+    try:
+        return dict(msgspec.json.decode(msgspec.json.encode(info, enc_hook=str)))
+    except (ValueError, TypeError, RecursionError):  # characters that are none, values that contain themselves
+        if len(info) == 1:
+            return {_readable(key): _readable(value) for key, value in info.items()}
+        return {name: value for key, each in info.items() for name, value in _plain({key: each}).items()}
+
+
+def _readable(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
+
+
+def _checked(mapping: Any, source: str) -> Any:
     """A mapping in our names, checked before anything is sent by it."""
     from include.outbound.properties import normalize_mapping
 
     mapping = normalize_mapping(mapping)
+    if mapping.source_model not in MODELS[source]:
+        told = f"unknown source_model {mapping.source_model!r}; the models are: {', '.join(MODELS[source])}"
+        raise SyncConfigError([f"Mapping {mapping.id}: {told}"])
     for name in ("external_object_type", "external_id_field"):
         if len(getattr(mapping, name)) > LONGEST_ID:
             raise SyncConfigError([f"Mapping {mapping.id}: {name} is longer than {LONGEST_ID} characters"])
@@ -248,13 +271,18 @@ def _digest(value: object) -> str:
 
 
 def _shown(provider: OutboundSyncProvider, mapping: Any, properties: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
-    """The properties for the log, with personal values masked."""
-    shown: dict[str, Any] = {}
-    for entry, (name, value, _) in zip(mapping.property_mappings, properties, strict=False):
-        source = provider.data_fields.get(entry.get("source_field", ""))
-        is_personal = source is None or source.category.sort in PERSONAL_CATEGORIES or source.key in PERSONAL_KEYS
-        shown[name] = MASK if value and is_personal else value
-    return shown
+    """The properties for the log, with personal values masked, and those of which it is not known."""
+    sources: dict[str, list[Any]] = {}
+    for entry in mapping.property_mappings:
+        sources.setdefault(entry["external_field"], []).append(provider.data_fields.get(entry["source_field"]))
+    return {
+        name: MASK if value and any(map(_is_personal, sources.get(name, [None]))) else value
+        for name, value, _ in properties
+    }
+
+
+def _is_personal(source: Any) -> bool:
+    return source is None or source.category.sort in PERSONAL_CATEGORIES or source.key in PERSONAL_KEYS
 
 
 def _worst(errors: Sequence[BaseSyncError]) -> BaseSyncError:

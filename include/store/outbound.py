@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
 REASONS = ("exceeded", "permanent", "config", "internal", "timeout")
 """Why an object waits for a person."""
+BY_HAND = "user"
+"""What triggered an object that a person asked for."""
 STUCK_MINUTES = 20
 """A row that is in flight for longer is released, whatever its claimer does."""
 MOST_EVENTS = 200
@@ -138,7 +139,10 @@ def claim(
 
 
 def release_stuck(connection: psycopg.Connection[Any], target: str, max_attempts: int) -> int:
-    """Release rows whose claimer is no more, or which are in flight for too long; it counts as an attempt."""
+    """Release rows whose claimer is no more, or which are in flight for too long; it counts as an attempt.
+
+    What the target holds of their objects is not known any more.
+    """
     keys = connection.execute(
         "SELECT DISTINCT claimed_by FROM outbound_queue WHERE target = %s AND in_flight", (target,)
     ).fetchall()
@@ -148,7 +152,8 @@ def release_stuck(connection: psycopg.Connection[Any], target: str, max_attempts
         if held and held[0]:
             gone.append(key)
     rows = connection.execute(
-        "SELECT id, failed_attempts + 1 FROM outbound_queue WHERE target = %s AND in_flight AND (claimed_by = ANY (%s)"
+        "SELECT id, failed_attempts + 1, source, source_id FROM outbound_queue"
+        " WHERE target = %s AND in_flight AND (claimed_by = ANY (%s)"
         " OR claimed_by IS NULL OR in_flight_since < now() - make_interval(mins => %s)) FOR UPDATE SKIP LOCKED",
         (target, gone, STUCK_MINUTES),
     ).fetchall()
@@ -161,9 +166,14 @@ def release_stuck(connection: psycopg.Connection[Any], target: str, max_attempts
             "need_manual_retry": "timeout" if attempts >= max_attempts else None,
             "messages": [message],
         }
-        for id_, attempts in rows
+        for id_, attempts, _, _ in rows
     ]
     release(connection, released)
+    connection.execute(
+        "UPDATE outbound_result SET sent = '{}' WHERE target = %s"
+        " AND (source, source_id) IN (SELECT * FROM unnest(%s::text[], %s::bigint[]))",
+        (target, [source for _, _, source, _ in rows], [source_id for _, _, _, source_id in rows]),
+    )
     return len(released)
 
 
@@ -197,7 +207,7 @@ def release(connection: psycopg.Connection[Any], rows: Sequence[Mapping[str, Any
             messages = ARRAY(SELECT jsonb_array_elements_text(failed.messages))
         FROM failed WHERE row.id = failed.id AND row.id NOT IN (SELECT id FROM newer)
         """,
-        (Jsonb(list(rows)),),
+        (_json(rows),),
     )
 
 
@@ -276,6 +286,23 @@ def load_results(
         return {(row.source_id, row.position_id, row.mapping_id): row for row in cursor}
 
 
+def forget_sent(
+    connection: psycopg.Connection[Any],
+    target: str,
+    source: str,
+    objects: Sequence[tuple[int, int | None, int]],
+) -> None:
+    """Of these objects (source id, position id, mapping id) it is not known any more what the target holds."""
+    if objects:
+        connection.execute(
+            "UPDATE outbound_result AS held SET sent = '{}' FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])"
+            " AS failed (source_id, position_id, mapping_id) WHERE held.source = %s AND held.target = %s"
+            " AND held.source_id = failed.source_id AND held.position_id IS NOT DISTINCT FROM failed.position_id"
+            " AND held.mapping_id = failed.mapping_id",
+            (*(list(column) for column in zip(*objects, strict=True)), source, target),
+        )
+
+
 def save_results(connection: psycopg.Connection[Any], rows: Sequence[ResultRow]) -> None:
     """Store results over those that were there."""
     if not rows:
@@ -316,9 +343,21 @@ def write_log(connection: psycopg.Connection[Any], rows: Sequence[LogRow]) -> No
     )
 
 
-def _json(rows: Sequence[msgspec.Struct]) -> str:
-    """As PostgreSQL takes it: it knows no character 0."""
-    return _NUL.sub(r"\1", msgspec.json.encode(rows).decode())
+def _json(value: Any) -> str:
+    """As PostgreSQL takes it: it knows no character 0, and no half of a character."""
+    try:
+        encoded = msgspec.json.encode(value, enc_hook=str).decode()
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_whole(msgspec.to_builtins(value, enc_hook=str))).decode()
+    return _NUL.sub(r"\1", encoded)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value
 
 
 def open_run(connection: psycopg.Connection[Any], target: str, run_id: str) -> int:
@@ -331,9 +370,7 @@ def open_run(connection: psycopg.Connection[Any], target: str, run_id: str) -> i
 
 def close_run(connection: psycopg.Connection[Any], id_: int, counts: Mapping[str, Any]) -> None:
     """End a run with its counts."""
-    connection.execute(
-        "UPDATE outbound_run SET counts = %s, finished_at = now() WHERE id = %s", (Jsonb(dict(counts)), id_)
-    )
+    connection.execute("UPDATE outbound_run SET counts = %s, finished_at = now() WHERE id = %s", (_json(counts), id_))
 
 
 def retry(connection: psycopg.Connection[Any], target: str, *, reason: str | None = None) -> int:
