@@ -56,6 +56,7 @@ class OpenOutboundOperator(BaseOperator):
         with database(self.conn_id) as connection:
             connection.autocommit = True
             if params.get("dry_run"):
+                log.info("Dry run: the queue stays as it is")
                 return [{"claimer": 0, "of": 1}]
             if is_backfill:
                 interval = (run.data_interval_start, run.data_interval_end)
@@ -132,13 +133,14 @@ class OutboundSyncOperator(BaseOperator):
         counts: Counter[str] = Counter()
         for code, sent in preview(connection, target, params.get("orders") or (), params.get("event")):
             counts[sent.outcome] += 1
-            with group("%s, mapping %s%s: %s", code, sent.mapping_id,
-                       f", position {sent.position_id}" if sent.position_id else "", sent.outcome):  # fmt: skip
+            position = f", position {sent.position_id}" if sent.position_id else ""
+            with group("%s, mapping %s%s: %s", code, sent.mapping_id, position, _PREVIEWED[sent.outcome]):
                 for name, value in sent.payload.items():
                     log.info("%s %s = %r", "*" if name in sent.changed else " ", name, value)
                 for message in sent.error.messages if sent.error else ():
                     log.warning("%s", message)
-        log.info("Dry run: nothing was sent. A star marks what would change: %s", dict(counts) or "no object")
+        would = ", ".join(f"{counts[name]:,} {told}" for name, told in _PREVIEWED.items() if counts[name])
+        log.info("Dry run, nothing was sent; a star marks what is new. Objects: %s", would or "none")
         return {"dry_run": True, "objects": dict(counts)}
 
 
@@ -192,7 +194,8 @@ class CloseOutboundOperator(BaseOperator):
         run = context["dag_run"]
         before = [self.sent_by, *context["dag"].get_task(self.sent_by).upstream_task_ids]
         states = context["ti"].get_task_states(dag_id=run.dag_id, task_ids=before, run_ids=[run.run_id])
-        return sorted(task for task, state in states.get(run.run_id, {}).items() if state == "failed")
+        failed = [name for name, state in states.get(run.run_id, {}).items() if state == "failed"]  # of mapped: send_0
+        return [task for task in before if any(name == task or name.startswith(f"{task}_") for name in failed)]
 
 
 def _fed(counts: FeedCounts) -> str:
@@ -214,6 +217,9 @@ _WORDS = {
     "parked": "waiting for a person",
     "gone": "no longer there",
 }
+
+
+_PREVIEWED = _WORDS | {"sent": "to be sent, unless the target leaves it out"}
 
 
 def _listed(counts: dict[str, int]) -> str:
