@@ -28,7 +28,10 @@ from urllib.parse import urlencode, urljoin
 import msgspec
 import requests
 import urllib3
-from requests.auth import AuthBase
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url, urldefragauth
 from urllib3.util import parse_url
 
@@ -52,6 +55,9 @@ Auth = AuthBase | tuple[str, str]
 
 READ_SIZE = 256 * 1024
 MOST_REDIRECTS = 5
+MOST_CONNECTIONS = 64
+"""Of so many at once each is kept open for the next request; requests by itself keeps ten, and closes the others."""
+MOST_PREPARED = 32
 LONGEST_RETRY_AFTER = 86_400.0
 """A service that asks for more than a day is asked again after one: a broken header must not stop it for good."""
 WAIT_HEADERS = ("Retry-After", "RateLimit-Reset", "x-sib-ratelimit-reset")
@@ -150,6 +156,11 @@ class HttpConnector:
         self._base_urls = (self._base_url, *(_checked(mirror, self._redact) for mirror in mirrors))
         # Proxies and certificates of the environment. Read once: it costs a quarter of a request.
         self._transport = self._session.merge_environment_settings(self._base_url, {}, True, None, None)
+        self._has_plain_auth = {type(self._auth), type(self._session.auth)} <= _PLAIN_AUTHS
+        self._prepared: dict[tuple[Any, ...], CaseInsensitiveDict[str | bytes]] = {}
+        for prefix, adapter in list(self._session.adapters.items()):
+            if type(adapter) is HTTPAdapter:
+                self._session.mount(prefix, HTTPAdapter(pool_maxsize=MOST_CONNECTIONS, max_retries=adapter.max_retries))
         self._timeouts = (connect_timeout, read_timeout)
         self._answer_timeout = answer_timeout
         self._attempts = attempts
@@ -269,12 +280,8 @@ class HttpConnector:
         began = time.perf_counter()
         size = 0
         try:
-            headers = {**self._headers, **call.headers}
-            request = requests.Request(
-                call.method, url, headers=headers, params=call.params, data=call.body, auth=self._auth
-            )
             with self._session.send(
-                self._session.prepare_request(request),
+                self._prepare(call, url),
                 timeout=self._timeouts,
                 allow_redirects=False,
                 **self._transport,
@@ -296,6 +303,35 @@ class HttpConnector:
                 "%s %s: %d, %d bytes in %.3f s", call.method, self._redact(reply.url), reply.status, size, seconds
             )
         return reply
+
+    def _prepare(self, call: _Call, url: str) -> requests.PreparedRequest:
+        """As requests prepares it. Headers that are the same each time are put together once: that is a fifth of it."""
+        session = self._session
+        if call.params or session.params or session.cookies or session.hooks["response"] or not self._has_plain_auth:
+            return self._prepare_anew(call, url)
+        origin = url[: url.find("/", url.index("//") + 2)]
+        key = (origin, *call.headers.items(), None, *session.headers.items())
+        headers = self._prepared.get(key)
+        if headers is None:
+            if len(self._prepared) >= MOST_PREPARED:
+                self._prepared.clear()
+            headers = self._prepare_anew(replace(call, method="GET", body=None), url).headers
+            self._prepared[key] = headers
+        prepared = requests.PreparedRequest()
+        prepared.prepare_method(call.method)
+        prepared.prepare_url(url, None)
+        prepared.headers = headers.copy()
+        prepared._cookies = RequestsCookieJar()  # which redirects look into
+        prepared.body = call.body or None
+        prepared.prepare_content_length(prepared.body)
+        return prepared
+
+    def _prepare_anew(self, call: _Call, url: str) -> requests.PreparedRequest:
+        headers = {**self._headers, **call.headers}
+        request = requests.Request(
+            call.method, url, headers=headers, params=call.params, data=call.body, auth=self._auth
+        )
+        return self._session.prepare_request(request)
 
     def _read(self, call: _Call, response: requests.Response) -> bytes:
         """Read the body in large pieces. urllib3 decompresses it, and raises when it is shorter than announced."""
@@ -403,6 +439,10 @@ class _NoAuth(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
+
+
+_PLAIN_AUTHS = {type(None), tuple, HTTPBasicAuth, _NoAuth}
+"""What adds the same header to every request."""
 
 
 def _checked(url: str, redact: Redactor) -> str:
