@@ -130,7 +130,8 @@ def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the orders that could not be sent, with why."""
     if not rows:
         return
-    table = _table(("order", "event", "state", "reason", "what to put right"), ())
+    table = _table(("order", "event", "state", "reason"), ())
+    table.add_column("what to put right", overflow="fold")
     for row in rows[:MOST_LINES]:
         texts = (row[name] or "-" for name in ("code", "event", "state", "reason"))
         table.add_row(*map(escape, texts), escape("; ".join(row["messages"])))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.step_log import group
@@ -120,8 +120,8 @@ class OutboundSyncOperator(BaseOperator):
                 run_id=f"{run.dag_id}/{run.run_id}",
             )
         log.info("%s", told(report.counts()))
-        for example in report.examples:
-            log.warning("%s", example)
+        for line in _by_message(report.examples):
+            log.warning("%s", line)
         return report.counts()
 
     def _preview(
@@ -166,7 +166,7 @@ class CloseOutboundOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the counts of the whole run."""
         from include.outbound.targets import load_target
-        from include.store import change_feed
+        from include.store import change_feed, episodes
         from include.store import outbound as store
 
         target = load_target(self.target)
@@ -176,6 +176,7 @@ class CloseOutboundOperator(BaseOperator):
             counts = store.run_counts(connection, f"{run.dag_id}/{run.run_id}")
             store.purge_log(connection, self.retention_days)
             change_feed.purge(connection)
+            is_failing = episodes.find_episode(connection, run.dag_id) is not None
         if failed := self._failed_before(context):
             raise AirflowFailException(
                 f"Not all was done: see the log of {', '.join(failed)}, then clear this and those"
@@ -187,6 +188,10 @@ class CloseOutboundOperator(BaseOperator):
             log.warning("Which orders, and why: SELECT * FROM outbound_problems WHERE target = '%s'", target.identifier)
         if down := counts.get("down"):
             raise AirflowFailException(f"{target.name()} takes nothing, the queue keeps what is to be sent: {down}")
+        if is_failing and not counts["objects"].get("sent"):
+            raise AirflowSkipException(
+                "Nothing was sent, so whether it works again after the last failure is not known"
+            )
         return counts
 
     def _failed_before(self, context: Context) -> list[str]:
@@ -220,6 +225,15 @@ _WORDS = {
 
 
 _PREVIEWED = _WORDS | {"sent": "to be sent, unless the target leaves it out"}
+
+
+def _by_message(examples: Sequence[str]) -> list[str]:
+    """Lines `code: message`, those of the same message as one."""
+    codes: dict[str, list[str]] = {}
+    for example in examples:
+        code, _, message = example.partition(": ")
+        codes.setdefault(message, []).append(code)
+    return [f"{', '.join(those)}: {message}" for message, those in codes.items()]
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -147,7 +147,10 @@ def test_what_was_sent_is_a_line_and_what_could_not_be_a_table(loaded, screen):
         this = run_of(connection, "d/this", counts)
         other = run_of(connection, "d/other", {"orders": {"parked": 1}})
         ids = [row[0] for row in connection.execute("SELECT source_id FROM outbound_queue ORDER BY id LIMIT 2")]
-        for run, id_, message in ((this, ids[0], "EMAIL is no [address]"), (other, ids[1], "of another run")):
+        for run, id_, message in (
+            (this, ids[0], "EMAIL is no [address]" + 200 * "x"),
+            (other, ids[1], "of another run"),
+        ):
             connection.execute(
                 "UPDATE outbound_queue SET need_manual_retry = 'permanent', messages = %s, failed_attempts = 1"
                 " WHERE source_id = %s",
@@ -166,8 +169,9 @@ def test_what_was_sent_is_a_line_and_what_could_not_be_a_table(loaded, screen):
     assert line.split() == ["mailing_list", "1,200", "0", "0", "1", "2,400", "0", "0", "0", "1.50"]
     assert "mailing_list takes nothing: no [key]" in lines
     problem = next(line for line in lines if line.startswith(code))
-    assert "waits for a person" in problem
-    assert problem.endswith("EMAIL is no [address]")
+    assert problem.split()[1:6] == ["salon", "waits", "for", "a", "person"]
+    assert problem.split()[6:] == ["permanent", "EMAIL", "is", "no"]
+    assert "[address]xxx" in "".join(lines)
     assert not [line for line in lines if "of another run" in line]
 
 
