@@ -46,7 +46,11 @@ class Shop:
 
     def event(self, slug):
         if slug not in self.events:
-            event = self._one("INSERT INTO event (slug, name) VALUES (%s, %s) RETURNING id", slug, slug.title())
+            event = self._one(
+                "INSERT INTO event (slug, name, public_url) VALUES (%s, %s, 'https://x.example') RETURNING id",
+                slug,
+                slug.title(),
+            )
             product = self._one("INSERT INTO ticket_product (event_id, name) VALUES (%s, 'Seat') RETURNING id", event)
             self.events[slug] = event, product
         return self.events[slug]

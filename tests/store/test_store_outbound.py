@@ -266,8 +266,8 @@ def test_too_long_in_flight(connect, connection, put, rows):
     with store.claimer(connect()) as key:
         take(connection, key=key)
         connection.execute(
-            "UPDATE outbound_queue SET in_flight_since = now() - make_interval(mins => CASE source_id WHEN 3 THEN 21 ELSE 19 END),"
-            " failed_attempts = 5 - source_id"
+            "UPDATE outbound_queue SET failed_attempts = 5 - source_id, in_flight_since = now()"
+            " - make_interval(mins => CASE source_id WHEN 3 THEN 21 ELSE 19 END)"
         )
         assert store.release_stuck(connection, "other", 5) == 0
         assert store.release_stuck(connection, TARGET, 4) == 1
