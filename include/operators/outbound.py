@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ORDERS_PER_CLAIMER = 500
-MOST_PREVIEWED = 50
+TAKES_NOTHING = "takes nothing"
 
 
 class OpenOutboundOperator(BaseOperator):
@@ -48,6 +48,7 @@ class OpenOutboundOperator(BaseOperator):
         from include.outbound import requests
         from include.outbound.feed import feed_queue
         from include.outbound.targets import load_target
+        from include.store import change_feed
         from include.store import outbound as store
 
         target = load_target(self.target)
@@ -65,6 +66,9 @@ class OpenOutboundOperator(BaseOperator):
                 )
             else:
                 log.info("%s", _fed(feed_queue(connection, [target])[target.identifier]))
+                for lag in change_feed.lags(connection):
+                    if lag.is_held_back:
+                        log.warning("%s", lag)
             requests.carry_out(connection, target, params)
             due = store.due(connection, target.identifier, self.at_most_claimers * ORDERS_PER_CLAIMER)
         claimers = max(1, min(self.at_most_claimers, target.concurrency, -(-due // ORDERS_PER_CLAIMER)))
@@ -176,7 +180,7 @@ class CloseOutboundOperator(BaseOperator):
             counts = store.run_counts(connection, f"{run.dag_id}/{run.run_id}")
             store.purge_log(connection, self.retention_days)
             change_feed.purge(connection)
-            is_failing = episodes.find_episode(connection, run.dag_id) is not None
+            episode = episodes.find_episode(connection, run.dag_id)
         if failed := self._failed_before(context):
             raise AirflowFailException(
                 f"Not all was done: see the log of {', '.join(failed)}, then clear this and those"
@@ -187,8 +191,8 @@ class CloseOutboundOperator(BaseOperator):
         if counts["parked"] or counts["orders"].get("retry"):
             log.warning("Which orders, and why: SELECT * FROM outbound_problems WHERE target = '%s'", target.identifier)
         if down := counts.get("down"):
-            raise AirflowFailException(f"{target.name()} takes nothing, the queue keeps what is to be sent: {down}")
-        if is_failing and not counts["objects"].get("sent"):
+            raise AirflowFailException(f"{target.name()} {TAKES_NOTHING}, the queue keeps what is to be sent: {down}")
+        if episode and TAKES_NOTHING in episode.error and not counts["objects"].get("sent"):
             raise AirflowSkipException(
                 "Nothing was sent, so whether it works again after the last failure is not known"
             )
