@@ -1,5 +1,6 @@
 """`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills; the same for
-the patching of a search index, and how soon after a move it is done.
+the patching of a search index, and how soon after a move it is done; and for the sending of orders, with two
+claimers on one queue and a target that is down.
 
 The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
 and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
@@ -25,6 +26,7 @@ SIZES = (20_000, 200_000, 1_000_000, 10_000_000)
 MOST_GROWTH = 30.0
 """MiB over the start, whatever the size."""
 OFFERS = (5000, 100_000, 1_000_000)
+ORDERS = (10_000, 1_000_000)
 KILLS = "bench.soak_kills"
 
 
@@ -36,6 +38,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="of search-size (%(default)s)")
     parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
     parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
+    parser.add_argument("--orders", type=int, nargs="+", default=list(ORDERS), help="of outbound-size (%(default)s)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
     return parser.parse_args(given)
 
@@ -107,12 +110,44 @@ def search_minutes(options: argparse.Namespace) -> bool:
     return soak_minutes.run(options.minutes, options.moves)
 
 
+def outbound_size(options: argparse.Namespace) -> bool:
+    """Send queues of up to a million orders; True when memory is flat and all came."""
+    from bench.outbound import soak_size
+
+    return soak_size.run(options.folder, options.orders)
+
+
+def outbound_kills(_: argparse.Namespace) -> bool:
+    """Kill the process that sends many times over; True when every object is right in the end."""
+    from bench.outbound import soak_kills
+
+    return soak_kills.run()
+
+
+def outbound_twins(options: argparse.Namespace) -> bool:
+    """Let two claimers empty one queue; True when every object came exactly once."""
+    from bench.outbound import soak_twins
+
+    return soak_twins.run(options.folder)
+
+
+def outbound_outage(options: argparse.Namespace) -> bool:
+    """Let the target be down for an hour that is not waited for; True when all came in the end."""
+    from bench.outbound import soak_outage
+
+    return soak_outage.run(options.folder)
+
+
 SOAKS = {
     "sizes": sizes,
     "kills": kills,
     "search-size": search_size,
     "search-kills": search_kills,
     "search-minutes": search_minutes,
+    "outbound-size": outbound_size,
+    "outbound-kills": outbound_kills,
+    "outbound-twins": outbound_twins,
+    "outbound-outage": outbound_outage,
 }
 
 

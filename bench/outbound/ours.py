@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import msgspec
 import psycopg
 
 from bench.measuring import main
 from bench.outbound.data import ATTENDEE, ATTENDEE_FIELDS, BUYER, BUYER_FIELDS, TARGET
+from bench.outbound.standin import Target, WrongObjects
 from bench.outbound.task import GATE, OutboundTask
 from include.connectors.http import HttpConnector
 from include.outbound.base import OutboundSyncProvider, StaticMapping
@@ -47,15 +49,41 @@ class BenchTarget(OutboundSyncProvider):
         return {"external_link_href": f"https://target.example/{id_value}", "external_link_display_name": id_value}
 
 
+class Within:
+    """In place of a connector: a target in the same process, which keeps sums only."""
+
+    def __init__(self) -> None:
+        self.target = Target(is_small=True)
+        self.lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def request(self, method: str, path: str, *, body: bytes, **_: Any) -> bytes:
+        """Take an object."""
+        with self.lock:
+            return self.target.answer(method.encode(), b"/" + path.encode(), body)
+
+
 def prepare(task: OutboundTask) -> Callable[[], object]:
     """Nothing is prepared: the work is one drain, from its connections to its end. Twins wait for each other."""
     if task.waits:
         with psycopg.connect(task.conninfo, autocommit=True) as gate:
             gate.execute("SELECT pg_advisory_lock_shared(%s)", (GATE,))
 
+    within = Within()
+
     def work() -> None:
-        with psycopg.connect(task.conninfo, autocommit=True) as connection, HttpConnector(task.url) as connector:
-            report = drain(BenchTarget, connection, connector=connector, calls_at_once=task.calls)
+        with psycopg.connect(task.conninfo, autocommit=True) as connection:
+            connector = HttpConnector(task.url) if task.url else within
+            with connector:
+                report = drain(BenchTarget, connection, connector=connector, calls_at_once=task.calls)
+        state = within.target.state
+        if not task.url and (state.calls, state.total) != (task.objects, task.total):
+            raise WrongObjects(f"{task.phase}: {state} came, {task.objects} objects and {task.total} should have")
         if report.down or report.parked or report.orders["retry"]:
             raise RuntimeError(f"{task.phase}: {report.counts()}: {report.examples}")
 

@@ -107,21 +107,20 @@ def play(
             held.settle(None)
             task = OutboundTask(service.slow(place.latency_ms), held.conninfo, phase, CALLS // contender.processes)
             before = busy_seconds(held.connection)
-            measured = _measured(held, contender, task, folder)
+            measured = side_by_side(held, contender, task, folder)
             busy = busy_seconds(held.connection) - before
             if phase == ALL:
                 service.check(orders)
             else:
                 service.check_quiet()
-            left = held.connection.execute("SELECT count(*) FROM outbound_queue").fetchone()
-            if left and left[0]:
-                raise WrongObjects(f"{contender.name}, {phase}: {left[0]} orders are left in the queue")
+            check_queue(held.connection)
             outcomes.append(Outcome(place, contender.name, phase, orders, measured, busy))
             tell(outcomes[-1])
     return outcomes
 
 
-def _measured(held: Database, contender: Contender, task: OutboundTask, folder: Path) -> Measured:
+def side_by_side(held: Database, contender: Contender, task: OutboundTask, folder: Path) -> Measured:
+    """Measure the processes of a contender, which begin together."""
     told = f"{contender.name}, {task.phase}"
     if contender.processes == 1:
         return measure(told, contender.module, task, folder)
@@ -168,3 +167,16 @@ def busy_seconds(connection: psycopg.Connection[Any]) -> float:
     connection.execute("SELECT pg_stat_force_next_flush()")
     row = connection.execute("SELECT active_time FROM pg_stat_database WHERE datname = current_database()").fetchone()
     return float(row[0]) / 1000 if row else 0.0
+
+
+def check_queue(connection: psycopg.Connection[Any]) -> None:
+    """Check that nothing is left in the queue.
+
+    Raises:
+        WrongObjects: something is.
+    """
+    left = connection.execute(
+        "SELECT coalesce(need_manual_retry, in_flight::text), count(*) FROM outbound_queue GROUP BY 1"
+    ).fetchall()
+    if left:
+        raise WrongObjects(f"orders are left in the queue, by reason or whether they are in flight: {dict(left)}")

@@ -14,7 +14,8 @@ GATE = 7_230_917_900
 class OutboundTask:
     """Where the target is and the database, which phase it is, how many calls may run at once (`calls`).
 
-    `waits`: begin when the gate opens.
+    `waits`: begin when the gate opens. Without a `url` the process takes the objects itself, and compares their number
+    and checksum with `objects` and `total`: then no other process takes memory or time.
     """
 
     url: str
@@ -22,3 +23,5 @@ class OutboundTask:
     phase: str
     calls: int
     waits: bool = False
+    objects: int = 0
+    total: int = 0
