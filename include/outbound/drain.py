@@ -120,8 +120,8 @@ class _Drain:
         self.anyway = anyway
         self.report = DrainReport()
         self.mappings: Sequence[Any] | None = None
-        self.pending: dict[Future[Outcome], tuple[store.QueueRow, Any]] = {}
-        self.finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
+        self.pending: dict[Future[Outcome | None], tuple[store.QueueRow, Any]] = {}
+        self.finished: SimpleQueue[Future[Outcome | None]] = SimpleQueue()
         self.done: list[tuple[store.QueueRow, Any, Outcome]] = []
         self.after_event = -1
         self.streak: list[Outcome] = []
@@ -131,6 +131,7 @@ class _Drain:
         self.opened: list[OutboundSyncProvider] = []
         self.opened_lock = threading.Lock()
         self.storing = threading.RLock()
+        self.watching = threading.Lock()
         self.flushed_at = self.told_at = self.began = time.monotonic()
 
     def go(self, calls: int, limit: int | None, seconds: float | None) -> None:
@@ -222,8 +223,13 @@ class _Drain:
                 self.pending[future] = (row, thing)
                 future.add_done_callback(self.finished.put)
 
-    def _send(self, row: store.QueueRow, thing: Any, previous: dict[Key, store.ResultRow]) -> Outcome:
-        """In a thread, whose instance of the target serves the event as long as the orders are of it."""
+    def _send(self, row: store.QueueRow, thing: Any, previous: dict[Key, store.ResultRow]) -> Outcome | None:
+        """In a thread, whose instance of the target serves the event as long as the orders are of it.
+
+        None: the target is down, it was not even tried.
+        """
+        if self.report.down:
+            return None
         provider = None
         try:
             provider = self._provider(getattr(thing, "event", None))
@@ -234,6 +240,8 @@ class _Drain:
             outcome = Outcome(error=as_sync_error(error))
         if outcome.error is not None:
             outcome.wait_seconds = self._wait_of(provider, row, outcome.error)
+        with self.watching:
+            self._watch(outcome)
         return outcome
 
     def _provider(self, event: Any) -> OutboundSyncProvider:
@@ -262,21 +270,23 @@ class _Drain:
             _end(provider)
 
     def _collect(self) -> None:
+        untouched = []
         for future in self._finished():
             if (found := self.pending.pop(future, None)) is None:  # given back
                 continue
             row, thing = found
-            outcome = future.result()
-            self.done.append((row, thing, outcome))
-            self._watch(outcome)
+            if (outcome := future.result()) is None:
+                untouched.append(row)
+            else:
+                self.done.append((row, thing, outcome))
         if self.report.down:
-            self._give_back()
+            self._give_back(untouched)
         if time.monotonic() - self.told_at >= PROGRESS_SECONDS:
             self.told_at = time.monotonic()
             through = sum(self.report.orders.values()) + len(self.done)
             log.info("%s through, %.0f a second", f"{through:,}", through / (self.told_at - self.began))
 
-    def _finished(self) -> list[Future[Outcome]]:
+    def _finished(self) -> list[Future[Outcome | None]]:
         """What is through since, after waiting for the first. Not `futures.wait`: it looks at all that are pending."""
         try:
             found = [self.finished.get(timeout=FLUSH_SECONDS)]
@@ -298,10 +308,10 @@ class _Drain:
         if len(self.streak) >= STOP_AFTER and not self.report.down:
             self.report.down = str(self.streak[-1].error)
 
-    def _give_back(self) -> None:
+    def _give_back(self, untouched: Sequence[store.QueueRow]) -> None:
         """Put back what was claimed and not begun."""
         back = [future for future in list(self.pending) if future.cancel()]
-        self._release_untouched([self.pending.pop(future)[0] for future in back])
+        self._release_untouched([*untouched, *(self.pending.pop(future)[0] for future in back)])
 
     def _release_untouched(self, rows: Sequence[store.QueueRow]) -> None:
         released = [_back(row, row.failed_attempts, 0.0, messages=row.messages) for row in rows]
@@ -314,8 +324,10 @@ class _Drain:
         """
         self.flushed_at = time.monotonic()
         cut = len(self.done)
-        if self.streak and not is_last and not self.report.down:
-            cut = next((n for n, (_, _, outcome) in enumerate(self.done) if outcome is self.streak[0]), cut)
+        with self.watching:
+            kept_back = set() if is_last or self.report.down else set(map(id, self.streak))
+        if kept_back:
+            cut = next((n for n, (_, _, outcome) in enumerate(self.done) if id(outcome) in kept_back), cut)
         done, self.done = self.done[:cut], self.done[cut:]
         if not done:
             return
