@@ -48,7 +48,7 @@ class OpenOutboundOperator(BaseOperator):
         from include.outbound import requests
         from include.outbound.feed import feed_queue
         from include.outbound.targets import load_target
-        from include.store import change_feed
+        from include.store import change_feed, episodes
         from include.store import outbound as store
 
         target = load_target(self.target)
@@ -70,6 +70,10 @@ class OpenOutboundOperator(BaseOperator):
                     if lag.is_held_back:
                         log.warning("%s", lag)
             requests.carry_out(connection, target, params)
+            episode = episodes.find_episode(connection, run.dag_id)
+            if episode and TAKES_NOTHING in episode.error:  # what it refused then is not to wait for a person
+                again = store.retry(connection, target.identifier, reason="config")
+                log.info("The target took nothing in the last run; of what it refused, %s are tried again", again)
             due = store.due(connection, target.identifier, self.at_most_claimers * ORDERS_PER_CLAIMER)
         claimers = max(1, min(self.at_most_claimers, target.concurrency, -(-due // ORDERS_PER_CLAIMER)))
         many = " or more" if due == self.at_most_claimers * ORDERS_PER_CLAIMER else ""
