@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import psycopg
@@ -13,6 +15,10 @@ from include.outbound.targets import load_target
 from local import commands, demo, outbound, report, settings
 from local.clone import Clone
 from local.console import Screen
+from local.lock import CloneLock
+from local.signals import Signals
+from sandbox.testing import serving
+from sandbox.world import Settings, World
 
 ROOT = Path(__file__).parents[2]
 DAG = "outbound_mailing_list"
@@ -94,6 +100,36 @@ def test_a_database_that_is_not_migrated_has_no_orders_to_change(database):
 def test_only_demo_orders_go_only_to_the_sandbox(own_database, environment, expected):
     kept, _ = settings.without_overridden(settings.read(ROOT / "airflow_settings.yaml"), environment)
     assert outbound.for_real(own_database=own_database, stand_ins=settings.in_sandbox(kept)) == expected
+
+
+@pytest.fixture
+def local(tmp_path, screen):
+    shutil.copy(ROOT / "airflow_settings.yaml", tmp_path)
+    with_code = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_CONN_")}
+    found = commands.Local(Clone(tmp_path), screen, Signals(), with_code)
+    with found.stack:
+        yield found
+
+
+@pytest.mark.parametrize("has_demo", [True, False])
+def test_advancing_what_runs_changes_orders_of_the_demo_only(local, loaded, has_demo):
+    lock = CloneLock(local.clone.state / "lock")
+    lock.acquire("up")
+    try:
+        with serving(World(Settings(books=100))) as url:
+            lock.tell(sandbox=url, conninfo=loaded, has_demo=has_demo)
+            assert commands.advance(local, 1.0) == 0
+    finally:
+        lock.release()
+    lines = local.screen.console.file.getvalue().splitlines()
+    assert lines[0].startswith("1 % of each venue's books have changed")
+    assert [line.startswith("So have orders: order ") for line in lines[1:]] == [True] * has_demo
+
+
+def test_advancing_before_the_first_run_starts_no_database(local):
+    assert commands.advance(local, 1.0) == 0
+    assert not local.data.exists()
+    assert "orders" not in local.screen.console.file.getvalue()
 
 
 @pytest.fixture
