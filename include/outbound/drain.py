@@ -337,7 +337,9 @@ class _Drain:
         failed: list[dict[str, Any]] = []
         for row, thing, outcome in done:
             results += [
-                sent.result for sent in outcome.objects if sent.result and sent.outcome in ("sent", "nothing_to_do")
+                sent.result
+                for sent in outcome.objects
+                if sent.result and sent.is_called and sent.outcome in ("sent", "nothing_to_do")
             ]
             logs += self._logged(row, thing, outcome)
             if outcome.error is None:

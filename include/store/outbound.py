@@ -349,7 +349,7 @@ def _json(value: Any) -> str:
         encoded = msgspec.json.encode(value, enc_hook=str).decode()
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_whole(msgspec.to_builtins(value, enc_hook=str))).decode()
-    return _NUL.sub(r"\1", encoded)
+    return _NUL.sub(r"\1", encoded) if "\\u0000" in encoded else encoded
 
 
 def _whole(value: Any) -> Any:
