@@ -141,6 +141,17 @@ def test_tasks_that_call_out_have_a_pool_and_a_time_limit(dags):
         assert task.execution_timeout is not None, task
 
 
+def test_the_local_run_knows_every_dag_that_sends(dags):
+    """It lets those send to the sandbox only."""
+    from local.outbound import TARGETS
+
+    sending = {name: dag for name, dag in dags.items() if "outbound" in dag.tags}
+    opened = {name: dag.roots[0] for name, dag in sending.items()}
+    assert {name: task.target for name, task in opened.items()} == TARGETS
+    for dag in sending.values():
+        assert dag.is_paused_upon_creation
+
+
 @pytest.fixture(scope="module")
 def parsed():
     """What two fresh processes say of the DAG files, with different hashes of strings."""

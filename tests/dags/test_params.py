@@ -150,3 +150,70 @@ def test_every_field_of_a_search_dag_explains_itself():
     for name, param in search_params().items():
         assert param.schema["title"], name
         assert param.schema.get("description") or param.description, name
+
+
+# The form of an outbound DAG
+
+
+def sent(values):
+    from airflow.sdk.definitions.param import ParamsDict
+
+    from include.operators.params import outbound_params
+
+    params = ParamsDict(outbound_params())
+    params.update(values)
+    return params.validate()
+
+
+def test_left_alone_an_outbound_dag_sends_what_changed():
+    assert not any(sent({}).values())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"orders": ["A1B2C", "D3E4F"], "event": "salon"},
+        {"dry_run": True},
+        {"send_unchanged": True},
+        *({"retry": reason} for reason in (None, "all", "exceeded", "permanent", "config", "internal", "timeout")),
+        {"cancel": ["A1B2C"]},
+        {"mappings": [{"id": 1}]},
+        {"mappings_version": 1},
+        {"limit": 1},
+    ],
+    ids=str,
+)
+def test_an_outbound_dag_takes(values):
+    assert sent(values).items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"orders": "A1B2C"},
+        {"orders": [1]},
+        {"orders": None},
+        {"event": 1},
+        {"dry_run": "yes"},
+        {"retry": "some"},
+        {"retry": True},
+        {"cancel": "A1B2C"},
+        {"mappings": {"id": 1}},
+        {"mappings_version": 0},
+        {"limit": 0},
+    ],
+    ids=str,
+)
+def test_an_outbound_dag_refuses(values):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        sent(values)
+
+
+def test_every_field_of_an_outbound_dag_explains_itself():
+    from include.operators.params import outbound_params
+
+    for name, param in outbound_params().items():
+        assert param.schema["title"], name
+        assert param.schema.get("description") or param.description, name
