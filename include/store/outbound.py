@@ -152,7 +152,7 @@ def release_stuck(connection: psycopg.Connection[Any], target: str, max_attempts
         if held and held[0]:
             gone.append(key)
     rows = connection.execute(
-        "SELECT id, failed_attempts + 1, source, source_id FROM outbound_queue"
+        "SELECT id, failed_attempts + 1, source, source_id, triggered_by FROM outbound_queue"
         " WHERE target = %s AND in_flight AND (claimed_by = ANY (%s)"
         " OR claimed_by IS NULL OR in_flight_since < now() - make_interval(mins => %s)) FOR UPDATE SKIP LOCKED",
         (target, gone, STUCK_MINUTES),
@@ -166,13 +166,37 @@ def release_stuck(connection: psycopg.Connection[Any], target: str, max_attempts
             "need_manual_retry": "timeout" if attempts >= max_attempts else None,
             "messages": [message],
         }
-        for id_, attempts, _, _ in rows
+        for id_, attempts, *_ in rows
     ]
     release(connection, released)
+    codes = dict(
+        connection.execute(
+            "SELECT order_id, code FROM source_order WHERE order_id = ANY (%s)", ([row[3] for row in rows],)
+        ).fetchall()
+    )
+    write_log(
+        connection,
+        [
+            LogRow(
+                run_id=None,
+                target=target,
+                source=source,
+                source_id=source_id,
+                code=codes.get(source_id, "") if source == "order" else "",
+                outcome="failed" if attempts >= max_attempts else "retry",
+                triggered_by=triggered_by,
+                reason="timeout" if attempts >= max_attempts else None,
+                messages=[message],
+                attempt=attempts,
+                wait_seconds=None if attempts >= max_attempts else 0.0,
+            )
+            for _, attempts, source, source_id, triggered_by in rows
+        ],
+    )
     connection.execute(
         "UPDATE outbound_result SET sent = '{}' WHERE target = %s"
         " AND (source, source_id) IN (SELECT * FROM unnest(%s::text[], %s::bigint[]))",
-        (target, [source for _, _, source, _ in rows], [source_id for _, _, _, source_id in rows]),
+        (target, [row[2] for row in rows], [row[3] for row in rows]),
     )
     return len(released)
 
@@ -392,9 +416,10 @@ def cancel(connection: psycopg.Connection[Any], target: str, source: str, ids: S
             WHERE target = %(target)s AND source = %(source)s AND source_id = ANY (%(ids)s) AND NOT in_flight
             RETURNING *
         )
-        INSERT INTO outbound_log (target, source, source_id, triggered_by, outcome, reason, messages, attempt)
-        SELECT target, source, source_id, triggered_by, 'canceled', need_manual_retry, messages, failed_attempts
-        FROM canceled
+        INSERT INTO outbound_log (target, source, source_id, code, triggered_by, outcome, reason, messages, attempt)
+        SELECT target, source, source_id, coalesce(code, ''), triggered_by, 'canceled', need_manual_retry, messages,
+            failed_attempts
+        FROM canceled LEFT JOIN source_order ON source = 'order' AND order_id = source_id
         """,
         {"target": target, "source": source, "ids": list(ids)},
     ).rowcount
