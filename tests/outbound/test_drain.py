@@ -238,7 +238,7 @@ def test_what_was_called_in_vain_is_sent_again_though_it_equals_what_was_sent(ma
 
 
 def test_what_a_killed_claimer_sent_is_sent_again_though_it_equals_what_was_sent(
-    make_target, shop, send, queue, connection
+    make_target, shop, send, queue, connection, rows
 ):
     order, target = shop.order("A1"), make_target()
     send(target, order)
@@ -246,6 +246,7 @@ def test_what_a_killed_claimer_sent_is_sent_again_though_it_equals_what_was_sent
     store.claim(connection, "recording", 12345, 1)  # the claimer is no more
     report = send(target)
     assert (report.released, report.orders, len(target.calls)) == (1, {"sent": 1}, 2)
+    assert rows("code, outcome, reason, attempt", "outbound_log", "true ORDER BY id")[1] == ("A1", "retry", None, 1)
 
 
 def test_what_a_person_asks_for_is_sent_changed_or_not(make_target, shop, send, queue):
@@ -542,6 +543,8 @@ def test_a_stuck_order_waits_for_a_person_in_the_end(make_target, shop, queue, c
     store.claim(connection, "recording", 12345, 1)
     report = send(target)
     assert (report.released, target.calls) == (1, [])
-    assert rows("reason, failed_attempts, messages", "outbound_problems") == [
-        ("timeout", 2, ["The worker that was sending it ended in the middle; whether it arrived is not known"])
+    told = "The worker that was sending it ended in the middle; whether it arrived is not known"
+    assert rows("reason, failed_attempts, messages", "outbound_problems") == [("timeout", 2, [told])]
+    assert rows("code, outcome, reason, attempt, messages, next_try_at", "outbound_history") == [
+        ("A1", "failed", "timeout", 2, [told], None)
     ]
