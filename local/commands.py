@@ -293,9 +293,10 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     )
     migrate_metadata_if_needed(local, env, server)
     migrate_database(local, local.conninfo(server))
-    for_real = outbound.for_real(own_database=local.own_database, stand_ins=stand_ins)
+    targets = outbound.targets(clone.dags)
+    for_real = outbound.for_real(targets, own_database=local.own_database, stand_ins=stand_ins)
     if not local.own_database:
-        load_demo(local, server, [dag_id for dag_id in outbound.TARGETS if dag_id not in for_real])
+        load_demo(local, server, {dag_id: target for dag_id, target in targets.items() if dag_id not in for_real})
     for user in airflow.USERS:
         clone.password(user)
     api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
@@ -414,15 +415,15 @@ def migrate_database(local: Local, conninfo: str) -> None:
         local.screen.say(f"  ran {', '.join(ran)}")
 
 
-def load_demo(local: Local, server: Server, subscribers: list[str]) -> None:
+def load_demo(local: Local, server: Server, targets: outbound.Targets) -> None:
     """The demo venues, products and orders, into the embedded database only.
 
-    The targets of `subscribers` are there first: what is loaded reaches their queues as everything later does.
+    The targets are subscribed first: what is loaded reaches their queues as everything later does.
     """
     from local.demo import load
 
     with local.screen.step("Loading the demo venues, products and orders"):
-        outbound.subscribe(server.conninfo("sync"), subscribers)
+        outbound.subscribe(server.conninfo("sync"), targets.values())
         load(server.conninfo("sync"))
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-TARGETS = {"outbound_mailing_list": "include.outbound.targets.mailing_list.MailingList"}
-"""The DAGs that send, and their targets."""
+from local.clone import LocalError
+
+if TYPE_CHECKING:
+    from include.outbound.base import OutboundSyncProvider
+
+    Targets = Mapping[str, type[OutboundSyncProvider]]
+    """By the DAGs that send to them."""
 
 CANCEL_ONE = """
     WITH canceled AS (
@@ -44,28 +52,48 @@ RENAME_ONE = """
 """
 
 
-def conn_ids() -> dict[str, str]:
-    """The connection through which each of the DAGs sends."""
+def targets(dags: Path) -> Targets:
+    """The targets that the DAG files name, as `TARGET = "…"` or `target="…"`."""
+    from include.errors import ConfigurationError
     from include.outbound.targets import load_target
 
-    return {dag_id: load_target(path).conn_id for dag_id, path in TARGETS.items()}
+    found = {}
+    for file in sorted(dags.glob("*.py")):
+        for path in _named(file):
+            try:
+                found[file.stem] = load_target(path)
+            except ConfigurationError as error:
+                raise LocalError(f"{file.name}: {error}") from error
+    return found
 
 
-def for_real(*, own_database: bool, stand_ins: Iterable[str]) -> list[str]:
+def _named(file: Path) -> Iterator[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    except SyntaxError:
+        return  # Airflow tells of it
+    for node in nodes:
+        is_named = isinstance(node, ast.keyword) and node.arg == "target"
+        if isinstance(node, ast.Assign):
+            is_named = any(isinstance(each, ast.Name) and each.id == "TARGET" for each in node.targets)
+        if is_named and isinstance(value := getattr(node, "value", None), ast.Constant):
+            yield str(value.value)
+
+
+def for_real(targets: Targets, *, own_database: bool, stand_ins: Iterable[str]) -> list[str]:
     """The DAGs that would not send the demo's orders to the sandbox: those wait until a person starts them."""
-    return [dag_id for dag_id, conn_id in conn_ids().items() if own_database or conn_id not in stand_ins]
+    return [dag_id for dag_id, target in targets.items() if own_database or target.conn_id not in stand_ins]
 
 
-def subscribe(conninfo: str, dag_ids: Iterable[str]) -> None:
-    """Let the targets of these DAGs hear of what changes from now on, as their first run would."""
+def subscribe(conninfo: str, targets: Iterable[type[OutboundSyncProvider]]) -> None:
+    """Let targets hear of what changes from now on, as their first run would."""
     import psycopg
 
     from include.outbound.feed import CONSUMER
-    from include.outbound.targets import load_target
     from include.store import change_feed
 
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        for target in (load_target(TARGETS[dag_id]) for dag_id in dag_ids):
+        for target in targets:
             change_feed.subscribe(connection, CONSUMER + target.identifier, target.source)
 
 

@@ -143,11 +143,12 @@ def test_tasks_that_call_out_have_a_pool_and_a_time_limit(dags):
 
 def test_the_local_run_knows_every_dag_that_sends(dags):
     """It lets those send to the sandbox only."""
-    from local.outbound import TARGETS
+    from include.outbound.targets import load_target
+    from local.outbound import targets
 
     sending = {name: dag for name, dag in dags.items() if "outbound" in dag.tags}
-    opened = {name: dag.roots[0] for name, dag in sending.items()}
-    assert {name: task.target for name, task in opened.items()} == TARGETS
+    opened = {name: load_target(dag.roots[0].target) for name, dag in sending.items()}
+    assert opened == targets(FOLDER)
     for dag in sending.values():
         assert dag.is_paused_upon_creation
 

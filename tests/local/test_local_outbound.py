@@ -13,7 +13,7 @@ from rich.console import Console
 from include.outbound.feed import feed_queue
 from include.outbound.targets import load_target
 from local import commands, demo, outbound, report, settings
-from local.clone import Clone
+from local.clone import Clone, LocalError
 from local.console import Screen
 from local.lock import CloneLock
 from local.signals import Signals
@@ -22,7 +22,7 @@ from sandbox.world import Settings, World
 
 ROOT = Path(__file__).parents[2]
 DAG = "outbound_mailing_list"
-TARGET = load_target(outbound.TARGETS[DAG])
+TARGET = load_target("include.outbound.targets.mailing_list.MailingList")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def screen():
 @pytest.fixture
 def loaded(database):
     """A database whose demo was loaded as the local run does."""
-    outbound.subscribe(database, [DAG])
+    outbound.subscribe(database, [TARGET])
     demo.load(database)
     return database
 
@@ -60,7 +60,7 @@ def test_what_is_loaded_reaches_the_queue_by_itself_and_once(loaded):
     with psycopg.connect(loaded) as connection:
         orders = connection.execute("SELECT count(*) FROM customer_order").fetchone()[0]
     assert queued(loaded) == orders > 0
-    outbound.subscribe(loaded, [DAG])
+    outbound.subscribe(loaded, [TARGET])
     demo.load(loaded)
     assert queued(loaded) == 0
 
@@ -99,7 +99,20 @@ def test_a_database_that_is_not_migrated_has_no_orders_to_change(database):
 )
 def test_only_demo_orders_go_only_to_the_sandbox(own_database, environment, expected):
     kept, _ = settings.without_overridden(settings.read(ROOT / "airflow_settings.yaml"), environment)
-    assert outbound.for_real(own_database=own_database, stand_ins=settings.in_sandbox(kept)) == expected
+    stand_ins = settings.in_sandbox(kept)
+    assert outbound.for_real({DAG: TARGET}, own_database=own_database, stand_ins=stand_ins) == expected
+
+
+def test_targets_are_found_where_dags_name_them(tmp_path):
+    path = f"{TARGET.__module__}.{TARGET.__name__}"
+    (tmp_path / "a.py").write_text(f'TARGET = "{path}"\nopened = Open(target=TARGET)\n')
+    (tmp_path / "b.py").write_text(f'Open(task_id="x", target="{path}")\n')
+    (tmp_path / "c.py").write_text("other = 1\n")
+    (tmp_path / "d.py").write_text("not Python\n")
+    assert outbound.targets(tmp_path) == {"a": TARGET, "b": TARGET}
+    (tmp_path / "e.py").write_text('TARGET = "include.outbound.targets.none.None"\n')
+    with pytest.raises(LocalError, match=r"e\.py: There is no target"):
+        outbound.targets(tmp_path)
 
 
 @pytest.fixture
