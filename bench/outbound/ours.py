@@ -16,6 +16,7 @@ from bench.outbound.task import GATE, OutboundTask
 from include.connectors.http import HttpConnector
 from include.outbound.base import OutboundSyncProvider, StaticMapping
 from include.outbound.drain import drain
+from include.store.pace import PostgresPace
 
 
 def _entries(fields: Mapping[str, str]) -> list[dict[str, str]]:
@@ -77,9 +78,12 @@ def prepare(task: OutboundTask) -> Callable[[], object]:
     within = Within()
 
     def work() -> None:
-        with psycopg.connect(task.conninfo, autocommit=True) as connection:
-            connector = HttpConnector(task.url) if task.url else within
-            with connector:
+        with (
+            psycopg.connect(task.conninfo, autocommit=True) as connection,
+            psycopg.connect(task.conninfo, autocommit=True) as pacing,
+        ):
+            pace = PostgresPace(pacing, TARGET, None)
+            with HttpConnector(task.url, pace=pace) if task.url else within as connector:
                 report = drain(BenchTarget, connection, connector=connector, calls_at_once=task.calls)
         state = within.target.state
         if not task.url and (state.calls, state.total) != (task.objects, task.total):
