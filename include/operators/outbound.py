@@ -77,9 +77,7 @@ class OpenOutboundOperator(BaseOperator):
             due = store.due(connection, target.identifier, self.at_most_claimers * ORDERS_PER_CLAIMER)
         claimers = max(1, min(self.at_most_claimers, target.concurrency, -(-due // ORDERS_PER_CLAIMER)))
         many = " or more" if due == self.at_most_claimers * ORDERS_PER_CLAIMER else ""
-        log.info(
-            "%s%s to be sent now, by %s at once", f"{due:,}", many, "one task" if claimers == 1 else f"{claimers} tasks"
-        )
+        log.info("%s%s to be sent now%s", f"{due:,}", many, f", by {claimers} tasks at once" if claimers > 1 else "")
         return [{"claimer": number, "of": claimers} for number in range(claimers)]
 
 
