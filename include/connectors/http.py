@@ -316,7 +316,8 @@ class HttpConnector:
             if len(self._prepared) >= MOST_PREPARED:
                 self._prepared.clear()
             headers = self._prepare_anew(replace(call, method="GET", body=None), url).headers
-            self._prepared[key] = headers
+            if "Cookie" not in headers:  # one that came meanwhile may be another the next time
+                self._prepared[key] = headers
         prepared = requests.PreparedRequest()
         prepared.prepare_method(call.method)
         prepared.prepare_url(url, None)
