@@ -117,6 +117,7 @@ def outbound_params() -> dict[str, Param]:
             None,
             type=["null", "string"],
             enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
+            values_display={"null": "nothing"},
             title="Retry",
             description="Let those that wait for a person be tried again: all, or of one reason.",
         ),

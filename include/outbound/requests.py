@@ -37,7 +37,7 @@ def carry_out(
     event = params.get("event")
     if target.source != "order" and (params.get("orders") or params.get("cancel")):
         raise ConfigurationError(f"{target.name()} is not sent orders: none can be chosen")
-    if params.get("mappings") is not None:
+    if params.get("mappings"):  # the form gives an empty list for none
         fields = known_fields(connection, target)
         version = mappings.save(connection, target.identifier, params["mappings"], fields=fields, note="by a DAG run")
         log.info("The mappings given are version %s of %s", version, target.identifier)
