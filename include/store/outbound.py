@@ -436,10 +436,14 @@ def due(connection: psycopg.Connection[Any], target: str, at_most: int) -> int:
 
 
 def purge_log(connection: psycopg.Connection[Any], retention_days: int) -> int:
-    """Remove what was logged so many days ago."""
-    return connection.execute(
+    """Remove what was logged so many days ago, and the runs of that time; returns how many entries."""
+    entries = connection.execute(
         "DELETE FROM outbound_log WHERE at < now() - make_interval(days => %s)", (retention_days,)
     ).rowcount
+    connection.execute(
+        "DELETE FROM outbound_run WHERE finished_at < now() - make_interval(days => %s)", (retention_days,)
+    )
+    return entries
 
 
 def enqueue_many(connection: psycopg.Connection[Any], target: str, ids: Sequence[int], *, triggered_by: str) -> int:

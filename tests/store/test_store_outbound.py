@@ -401,8 +401,12 @@ def test_the_log_is_kept_for_some_days(connection):
     for outcome in ("sent", "failed"):
         store.write_log(connection, [store.LogRow(None, TARGET, "order", 1, outcome)])
     connection.execute("UPDATE outbound_log SET at = now() - interval '91 days' WHERE outcome = 'sent'")
+    for run_id in ("old", "new"):
+        store.close_run(connection, store.open_run(connection, TARGET, run_id), {})
+    connection.execute("UPDATE outbound_run SET finished_at = now() - interval '91 days' WHERE run_id = 'old'")
     assert store.purge_log(connection, 90) == 1
     assert connection.execute("SELECT outcome FROM outbound_log").fetchall() == [("failed",)]
+    assert connection.execute("SELECT run_id FROM outbound_run").fetchall() == [("new",)]
 
 
 def test_many_at_once(connection, rows):
