@@ -311,21 +311,22 @@ class HttpConnector:
             return self._prepare_anew(call, url)
         origin = url[: url.find("/", url.index("//") + 2)]
         key = (origin, *call.headers.items(), None, *session.headers.items())
-        headers = self._prepared.get(key)
+        headers: Any = self._prepared.get(key)
         if headers is None:
             if len(self._prepared) >= MOST_PREPARED:
                 self._prepared.clear()
             headers = self._prepare_anew(replace(call, method="GET", body=None), url).headers
             if "Cookie" not in headers:  # one that came meanwhile may be another the next time
                 self._prepared[key] = headers
-        prepared = requests.PreparedRequest()
+        prepared: Any = requests.PreparedRequest()
         prepared.prepare_method(call.method)
         prepared.prepare_url(url, None)
         prepared.headers = headers.copy()
         prepared._cookies = RequestsCookieJar()  # which redirects look into
         prepared.body = call.body or None
         prepared.prepare_content_length(prepared.body)
-        return prepared
+        done: requests.PreparedRequest = prepared
+        return done
 
     def _prepare_anew(self, call: _Call, url: str) -> requests.PreparedRequest:
         headers = {**self._headers, **call.headers}
