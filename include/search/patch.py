@@ -77,7 +77,7 @@ def load_patch(path: str) -> Patch:
     try:
         patch = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"There is no patch {path!r}: {error}") from error
+        raise ConfigurationError(f"There is no patch {path!r}, a dotted path is needed: {error}") from error
     if not isinstance(patch, Patch):
         raise ConfigurationError(f"{path} is no Patch but a {type(patch).__name__}")
     return patch
