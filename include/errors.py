@@ -15,6 +15,7 @@
     │   ├── AccessRefused          401 or 403: the credentials
     │   ├── RequestRefused         any other 4xx: the address, or an id the service does not know
     │   ├── PaginationError        a listing that would not end, or ended too early
+    │   ├── ListingShrank          a complete listing lacks so much of what we hold that it is not believed
     │   └── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
     ├── RecordError                concerns one record; the run goes on
     │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
@@ -115,6 +116,10 @@ class PaginationError(FatalError):
     """The pages of a listing repeat themselves, never end, or end before the announced total."""
 
 
+class ListingShrank(FatalError):
+    """A complete listing lacks more of what we hold than is believable: nothing was marked as gone."""
+
+
 class ErrorBudgetExceeded(FatalError):
     """More records were rejected than the operation's error budget allows."""
 
@@ -126,12 +131,14 @@ class RecordError(ProviderSyncError):
 class RejectRecord(RecordError):
     """The record cannot be used. It is kept in `rejected_record` with this message as the reason.
 
-    `payload` is the record as received (raw bytes or a decoded value); None means the current one.
+    `payload` is the record as received (raw bytes or a decoded value); None means the current one. `reference` is what
+    the keys of its objects begin with, if that could be read: a complete listing then leaves just those alone.
     """
 
-    def __init__(self, message: str, *, payload: Any = None, **where: Any) -> None:
+    def __init__(self, message: str, *, payload: Any = None, reference: str | None = None, **where: Any) -> None:
         super().__init__(message, **where)
         self.payload = payload
+        self.reference = reference
 
 
 class SkipObject(RecordError):

@@ -91,7 +91,7 @@ def register_providers(connection: Connection) -> None:
     """Give every provider class of the project its row, so that venues can be linked before the first run."""
     with connection.transaction():
         for provider_class in provider_classes():
-            register_provider(connection, provider_class.__name__, provider_class.name)
+            register_provider(connection, provider_class.row_name(), provider_class.name)
 
 
 def open_load(
@@ -111,7 +111,7 @@ def open_load(
         ConfigurationError: a venue link asked for does not exist or is not active.
     """
     with connection.transaction():
-        provider_id = register_provider(connection, provider_class.__name__, provider_class.name)
+        provider_id = register_provider(connection, provider_class.row_name(), provider_class.name)
         scheme_id, operation_id = _current_scheme(connection, provider_id, provider_class)
         if run_id is not None and (catalog_id := _reopen(connection, scheme_id, run_id)) is not None:
             return catalog_id

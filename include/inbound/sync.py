@@ -101,7 +101,7 @@ def sync_provider(
     with _working(connection, provider=provider.name, venue=link.label if link else None):
         if instance_id is not None:
             return _Run(provider, connection, instance_id, parameters).run()
-        provider_id = register_provider(connection, type(provider).__name__, provider.name)
+        provider_id = register_provider(connection, provider.row_name(), provider.name)
         if not is_active(connection, provider_id, link.id if link else None):
             log.info("Skipped: the provider or the venue link is not active")
             return SyncReport(state="skipped")
@@ -131,6 +131,7 @@ def _working(connection: Connection, **where: str | None) -> Iterator[None]:
         gc.unfreeze()
         if not connection.closed:
             connection.execute("RESET synchronous_commit")
+            connection.execute("RESET provider_sync.writer")
             connection.autocommit = was_autocommit
 
 

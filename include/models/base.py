@@ -26,6 +26,14 @@ class Providable(msgspec.Struct, gc=False):
     """True for a table that several providers feed: it has `provider_dates`, the last date of each provider."""
     has_venue_reference: ClassVar[bool] = False
     """True for a table with `id_at_provider`, the reference within one venue."""
+    has_thumbs: ClassVar[bool] = False
+    """True for a table with pictures: it has `thumbs`, see `Product`."""
+    can_be_gone: ClassVar[bool] = False
+    """True for a table with `gone_since`, when a complete listing no longer had the row."""
+    parent: ClassVar[tuple[str, type[Providable]] | None] = None
+    """Column and model of the row that this one belongs to; a model with a `venue_id` ends the chain."""
+    passes_at: ClassVar[str] = ""
+    """Column with the time from which a row is history: no listing needs to have it any more. Empty: never."""
 
     id: int | None = None
     """Primary key; None while the row does not exist."""

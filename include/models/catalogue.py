@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+import msgspec
+
 from include.models.base import Providable
 
 
@@ -18,6 +20,7 @@ class Product(Providable):
 
     table_name: ClassVar[str] = "product"
     is_shared: ClassVar[bool] = True
+    has_thumbs: ClassVar[bool] = True
 
     name: str | None = None
     description: str | None = None
@@ -25,6 +28,9 @@ class Product(Providable):
     subcategory_id: str | None = None
     is_gcu_compatible: bool = True
     is_synchronization_compatible: bool = True
+    duration_minutes: int | None = None
+    thumbs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Pictures by number, from "1" on: `key` in the object storage, and `source`, which tells whether it changed."""
 
 
 class Offer(Providable):
@@ -42,12 +48,17 @@ class Offer(Providable):
     booking_email: str | None = None
     withdrawal_details: str | None = None
     is_active: bool = True
+    is_duo: bool = False
+    """Whether two places can be booked at once."""
 
 
 class Stock(Providable):
     """How many of an offer can be booked, at what price. `quantity` None means without limit."""
 
     table_name: ClassVar[str] = "stock"
+    parent: ClassVar[tuple[str, type[Providable]] | None] = ("offer_id", Offer)
+    passes_at: ClassVar[str] = "beginning_datetime"
+    can_be_gone: ClassVar[bool] = True
     read_only: ClassVar[tuple[str, ...]] = ("booked_quantity",)
 
     offer_id: int | None = None
@@ -56,5 +67,7 @@ class Stock(Providable):
     raw_provider_quantity: int | None = None
     beginning_datetime: datetime | None = None
     booking_limit_datetime: datetime | None = None
+    is_soft_deleted: bool = False
+    """Off sale."""
     booked_quantity: int = 0
     """Sum of the quantities of the bookings that are not cancelled; the database keeps it."""

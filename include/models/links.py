@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -17,6 +19,8 @@ class VenueLink(msgspec.Struct, frozen=True):
     departement_code: str | None = None
     booking_email: str | None = None
     withdrawal_details: str | None = None
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What a person decided for this link (prices say); the provider class knows its shape."""
 
     @property
     def label(self) -> str:

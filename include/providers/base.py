@@ -20,7 +20,7 @@ The shape is that of the `local_providers` of https://github.com/pass-culture/pa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -77,14 +77,28 @@ class LocalProvider(ABC):
     """Airflow connection of the service, type `http`; empty for a source that is not reached by HTTP."""
     requests_per_second: ClassVar[float | None] = None
     """Pace for the whole installation; the connection's extra `requests_per_second` goes before. None: no limit."""
+    needs_pivot: ClassVar[bool] = False
+    """True when a venue's id at the provider comes from `provider_pivot`, False when it is given or the SIRET."""
     needs_venue: ClassVar[bool] = True
     """True when there is a listing per venue link, False for one listing for all."""
     window: ClassVar[Literal["none", "since", "between"]] = "none"
     """What the source can filter on: nothing, records changed since a time, or changed between two times."""
     overlap: ClassVar[timedelta] = timedelta(minutes=5)
     """How far before its marker a run reads, for a supplier whose clock is a little behind."""
+    complete: ClassVar[tuple[type[Providable], ...]] = ()
+    """Tables of which a full listing names each row of the venue that is not history yet: what it lacks is gone.
+
+    Without an entry here nothing is ever taken for gone.
+    """
+    most_gone: ClassVar[float] = 0.5
+    """Share of a venue's rows that may be gone at once; a listing that lacks more is not believed."""
+    local_class: ClassVar[str] = ""
+    """Name of the provider's row, the name of the class if empty; two classes share it that read two structures."""
     scheme_version: ClassVar[int] = 1
     """Version of the structure that this class reads; a new one adds a scheme to the ledger."""
+    error_allowance: ClassVar[int] = 1000
+    error_share: ClassVar[float] = 0.1
+    """Error budget of a new scheme: so many rejected records, and this share of those read. The ledger may say else."""
     masked_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields masked in payloads kept for diagnosis, beside the usual personal ones."""
 
@@ -98,6 +112,8 @@ class LocalProvider(ABC):
         self.resume_from: str | None = None
         self.started_at = datetime.now(UTC)
         self.known: KnownRows | None = None
+        self.pictures: Callable[[str], bytes] | None = None
+        """Fetches a picture by its address; handed in by whoever has a storage for it."""
 
     def open(self) -> None:  # noqa: B027 - a hook that providers without a connector leave as it is
         """Set `self.records`; called once, before the first record.
@@ -129,6 +145,58 @@ class LocalProvider(ABC):
         On an update `obj` holds the row's current values, read under lock before anything is written; on a creation
         `obj.id` is None and it holds the column defaults. It may be called twice for an object and must then set the
         same. `SkipObject` leaves the object out, `RejectRecord` puts the record aside; any other exception too.
+        """
+
+    def fill_gone_attributes(self, obj: Providable) -> None:  # noqa: ARG002
+        """Set on `obj` what follows from its being gone: a complete listing (see `complete`) no longer has it.
+
+        `obj` holds the row's current values, read under lock. What a person edited stays; `SkipObject` leaves the row
+        as it is. When a later listing has the object again it is filled as usual.
+        """
+        raise ConfigurationError(f"{type(self).__name__} has complete listings: it needs fill_gone_attributes")
+
+    def recognise(
+        self,
+        new: Sequence[ProvidableInfo],  # noqa: ARG002
+        unlisted: Sequence[tuple[str, Providable]],  # noqa: ARG002
+    ) -> Mapping[str, ProvidableInfo]:
+        """Tell which objects are known under another key, because the key holds something that changed.
+
+        Called per record and table of `complete` with the objects of the record that are unknown, and with key and row
+        of those that belong to the same parents and that the record does not name. Returns the info per key held: the
+        row takes over its key and its values, and keeps what hangs on it.
+        """
+        return {}
+
+    def get_object_thumb_index(self) -> int:
+        """Number of the picture that the current record has of its object, from 1 on; 0 for none."""
+        return 0
+
+    def get_object_thumb_source(self) -> str | None:
+        """What tells this picture from another without fetching it, its address say; None: fetch it each time."""
+        return None
+
+    def get_object_thumb(self) -> bytes:
+        """The picture as the source has it; called only when `get_object_thumb_source` is not what we hold.
+
+        The usual way fetches the source's address. Empty bytes mean that there is none after all.
+        """
+        source = self.get_object_thumb_source()
+        return b"" if not source or self.pictures is None else self.pictures(source)
+
+    def decode_record(self, raw: bytes) -> Any:  # noqa: ARG002
+        """A record as `self.records` gives it, from the payload kept of a rejected one: what a replay needs.
+
+        Raises:
+            RejectRecord: it still cannot be used.
+        """
+        raise ConfigurationError(f"{type(self).__name__} cannot replay rejected records: it needs decode_record")
+
+    def check_link(self) -> None:  # noqa: B027 - a hook
+        """Ask the service whether it knows the venue and whether the link's settings are right, before it is linked.
+
+        Raises:
+            ConfigurationError: they are not, with what to do.
         """
 
     @property
@@ -194,6 +262,11 @@ class LocalProvider(ABC):
         if self.venue_provider is None:
             raise ConfigurationError(f"{type(self).__name__} needs a venue link: hand one in")
         return self.venue_provider
+
+    @classmethod
+    def row_name(cls) -> str:
+        """`provider.local_class` of this class."""
+        return cls.local_class or cls.__name__
 
     def updateObjects(self, limit: int | None = None, *, connection: psycopg.Connection[Any]) -> SyncReport:  # noqa: N802
         """Synchronise with the default settings: `include.inbound.sync.sync_provider` by its traditional name."""

@@ -13,7 +13,7 @@ from include.models import VenueLink
 
 _LINKS = """
     SELECT link.id, link.venue_id, link.venue_id_at_offer_provider, venue.siret, venue.name AS venue_name,
-           venue.departement_code, venue.booking_email, venue.withdrawal_details
+           venue.departement_code, venue.booking_email, venue.withdrawal_details, link.settings
     FROM venue_provider AS link JOIN venue ON venue.id = link.venue_id
 """
 

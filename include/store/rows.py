@@ -64,7 +64,8 @@ class LateTransaction:
 
 
 def prepare_connection(connection: Connection) -> None:
-    """Make dictionaries jsonb, both ways, on this connection."""
+    """Make dictionaries jsonb, both ways, on this connection; tell the database that no person edits through it."""
+    connection.execute("SET provider_sync.writer = 'sync'")
     set_json_dumps(msgspec.json.encode, connection)
     set_json_loads(msgspec.json.decode, connection)
     for wanted in (PyFormat.BINARY, PyFormat.TEXT):  # dictionaries as what set_json_dumps made of the wrapper
