@@ -19,6 +19,7 @@ Types and row rules stand on the record type (https://jcristharif.com/msgspec/co
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -37,17 +38,26 @@ class PageDecoder(Generic[E]):
     """Called with the bytes of a page, returns an `envelope` whose `records_field` lists `record`s and `Rejected`s.
 
     `empty` is what an empty body means, for services that send nothing where others send an empty list; without it an
-    empty body cannot be decoded, like any other that is not a page.
+    empty body cannot be decoded, like any other that is not a page. `within` names the member of the body that is the
+    envelope, for services that wrap it.
     """
 
-    def __init__(self, envelope: type[E], record: type[Any], records_field: str, *, empty: E | None = None) -> None:
+    def __init__(
+        self,
+        envelope: type[E],
+        record: type[Any],
+        records_field: str,
+        *,
+        empty: E | None = None,
+        within: str | None = None,
+    ) -> None:
         fields = {field.name: field for field in msgspec.structs.fields(envelope)}
         if records_field not in fields:
             raise ValueError(f"{envelope.__name__} has no field {records_field!r}, only {', '.join(fields)}")
         self._field = records_field
         self._empty = empty
-        self._page = _with_records(envelope, fields[records_field], record)
-        self._split_page = _with_records(envelope, fields[records_field], msgspec.Raw)
+        self._page = _decoder(_with_records(envelope, fields[records_field], record), within)
+        self._split_page = _decoder(_with_records(envelope, fields[records_field], msgspec.Raw), within)
         self._record: msgspec.json.Decoder[Any] = msgspec.json.Decoder(record)
 
     def __call__(self, body: bytes) -> E:
@@ -55,7 +65,7 @@ class PageDecoder(Generic[E]):
         if self._empty is not None and not body:
             return self._empty
         try:
-            return self._page.decode(body)
+            return self._page(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
         page, mark = self._split(body)
@@ -65,10 +75,10 @@ class PageDecoder(Generic[E]):
 
     def _split(self, body: bytes) -> tuple[E, bytes]:
         try:
-            return self._split_page.decode(body), b""
+            return self._split_page(body), b""
         except (msgspec.DecodeError, UnicodeDecodeError):
             masked, mark = _mask(body)
-        return self._split_page.decode(masked), mark
+        return self._split_page(masked), mark
 
     def _one(self, raw: bytes) -> Any:
         try:
@@ -87,16 +97,30 @@ def raw_field(raw: bytes, name: str) -> str | int | None:
         return None
 
 
-def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: Any) -> msgspec.json.Decoder[E]:
-    """Decode `envelope` with `record`s in that field: a subclass of it, so the rest of its rules stay."""
+def _decoder(envelope: type[E], within: str | None) -> Callable[[bytes], E]:
+    if within is None:
+        return msgspec.json.Decoder(envelope).decode
+    body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+        msgspec.defstruct("Body", [("envelope", envelope)], rename={"envelope": within})
+    )
+
+    def decode(text: bytes) -> E:
+        found: E = body.decode(text).envelope
+        return found
+
+    return decode
+
+
+def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: Any) -> type[E]:
+    """`envelope` with `record`s in that field: a subclass of it, so the rest of its rules stay."""
     name, default = field.encode_name, field.default
     if field.default_factory is not msgspec.NODEFAULT:
         described = msgspec.field(name=name, default_factory=field.default_factory)
     else:
         described = msgspec.field(name=name, default=default)
     fields = [(field.name, list[record], described)]
-    variant = msgspec.defstruct(envelope.__name__, fields, bases=(envelope,), kw_only=True)
-    return msgspec.json.Decoder(variant)
+    variant: type[E] = msgspec.defstruct(envelope.__name__, fields, bases=(envelope,), kw_only=True)  # type: ignore[assignment]
+    return variant
 
 
 # A flaw is what makes JSON unreadable inside a string: half a surrogate pair, an escape that does not exist, a bare

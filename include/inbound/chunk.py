@@ -287,7 +287,7 @@ class Outcome:
             else:
                 values = row[ID:]
                 obj = model(*(_own_copy(values) if has_documents else values))
-                provider.record = info.record
+                provider.record, provider.key = info.record, key
                 try:
                     fill(obj)
                 except Exception as error:
@@ -323,7 +323,7 @@ class Outcome:
     def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
         obj = table.model(*(_own_copy(values) if table.documents else values))
-        self.provider.record = info.record
+        self.provider.record, self.provider.key = info.record, info.id_at_providers
         try:
             self.provider.fill_object_attributes(obj)
         except Exception as error:

@@ -19,6 +19,8 @@ class VenueLink(msgspec.Struct, frozen=True):
     departement_code: str | None = None
     booking_email: str | None = None
     withdrawal_details: str | None = None
+    internal_id: str | None = None
+    """A second id of the venue at the provider, from `provider_pivot`."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """What a person decided for this link (prices say); the provider class knows its shape."""
 

@@ -17,5 +17,6 @@ class Subject(StrEnum):
     """What it is about."""
 
     STOCKS = "stocks"
+    SHOWTIMES = "showtimes"
     OFFERS = "offers"
     ORDERS = "orders"

@@ -107,6 +107,8 @@ class LocalProvider(ABC):
         self._connector = connector
         self.records: Iterator[Any] = iter(())
         self.record: Any = None
+        self.key = ""
+        """Key of the object that is being filled, for records that describe several of a kind."""
         self.since: datetime | None = None
         self.until: datetime | None = None
         self.resume_from: str | None = None

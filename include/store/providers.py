@@ -13,8 +13,9 @@ from include.models import VenueLink
 
 _LINKS = """
     SELECT link.id, link.venue_id, link.venue_id_at_offer_provider, venue.siret, venue.name AS venue_name,
-           venue.departement_code, venue.booking_email, venue.withdrawal_details, link.settings
+           venue.departement_code, venue.booking_email, venue.withdrawal_details, link.settings, pivot.internal_id
     FROM venue_provider AS link JOIN venue ON venue.id = link.venue_id
+    LEFT JOIN provider_pivot AS pivot ON pivot.provider_id = link.provider_id AND pivot.venue_id = link.venue_id
 """
 
 

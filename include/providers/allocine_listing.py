@@ -1,0 +1,254 @@
+"""The listing of one theatre as Allociné sends it, and what can be read of its movies however irregular they are.
+
+`{"movieShowtimeList": {"totalCount": …, "edges": [{"node": {"movie": {…}, "showtimes": [{…}]}}]}}`. An optional field
+that is missing or malformed costs only itself, a showtime that cannot be read only itself, a movie without its required
+fields only itself. The shape is that which `pcapi/connectors/serialization/allocine_serializers.py` reads in
+https://github.com/pass-culture/pass-culture-main.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from include.connectors.decoding import PageDecoder, Rejected
+
+Version = Literal["VO", "VF"]
+VERSIONS: dict[str, Version] = {"ORIGINAL": "VO", "LOCAL": "VF", "DUBBED": "VF"}
+_RUNTIME = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:\d{1,2}S)?")
+
+
+class Lenient(msgspec.Struct, rename="camel"):
+    """A part of the listing whose further fields do not matter."""
+
+
+class Showtime(Lenient):
+    """When a movie is shown, in the local time of the theatre."""
+
+    starts_at: Annotated[datetime, msgspec.Meta(tz=False)]
+    diffusion_version: Literal["ORIGINAL", "LOCAL", "DUBBED"]
+    projection: list[str] | None = None
+    experience: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an ordinary digital projection; all others have prices of their own."""
+        return (self.projection or [])[:1] == ["DIGITAL"] and self.experience is None
+
+    @property
+    def version(self) -> Version:
+        """In the original language, or in French."""
+        return VERSIONS[self.diffusion_version]
+
+
+class Poster(Lenient):
+    """Where the poster is."""
+
+    url: str
+
+
+class Backlink(Lenient):
+    """The movie's page."""
+
+    url: str
+    label: str
+
+
+class ReleaseData(Lenient, rename=None):
+    """What a release was registered with."""
+
+    visa_number: str | None = None
+
+
+class ReleaseDate(Lenient):
+    """A day."""
+
+    date: date
+
+
+class Release(Lenient):
+    """When the movie came out in a country."""
+
+    release_date: ReleaseDate | None = None
+    data: ReleaseData | None = None
+
+
+class Person(Lenient):
+    """A name in two parts, either of which may be missing."""
+
+    first_name: str | None = None
+    last_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The whole name."""
+        return " ".join(filter(None, (self.first_name, self.last_name)))
+
+
+class Credit(Lenient):
+    """Who did something for the movie."""
+
+    person: Person | None = None
+
+
+class CreditEdge(Lenient):
+    """An entry of the credits."""
+
+    node: Credit | None = None
+
+
+class Credits(Lenient):
+    """The credits, the director first."""
+
+    edges: list[CreditEdge] = []
+
+
+class Role(Lenient):
+    """Who played in the movie."""
+
+    actor: Person | None = None
+
+
+class RoleEdge(Lenient):
+    """An entry of the cast."""
+
+    node: Role | None = None
+
+
+class Cast(Lenient):
+    """The cast."""
+
+    edges: list[RoleEdge] = []
+
+
+class Country(Lenient):
+    """Where the movie was made."""
+
+    name: str
+
+
+class Movie(Lenient):
+    """A movie. What is UNSET was not sent, what is None was sent as null; the first six fields are required."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    internal_id: int
+    title: Annotated[str, msgspec.Meta(min_length=1)]
+    type: str
+    genres: list[str]
+    companies: list[dict[str, Any]]
+    runtime: str | UnsetType | None = UNSET
+    synopsis: str | UnsetType | None = UNSET
+    poster: Poster | UnsetType | None = UNSET
+    backlink: Backlink | UnsetType | None = UNSET
+    releases: list[Release] | UnsetType | None = UNSET
+    credits: Credits | UnsetType | None = UNSET
+    cast: Cast | UnsetType | None = UNSET
+    countries: list[Country] | UnsetType | None = UNSET
+
+
+class Node(Lenient):
+    """A movie with its showtimes."""
+
+    movie: Movie
+    showtimes: list[Showtime]
+
+
+class Edge(Lenient):
+    """A record of the listing."""
+
+    node: Node
+
+
+class Listing(Lenient):
+    """The whole listing of a theatre: it has no pages."""
+
+    edges: list[Edge | Rejected] = []
+    total_count: int | None = None
+    received: int = 0
+    """How many edges there were."""
+
+
+_OPTIONAL = {field.encode_name: field.type for field in msgspec.structs.fields(Movie) if not field.required}
+
+
+def decode_listing(body: bytes) -> Listing:
+    """The records of an answer, each an `Edge` or, in its place, what could not be used of it as `Rejected`.
+
+    Raises:
+        msgspec.DecodeError: it is no such listing at all.
+    """
+    listing = _DECODE(body)
+    edges: list[Edge | Rejected] = []
+    for edge in listing.edges:
+        edges += salvage(edge) if isinstance(edge, Rejected) else (edge,)
+    listing.edges, listing.received = edges, len(listing.edges)
+    return listing
+
+
+_DECODE = PageDecoder(Listing, Edge, "edges", within="movieShowtimeList")
+
+
+def salvage(rejected: Rejected) -> list[Edge | Rejected]:
+    """What can be used of an irregular edge, without optional fields that are malformed.
+
+    Showtimes that cannot be read come as a `Rejected` of their own: the same edge with only those.
+    """
+    try:
+        edge = msgspec.json.decode(rejected.raw)
+        movie, showtimes = edge["node"]["movie"], edge["node"].get("showtimes")
+        for name in _OPTIONAL.keys() & movie.keys():
+            if _problem(movie[name], _OPTIONAL[name]):
+                del movie[name]
+        if not isinstance(showtimes, list):
+            edge["node"]["showtimes"] = []
+            return [msgspec.convert(edge, Edge), Rejected(rejected.raw, "showtimes: a list is needed")]
+        bad = {place: problem for place, one in enumerate(showtimes) if (problem := _problem(one, Showtime))}
+        edge["node"]["showtimes"] = [one for place, one in enumerate(showtimes) if place not in bad]
+        good = msgspec.convert(edge, Edge)
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        return [rejected]
+    if not bad:
+        return [good]
+    edge["node"]["showtimes"] = [showtimes[place] for place in bad]
+    place, problem = next(iter(bad.items()))
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    return [good, Rejected(msgspec.json.encode(edge), f"showtimes[{place}]: {problem}{more}")]
+
+
+def _problem(value: Any, wanted: Any) -> str:
+    try:
+        msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
+
+
+class _Id(Lenient):
+    id: str | None = None
+
+
+class _Named(Lenient):
+    movie: _Id | None = None
+
+
+class _Identified(Lenient):
+    node: _Named | None = None
+
+
+def movie_id(raw: bytes) -> str | None:
+    """The id of the movie of an edge that cannot be used, if that much can be read."""
+    try:
+        node = msgspec.json.decode(raw, type=_Identified).node
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return node.movie.id if node and node.movie else None
+
+
+def minutes(runtime: str) -> int | None:
+    """The minutes of an ISO 8601 duration such as `PT1H46M0S`; None if it is none, or no time at all."""
+    found = _RUNTIME.fullmatch(runtime)
+    return (60 * int(found[1] or 0) + int(found[2] or 0) or None) if found else None
