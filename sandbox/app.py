@@ -14,9 +14,10 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox import brevo, stock_api, teams
+from sandbox import brevo, teams
 from sandbox.algolia import api as algolia_api
 from sandbox.faults import Faults, Rule
+from sandbox.suppliers import find_suppliers
 from sandbox.world import World, format_time, parse_time
 
 _REQUESTS_KEPT = 10_000
@@ -32,14 +33,15 @@ _SECRETS = {
     "password",
     "sig",
 }
-_SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature", "brevo_key")
+_SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature", "brevo_key", "allocine_key")
 
 
 def create_app(world: World) -> FastAPI:
     """Return the application that shows this world."""
     app = FastAPI(title="Sandbox", docs_url=None, redoc_url=None, openapi_url=None)
+    suppliers = find_suppliers(world)
     services = {
-        stock_api.SERVICE: stock_api.MISHAPS,
+        **{supplier.service: supplier.mishaps for supplier in suppliers},
         algolia_api.SERVICE: algolia_api.MISHAPS,
         teams.SERVICE: teams.MISHAPS,
         brevo.SERVICE: brevo.MISHAPS,
@@ -49,7 +51,8 @@ def create_app(world: World) -> FastAPI:
     channel = teams.Teams(world.settings.teams_signature)
     account = brevo.Brevo(world)
     requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
-    app.include_router(stock_api.router(world, faults))
+    for supplier in suppliers:
+        app.include_router(supplier.router(faults))
     app.include_router(algolia_api.router(algolia, faults))
     app.include_router(teams.router(channel, faults))
     app.include_router(brevo.router(account, faults))

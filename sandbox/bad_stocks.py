@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from sandbox.bad_records import bad_kind
 from sandbox.faults import Rule
-from sandbox.world import salt, scatter
 
 if TYPE_CHECKING:
-    from sandbox.stock_api import Row
+    from sandbox.suppliers.stock_api import Row
 
 
 def _with(row: Row, **values: object) -> bytes:
     """Return the row with other values; Ellipsis leaves a key out."""
     record = {"ref": row.ref, "available": row.available, "price": row.price} | values
-    return json.dumps({key: value for key, value in record.items() if value is not ...}).encode()
+    return json.dumps({key: value for key, value in record.items() if value is not ...}, default=float).encode()
 
 
 BAD_RECORDS: dict[str, Callable[[Row], bytes]] = {
@@ -31,7 +31,7 @@ BAD_RECORDS: dict[str, Callable[[Row], bytes]] = {
     "text_available": lambda row: _with(row, available="plenty"),
     "text_price": lambda row: _with(row, price="free"),
     "negative_available": lambda row: _with(row, available=-1 - row.available),
-    "negative_price": lambda row: _with(row, price=-1 - row.price),
+    "negative_price": lambda row: _with(row, price=-1 - (row.price or 0)),
     "huge_available": lambda row: _with(row, available=10**30),
     "huge_price": lambda row: _with(row, price=10**30),
     "nul_in_ref": lambda row: _with(row, ref=row.ref + "\0"),
@@ -40,12 +40,6 @@ BAD_RECORDS: dict[str, Callable[[Row], bytes]] = {
     "huge_string": lambda row: _with(row, ref=row.ref + "9" * 10_000_000),
     "not_an_object": lambda row: row.ref.encode(),
 }
-
-
-def bad_kind(seed: int, ref: str, kinds: Sequence[str], share: float = 1.0) -> str | None:
-    """Return how `bad_records` spoils the row of a reference; None: it leaves it alone."""
-    drawn = scatter(int(ref), salt(seed, "bad"))
-    return kinds[drawn % len(kinds)] if drawn < share * 2**32 else None
 
 
 def spoil(seed: int, page: Iterable[tuple[Row, str]], rule: Rule) -> list[bytes]:

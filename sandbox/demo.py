@@ -2,6 +2,7 @@
 
 The venues are those whose stocks the sandbox lists, and the products the books in their listings: most can be sold,
 some are of another subcategory or against the terms of use, and some refs of the listings are no product at all.
+What the venues get from whom is told by `sandbox.suppliers`.
 """
 
 from __future__ import annotations
@@ -84,22 +85,31 @@ _ABOUT = (
 _FINDS = ("retrouve une lettre", "quitte son village", "hérite d'une maison", "apprend à se taire", "attend un train")
 
 
+def venue(number: int, name: str, departement: str) -> dict[str, Any]:
+    """Return the venue of a number: each number has its own SIRET."""
+    return {
+        "name": name,
+        "siret": siret(number),
+        "departement_code": departement,
+        "booking_email": f"reservations.{number + 1}@example.org",
+    }
+
+
 def venues(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Return the venues that the sandbox lists, in its order."""
+    """Return the bookshops that TiteLive lists, in its order."""
     for number in range(settings.venues):
         if number < len(_SHOPS):
-            name, departement = _SHOPS[number]
+            yield venue(number, *_SHOPS[number])
         else:
             rest = number - len(_SHOPS)
-            name = f"Librairie de {_TOWNS[rest % len(_TOWNS)]}"
-            name += f" {rest // len(_TOWNS) + 1}" if rest >= len(_TOWNS) else ""
-            departement = _DEPARTEMENTS[rest % len(_DEPARTEMENTS)]
-        yield {
-            "name": name,
-            "siret": siret(number),
-            "departement_code": departement,
-            "booking_email": f"reservations.{number + 1}@example.org",
-        }
+            yield venue(number, *in_towns("Librairie", rest))
+
+
+def in_towns(kind: str, place: int) -> tuple[str, str]:
+    """Return name and departement of the `place`-th venue of a kind."""
+    name = f"{kind} de {_TOWNS[place % len(_TOWNS)]}"
+    name += f" {place // len(_TOWNS) + 1}" if place >= len(_TOWNS) else ""
+    return name, _DEPARTEMENTS[place % len(_DEPARTEMENTS)]
 
 
 def products(settings: Settings) -> Iterator[dict[str, Any]]:

@@ -32,7 +32,11 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "repeat_page": (),
     "bad_records": ("kinds", "share"),
     "duplicates": ("within", "across"),
+    "shrunk_listing": ("missing",),
+    "truncated_image": (),
+    "image_bomb": (),
 }
+_ALL_OPTIONAL = {"duplicates", "shrunk_listing"}
 _WATCHED = {"fault", "service", "venue", "index", "call", "page", "request", "times", "probability"}
 ANY_SERVICE = frozenset({"status", "delay", "cut", "truncated_json", "html", "empty_body"})
 """The faults that befall any answer."""
@@ -57,6 +61,9 @@ class Rule(BaseModel):
         "repeat_page",
         "bad_records",
         "duplicates",
+        "shrunk_listing",
+        "truncated_image",
+        "image_bomb",
     ]
     service: str | None = None
     venue: str | None = None
@@ -79,6 +86,8 @@ class Rule(BaseModel):
     """So many first rows of the page are listed twice, the second time with one more available."""
     across: Annotated[int, Field(ge=0)] = 0
     """So many last rows of the page before are listed again."""
+    missing: Share = 0.5
+    """Share of a complete listing that it lacks: its last records."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -89,7 +98,7 @@ class Rule(BaseModel):
             )
         if self.fault == "duplicates" and not (self.within or self.across):
             raise ValueError("duplicates needs within or across")
-        if self.fault != "duplicates" and allowed and allowed[0] not in self.model_fields_set:
+        if self.fault not in _ALL_OPTIONAL and allowed and allowed[0] not in self.model_fields_set:
             raise ValueError(f"{self.fault} needs {allowed[0]}")
         if self.fault == "bad_records" and not self.kinds:
             raise ValueError("kinds is empty")
@@ -161,15 +170,20 @@ class Faults:
         index: str | None = None,
         call: str | None = None,
         page: Callable[[], int | None] = lambda: None,
+        possible: Collection[str] | None = None,
     ) -> dict[str, Rule]:
-        """Return the rules that strike this request, by fault, and note them in the log of requests."""
+        """Return the rules that strike this request, by fault, and note them in the log of requests.
+
+        `possible` are the faults that can befall this call, if not all of the service's can.
+        """
+        known = self._services[service].faults if possible is None else possible
         asked = {"service": service, "venue": venue, "index": index, "call": call}
         fired: dict[str, Rule] = {}
         for active in self._active:
             rule = active.rule
             if any([getattr(rule, name) not in (None, value) for name, value in asked.items()]):
                 continue
-            if rule.fault not in self._services[service].faults or (rule.page is not None and rule.page != page()):
+            if rule.fault not in known or (rule.page is not None and rule.page != page()):
                 continue
             active.seen += 1
             if active.seen < rule.request or (rule.times is not None and active.fired >= rule.times):

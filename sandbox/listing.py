@@ -1,7 +1,7 @@
 """What a venue lists: which book stands in which row, and which rows a generation changed.
 
 - Book `number` of the catalogue has an EAN-13, and a higher number has a higher one. Venues list overlapping runs of
-  numbers, so they share books.
+  numbers, so they share books; the venues beyond `venues` (other suppliers') begin again with the first run.
 - A generation changes exactly its percentage of a venue's rows. The rows are cut into as many slices as rows are to
   change, and a hash picks one row of each slice: so a range can be asked for what changed in it, in order, without
   looking at its other rows.
@@ -52,7 +52,7 @@ class Listing:
 
     def refs(self, indexes: Iterable[int]) -> list[str]:
         """Return the references of rows."""
-        first = self.venue * self.settings.shift
+        first = self.venue % self.settings.venues * self.settings.shift
         return eans(self.settings, (first + index for index in indexes))
 
     def behind(self, ref: str) -> int:

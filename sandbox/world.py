@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 START = datetime(2024, 1, 1, tzinfo=UTC)
 """When every row was last modified before anything moved on."""
 
+SHOPS = {"titelive": 0, "fnac": 90_000, "libraires": 91_000, "praxiel": 92_000}
+"""Where the numbers of the bookshops begin, by who lists their stocks."""
+
 _MASK = (1 << 64) - 1
 _TYPES = ("text", "float", "date", "boolean", "multiple-choice")
 
@@ -30,13 +33,25 @@ class Settings:
     """What the world is like. Each is also an option of `python -m sandbox` and a variable `SANDBOX_<NAME>`."""
 
     seed: int = _setting(1, "another seed, other data")
-    venues: int = _setting(5, "bookshops")
+    venues: int = _setting(5, "bookshops whose stocks TiteLive lists")
     books: int = _setting(3000, "books listed by each of them")
     max_available: int = _setting(20, "copies of a book at most")
     valid_until: bool = _setting(False, "true: some rows carry validUntil")
     max_limit: int = _setting(1000, "rows of a page at most, whatever limit is asked for")
     latency_ms: float = _setting(0.0, "milliseconds added to every answer of a service")
-    auth: str = _setting("", "who asks for Basic authentication: service=user:password, separated by commas")
+    fnac_shops: int = _setting(2, "bookshops whose stocks Fnac lists")
+    libraires_shops: int = _setting(2, "bookshops whose stocks Libraires lists")
+    praxiel_shops: int = _setting(1, "bookshops whose stocks Praxiel lists")
+    theatres: int = _setting(3, "cinemas whose showtimes Allociné lists")
+    movies: int = _setting(40, "movies that there are")
+    movies_per_theatre: int = _setting(12, "movies that each cinema shows before anything moved on")
+    showtimes_per_day: int = _setting(3, "showtimes of a movie on a day, one more or less; at most 4")
+    days_ahead: int = _setting(7, "days of which Allociné lists the showtimes, today among them")
+    allocine_key: str = _setting("sandbox-allocine", "the token that Allociné asks for; without one, all come in")
+    auth: str = _setting(
+        "fnac=sandbox:fnac-token",
+        "who asks for Basic authentication: service=user:password, separated by commas",
+    )
     offers: int = _setting(5000, "records in the Algolia index `offers` at the start; 0: there is no such index")
     algolia_application: str = _setting("SANDBOX", "the Algolia application's id")
     algolia_keys: str = _setting(
@@ -77,12 +92,15 @@ class Generation(NamedTuple):
 
 
 class World:
-    """The settings, the generations so far, the ids of the venues, and who may come in."""
+    """The settings, the generations so far, the bookshops, and who may come in."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         if min(self.settings.venues, self.settings.books, self.settings.max_available, self.settings.max_limit) < 1:
             raise ValueError("venues, books, max_available and max_limit must be at least 1")
+        if self.settings.venues > SHOPS["fnac"]:
+            raise ValueError(f"venues must be at most {SHOPS['fnac']}")
+        _check_suppliers(self.settings)
         if self.settings.catalogue_size > 10**8:
             raise ValueError(f"{self.settings.venues} venues of {self.settings.books} books need too many EANs")
         if min(self.settings.offers, self.settings.algolia_task_ms, self.settings.algolia_log_entries - 1) < 0:
@@ -93,8 +111,12 @@ class World:
         self.algolia_rights = _rights(self.settings.algolia_keys)
         self.brevo_lists = _ids(self.settings.brevo_lists)
         self.brevo_attributes = _types(self.settings.brevo_attributes)
-        self.sirets = [siret(number) for number in range(self.settings.venues)]
-        self.venue_numbers = {siret: number for number, siret in enumerate(self.sirets)}
+        counts = {"titelive": self.settings.venues} | {
+            service: getattr(self.settings, f"{service}_shops") for service in SHOPS if service != "titelive"
+        }
+        self.shops = {service: range(first, first + counts[service]) for service, first in SHOPS.items()}
+        self.venue_numbers = {siret(number): number for numbers in self.shops.values() for number in numbers}
+        self.sirets = [siret(number) for number in self.shops["titelive"]]
         self._lock = threading.Lock()
         self._path = Path(self.settings.state) if self.settings.state else None
         self.generations: tuple[Generation, ...] = (Generation(START, 100.0),)
@@ -125,6 +147,16 @@ class World:
             written.write_text(json.dumps([{"at": format_time(g.at), "percent": g.percent} for g in generations[1:]]))
             written.replace(self._path)
         self.generations = generations
+
+
+def _check_suppliers(settings: Settings) -> None:
+    few = (settings.fnac_shops, settings.libraires_shops, settings.praxiel_shops, settings.theatres)
+    if min(few) < 0 or max(few) >= 1000:
+        raise ValueError("fnac_shops, libraires_shops, praxiel_shops and theatres must be at least 0 and below 1000")
+    if not 1 <= settings.movies_per_theatre <= settings.movies:
+        raise ValueError("movies_per_theatre must be at least 1 and at most movies")
+    if not 1 <= settings.showtimes_per_day <= 4 or settings.days_ahead < 1:
+        raise ValueError("showtimes_per_day must be from 1 to 4 and days_ahead at least 1")
 
 
 def _credentials(auth: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from include.errors import (
 from include.providers import load_provider, provider_classes
 from include.providers.titelive_stocks import TiteLiveStocks
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
-from sandbox.stock_api import rows
+from sandbox.suppliers.stock_api import rows
 from sandbox.world import START, format_time
 from tests.providers.conftest import BOOKS, PAGE
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from sandbox import demo
-from sandbox.stock_api import rows
+from sandbox.suppliers.stock_api import rows
 from sandbox.world import Settings, World
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
-from sandbox.stock_api import rows
+from sandbox.suppliers.stock_api import rows
 from sandbox.testing import serving
 from sandbox.world import START, Settings, World
 

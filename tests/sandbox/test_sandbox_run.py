@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from sandbox.__main__ import arguments
-from sandbox.stock_api import rows
+from sandbox.suppliers.stock_api import rows
 from sandbox.testing import process, serving
 from sandbox.world import START, Settings, World
 

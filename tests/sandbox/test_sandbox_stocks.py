@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from sandbox.stock_api import rows
+from sandbox.suppliers.stock_api import rows
 from sandbox.testing import serving
 from sandbox.world import START, Settings, World, format_time
 
