@@ -12,9 +12,6 @@ from typing import Any
 from local.clone import Clone, LocalError
 from local.settings import Connection
 
-LINKED_PROVIDERS = ("TiteLiveStocks",)
-"""The provider classes that the demo venues are linked to, by their SIRET."""
-
 VENUE_COLUMNS = ("name", "siret", "departement_code", "booking_email")
 PRODUCT_COLUMNS = (
     "id_at_providers",
@@ -44,17 +41,18 @@ def load(conninfo: str) -> int:
 
     from sandbox.demo import products, venues
     from sandbox.orders import events
+    from sandbox.suppliers import find_suppliers
+    from sandbox.world import World
 
     settings = _sandbox_settings()
+    suppliers = find_suppliers(World(settings))
+    linked = [link.venue for supplier in suppliers for link in supplier.links]
     with psycopg.connect(conninfo) as connection:
-        added = _add(connection, "venue", VENUE_COLUMNS, venues(settings))
+        added = _add(connection, "venue", VENUE_COLUMNS, [*venues(settings), *linked])
         added += _add(connection, "product", PRODUCT_COLUMNS, products(settings))
-        added += connection.execute(
-            "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-            " SELECT venue.id, provider.id, venue.siret FROM venue CROSS JOIN provider"
-            " WHERE provider.local_class = ANY(%s) AND venue.siret = ANY(%s) ON CONFLICT DO NOTHING",
-            [list(LINKED_PROVIDERS), [venue["siret"] for venue in venues(settings)]],
-        ).rowcount
+        for supplier in suppliers:
+            for link in supplier.links:
+                added += _add_link(connection, supplier.provider, link)
         for event, tables in events(settings):
             added += _add_event(connection, event, tables)
     return added
@@ -121,6 +119,32 @@ def _add(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Map
             )
         )
         return int(cursor.rowcount)
+
+
+def _add_link(connection: Any, provider: str, link: Any) -> int:
+    """Link a venue to a provider, unless it is linked already or the project has no such provider class."""
+    from psycopg.types.json import Jsonb
+
+    values = {
+        "provider": provider,
+        "siret": link.venue["siret"],
+        "id": link.id_at_provider,
+        "settings": Jsonb(dict(link.settings)),
+        "internal_id": link.internal_id,
+    }
+    pair = " FROM venue, provider WHERE siret = %(siret)s AND local_class = %(provider)s ON CONFLICT DO NOTHING"
+    added = connection.execute(
+        "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider, settings)"
+        f" SELECT venue.id, provider.id, %(id)s, %(settings)s {pair}",
+        values,
+    ).rowcount
+    if link.internal_id is not None:
+        added += connection.execute(
+            "INSERT INTO provider_pivot (venue_id, provider_id, id_at_provider, internal_id)"
+            f" SELECT venue.id, provider.id, %(id)s, %(internal_id)s {pair}",
+            values,
+        ).rowcount
+    return int(added)
 
 
 def _copy(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -23,7 +23,19 @@ def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
     assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
-    assert settings.in_sandbox(found) == ["titelive_stocks_api", "algolia", "brevo_api", "teams"]
+    assert settings.in_sandbox(found) == [
+        "titelive_stocks_api",
+        "fnac_stocks_api",
+        "libraires_stocks_api",
+        "praxiel_stocks_api",
+        "allocine_api",
+        "algolia",
+        "brevo_api",
+        "teams",
+    ]
+    assert {f"{service}_stocks" for service in ("fnac", "libraires", "praxiel", "allocine")} <= {
+        pool.name for pool in found.pools
+    }
     assert {name for names in settings.DEMO_VARIABLES.values() for name in names} <= found.variables.keys()
 
 
@@ -69,6 +81,10 @@ def test_the_local_run_puts_in_what_it_started():
     assert (found["sync_db"].host, found["sync_db"].schema, found["sync_db"].password) == ("/run/socket", "sync", None)
     assert found["titelive_stocks_api"].host == "http://127.0.0.1:4711/titelive/stocks"
     assert found["titelive_stocks_api"].extra == {"requests_per_second": 50}
+    assert found["fnac_stocks_api"].host == "http://127.0.0.1:4711/fnac/api/v1/pass-culture/stocks"
+    assert (found["fnac_stocks_api"].login, found["fnac_stocks_api"].password) == ("sandbox", "fnac-token")
+    assert found["allocine_api"].host == "http://127.0.0.1:4711/allocine/api/query"
+    assert found["allocine_api"].extra == {"Authorization": "Bearer sandbox-allocine"}
     assert (found["algolia"].host, found["algolia"].password) == ("http://127.0.0.1:4711", "sandbox-patch")
     assert found["brevo_api"].host == "http://127.0.0.1:4711/brevo/v3"
     assert found["brevo_api"].extra == {"requests_per_second": 50, "api-key": "sandbox-brevo"}
