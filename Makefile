@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 # Handed over in the environment, as they are: no quoting to get wrong.
-export DAG CONF PORT PERCENT
+export DAG CONF PORT PERCENT NAME SUBJECT
 
 PY := .venv/bin/python
 HOST := 127.0.0.1
@@ -16,10 +16,10 @@ ARGS :=
 # An Airflow of the tests' own, never the user's ~/airflow.
 TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
 
-.PHONY: help venv run up sync airflow migrate advance rebuild sandbox test lint types format docs docs-check bench soak lock clean
+.PHONY: help venv run up sync airflow migrate advance rebuild new-provider sandbox test lint types format docs docs-check bench soak lock clean
 
 help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: venv ## run every DAG once through Airflow, show what each did, leave nothing running
 	@exec $(PY) -m local run
@@ -41,6 +41,9 @@ advance: venv ## change PERCENT=1 of what the sandbox lists and a few orders, so
 
 rebuild: venv ## rebuild the demo index while `make up` runs, as the external indexer does; the next minute patches it
 	@exec $(PY) -m local rebuild
+
+new-provider: venv ## write a new inbound provider that already runs: NAME=acme SUBJECT=stocks
+	@exec $(PY) -m scaffold
 
 sandbox: venv ## the stand-ins for the outside services, until Ctrl-C; HOST=127.0.0.1 SANDBOX_PORT=8765
 	@exec $(PY) -m sandbox --host $(HOST) --port $(SANDBOX_PORT)

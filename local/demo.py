@@ -39,22 +39,29 @@ def load(conninfo: str) -> int:
     """Add what is missing; what is there is left as it is. Returns how many rows were added."""
     import psycopg
 
-    from sandbox.demo import products, venues
     from sandbox.orders import events
-    from sandbox.suppliers import find_suppliers
     from sandbox.world import World
 
     settings = _sandbox_settings()
-    suppliers = find_suppliers(World(settings))
-    linked = [link.venue for supplier in suppliers for link in supplier.links]
     with psycopg.connect(conninfo) as connection:
-        added = _add(connection, "venue", VENUE_COLUMNS, [*venues(settings), *linked])
-        added += _add(connection, "product", PRODUCT_COLUMNS, products(settings))
-        for supplier in suppliers:
-            for link in supplier.links:
-                added += _add_link(connection, supplier.provider, link)
+        added = load_venues(connection, World(settings))
         for event, tables in events(settings):
             added += _add_event(connection, event, tables)
+    return added
+
+
+def load_venues(connection: Any, world: Any) -> int:
+    """Add the venues of a sandbox's world, the products that they sell, and their links to the project's providers."""
+    from sandbox.demo import products, venues
+    from sandbox.suppliers import find_suppliers
+
+    suppliers = find_suppliers(world)
+    linked = [link.venue for supplier in suppliers for link in supplier.links]
+    added = _add(connection, "venue", VENUE_COLUMNS, [*venues(world.settings), *linked])
+    added += _add(connection, "product", PRODUCT_COLUMNS, products(world.settings))
+    for supplier in suppliers:
+        for link in supplier.links:
+            added += _add_link(connection, supplier.provider, link)
     return added
 
 

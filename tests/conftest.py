@@ -154,3 +154,30 @@ def connect(database):
 def connection(connect):
     """A connection to the test's database, in autocommit mode."""
     return connect()
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """The small world of `tests.sources`, and the address at which it is served."""
+    from sandbox.testing import serving
+    from sandbox.world import World
+    from tests.sources import SMALL
+
+    world = World(SMALL)
+    with serving(world) as url:
+        yield world, url
+
+
+@pytest.fixture
+def sources(sandbox, database, connection):
+    """A function that returns the `Source` of a provider by its row's name; the sandbox's world is as at its start."""
+    import requests
+
+    from include.providers import provider_classes
+    from tests.sources import Source, load
+
+    world, url = sandbox
+    requests.post(f"{url}/sandbox/reset", timeout=10).raise_for_status()
+    load(database)
+    classes = {provider_class.row_name(): provider_class for provider_class in provider_classes()}
+    return lambda name: Source(classes[name], world, url, connection)

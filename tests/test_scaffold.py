@@ -1,0 +1,84 @@
+"""A provider that the scaffold wrote runs, passes what every provider has to pass, and is in the documents."""
+
+import os
+import shutil
+import subprocess
+import sys
+from difflib import ndiff
+from pathlib import Path
+
+import pytest
+
+from scaffold import __main__ as scaffold
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench")
+FILES = ("airflow_settings.yaml", "pyproject.toml", "requirements.lock", "DAGS.md")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project, to write into."""
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in FILES:
+        shutil.copy(ROOT / file, tmp_path / file)
+    return tmp_path
+
+
+@pytest.fixture
+def run(project):
+    def run(*words):
+        env = os.environ | {"PYTHONPATH": str(project), "AIRFLOW_HOME": str(project / ".local" / "tests" / "airflow")}
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=project, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def test_a_new_provider_runs(project, run, capsys):
+    settings = (project / "airflow_settings.yaml").read_text()
+    assert scaffold.main(["acme", "--subject", "concerts"], project) == 0
+    told = capsys.readouterr().out
+    places = [line for line in told.splitlines() if "FILL" in line]
+    assert [sum(file in line for line in places) for file in ("include/", "dags/", "sandbox/", "tests/")] == [
+        5,
+        1,
+        1,
+        1,
+    ]
+    difference = list(ndiff(settings.splitlines(), (project / "airflow_settings.yaml").read_text().splitlines()))
+    assert [line for line in difference if line.startswith("-")] == []
+    assert "+     - conn_id: acme_api" in difference
+    assert "+     - pool_name: acme" in difference
+    run("ruff", "check", ".")
+    run("ruff", "format", "--check", ".")
+    run("mypy", "include/providers/acme.py")
+    run("local.dags_md", "--check")
+    assert "| [acme](#acme) |" in (project / "DAGS.md").read_text()
+    contract = run("pytest", "tests/contract", "-k", "Acme", "-p", "no:cacheprovider")
+    assert "skipped" not in contract
+    assert int(contract.rpartition(" passed")[0].split()[-1]) > 20
+    run(
+        "pytest",
+        "tests/providers/test_acme.py",
+        "tests/dags",
+        "-k",
+        "acme or test_every_file",
+        "-p",
+        "no:cacheprovider",
+    )
+
+
+@pytest.mark.parametrize("name", ["", "Acme", "1acme", "acme-events", "acme__x", "a b", "../acme", "x" * 60])
+def test_a_name_that_is_no_module_is_refused(name, capsys):
+    assert scaffold.main([name], ROOT) == 2
+    assert "NAME=" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_is_refused(capsys):
+    assert scaffold.main(["titelive_stocks"], ROOT) == 2
+    assert "include/providers/titelive_stocks.py" in capsys.readouterr().err
