@@ -1,0 +1,293 @@
+"""Allociné's showtimes over real sockets: what becomes of a theatre's listing, and of what it no longer has."""
+
+from collections import defaultdict
+from datetime import UTC, timedelta
+from decimal import Decimal
+from html import unescape
+
+import pytest
+
+from include.errors import ConfigurationError, ListingShrank
+from include.models import Stock
+from include.providers.allocine_stocks import AllocineStocks
+from include.providers.base import ProvidableInfo
+from sandbox.movies import movies
+
+VERSION = {"ORIGINAL": "VO", "DUBBED": "VF", "LOCAL": "VF"}
+
+
+@pytest.fixture
+def source(sources):
+    return sources("AllocineStocks")
+
+
+@pytest.fixture
+def paris(source):
+    (link,) = [link for link in source.links if link.departement_code == "75"]
+    return link
+
+
+@pytest.fixture
+def reunion(source):
+    (link,) = [link for link in source.links if link.departement_code == "974"]
+    return link
+
+
+@pytest.fixture
+def set_link(connection, source):
+    """Give the link other settings; returns it as the next run reads it."""
+
+    def change(link, settings):
+        from psycopg.types.json import Jsonb
+
+        connection.execute("UPDATE venue_provider SET settings = %s WHERE id = %s", (Jsonb(settings), link.id))
+        from include.store.providers import load_link
+
+        return load_link(connection, link.id)
+
+    return change
+
+
+def truth(world, link):
+    """Key → time in UTC of the stocks that are to be on sale."""
+    theatre = link.venue_id_at_offer_provider
+    return {
+        f"{movie.id}%{theatre}#{VERSION[one.version]}/{one.starts_at.replace(tzinfo=None).isoformat()}": (
+            one.starts_at.astimezone(UTC)
+        )
+        for movie, shown in movies(world, theatre)
+        if movie.type != "SPECIAL_EVENT"
+        for one in shown
+        if one.is_plain
+    }
+
+
+@pytest.fixture
+def on_sale(connection):
+    """Key → time of the stocks on sale that are still to come."""
+
+    def read(link):
+        return dict(
+            connection.execute(
+                "SELECT stock.id_at_providers, beginning_datetime FROM stock JOIN offer ON offer.id = offer_id"
+                " WHERE venue_id = %s AND NOT is_soft_deleted AND beginning_datetime > now()",
+                (link.venue_id,),
+            ).fetchall()
+        )
+
+    return read
+
+
+def book(connection, key, places=2):
+    connection.execute(
+        "INSERT INTO booking (stock_id, quantity) SELECT id, %s FROM stock WHERE id_at_providers = %s", (places, key)
+    )
+
+
+class TestRules:
+    @pytest.mark.parametrize("where", ["paris", "reunion"])
+    def test_showtimes_become_stocks_in_utc(self, source, where, on_sale, request):
+        link = request.getfixturevalue(where)
+        source.sync(link)
+        assert on_sale(link) == truth(source.world, link)
+
+    def test_a_movie_is_a_product_with_an_offer_per_version(self, source, paris, connection):
+        source.sync(paris)
+        expected = defaultdict(set)
+        for movie, shown in movies(source.world, paris.venue_id_at_offer_provider):
+            if movie.type != "SPECIAL_EVENT":
+                expected[unescape(movie.title)] |= {VERSION[one.version] for one in shown if one.is_plain}
+        found = connection.execute(
+            "SELECT product.name, coalesce(array_agg(right(offer.name, 2)) FILTER (WHERE offer.id IS NOT NULL), '{}')"
+            " FROM product LEFT JOIN offer ON offer.product_id = product.id"
+            " WHERE product.subcategory_id = 'SEANCE_CINE' GROUP BY product.id"
+        ).fetchall()
+        assert {name: set(versions) for name, versions in found} == expected
+
+    def test_what_the_movie_lacks_is_left_out_alone(self, source, paris, connection):
+        source.sync(paris)
+        held = dict(connection.execute("SELECT id_at_providers, (duration_minutes, description)::text FROM product"))
+        for movie, _ in movies(source.world, paris.venue_id_at_offer_provider):
+            if movie.type != "SPECIAL_EVENT":
+                assert (f"({movie.minutes}," in held[movie.id]) == (movie.minutes is not None)
+                assert (movie.synopsis is None) or unescape(movie.synopsis).split(".")[0] in held[movie.id]
+
+    def test_prices_go_by_version_and_quantity_by_link(self, source, reunion, connection):
+        source.sync(reunion)
+        prices = connection.execute(
+            "SELECT DISTINCT right(offer.name, 2), price, quantity FROM stock JOIN offer ON offer.id = offer_id"
+        ).fetchall()
+        assert set(prices) == {("VF", Decimal(7), 80), ("VO", Decimal(9), 80)}
+
+    def test_another_price_comes_with_the_next_run(self, source, paris, set_link, connection):
+        source.sync(paris)
+        link = set_link(paris, {"prices": [{"price": 12}], "quantity": 3})
+        source.sync(link)
+        assert connection.execute("SELECT DISTINCT price, quantity FROM stock").fetchall() == [(Decimal(12), 3)]
+
+    def test_is_duo_is_set_only_when_an_offer_is_new(self, source, paris, set_link, connection):
+        source.sync(paris)
+        assert connection.execute("SELECT DISTINCT is_duo FROM offer").fetchall() == [(True,)]
+        source.sync(set_link(paris, {"prices": [{"price": 12}], "is_duo": False}))
+        assert connection.execute("SELECT DISTINCT is_duo FROM offer").fetchall() == [(True,)]
+
+    def test_no_quantity_is_without_limit_and_never_below_what_is_booked(self, source, paris, set_link, connection):
+        source.sync(paris)
+        assert connection.execute("SELECT DISTINCT quantity FROM stock").fetchall() == [(None,)]
+        key = min(truth(source.world, paris))
+        book(connection, key, 5)
+        source.sync(set_link(paris, {"prices": [{"price": 12}], "quantity": 1}))
+        assert connection.execute("SELECT quantity FROM stock WHERE booked_quantity > 0").fetchall() == [(5,)]
+
+    @pytest.mark.parametrize(
+        ("settings", "told"),
+        [
+            ({}, "prices"),
+            ({"prices": []}, "prices"),
+            ({"prices": [{"price": -1}]}, "price: -1"),
+            ({"prices": [{"price": 5}], "quantity": -1}, "quantity"),
+            ({"prices": [{"price": 5}], "duo": True}, "duo"),
+            ({"prices": [{"price": 5, "version": "VF"}]}, "VO"),
+        ],
+    )
+    def test_settings_that_cannot_be_used_are_named(self, source, paris, set_link, settings, told):
+        with pytest.raises(ConfigurationError, match=told) as raised:
+            source.sync(set_link(paris, settings))
+        assert f"venue link {paris.id}" in str(raised.value)
+
+    def test_an_edit_by_hand_survives(self, source, paris, connection):
+        source.sync(paris)
+        key = min(truth(source.world, paris))
+        connection.execute("UPDATE stock SET price = 4 WHERE id_at_providers = %s", (key,))
+        connection.execute("UPDATE stock SET quantity = 33 WHERE id_at_providers = %s", (key,))
+        connection.execute("UPDATE offer SET name = 'Ciné-club'")
+        for _ in range(2):
+            source.sync(paris)
+        assert connection.execute(
+            "SELECT price, quantity, fields_updated FROM stock WHERE id_at_providers = %s", (key,)
+        ).fetchone() == (Decimal(4), 33, ["price", "quantity"])
+        assert connection.execute("SELECT DISTINCT name FROM offer").fetchall() == [("Ciné-club",)]
+
+
+class TestGone:
+    def test_what_vanished_is_taken_off_sale(self, source, paris, on_sale, connection):
+        source.sync(paris)
+        before = truth(source.world, paris)
+        source.world.advance(30)
+        report = source.sync(paris)
+        after = truth(source.world, paris)
+        assert before.keys() - after.keys()
+        assert on_sale(paris) == after
+        assert report.gone > 0
+        assert connection.execute("SELECT count(*) FROM gone_with_bookings").fetchone() == (0,)
+        assert source.sync(paris).gone == 0
+
+    def test_what_is_booked_is_kept_and_flagged(self, source, paris, on_sale, connection):
+        source.sync(paris)
+        before = truth(source.world, paris)
+        for key in before:
+            book(connection, key)
+        source.world.advance(30)
+        source.sync(paris, accept_shrunk=True)
+        after = truth(source.world, paris)
+        flagged = connection.execute(
+            "SELECT stock.id_at_providers, quantity, stock.booked_quantity FROM gone_with_bookings"
+            " JOIN stock ON stock.id = stock_id"
+        ).fetchall()
+        assert flagged
+        for key, quantity, booked in flagged:
+            assert key in before.keys() - after.keys()
+            assert (quantity, booked) == (2, 2)
+        assert connection.execute("SELECT sum(quantity) FROM booking").fetchone() == (2 * len(before),)
+        assert after.keys() <= on_sale(paris).keys()
+
+    def test_a_start_that_moved_keeps_its_bookings(self, source, paris, connection):
+        source.sync(paris)
+        ids = dict(connection.execute("SELECT id_at_providers, id FROM stock").fetchall())
+        key = min(ids)
+        book(connection, key)
+        moved = {}
+
+        class Moving(AllocineStocks):
+            def __next__(self):
+                infos = super().__next__()
+                for showtime in self.record.node.showtimes:
+                    version, start = showtime.version, showtime.starts_at.isoformat()
+                    if key == f"{self.record.node.movie.id}%{paris.venue_id_at_offer_provider}#{version}/{start}":
+                        showtime.starts_at += timedelta(minutes=5)
+                        self._keyed = (None, {})
+                        moved["key"] = f"{key.rpartition('/')[0]}/{showtime.starts_at.isoformat()}"
+                        return [
+                            self.create_providable_info(info.type, moved["key"], None)
+                            if info.id_at_providers == key
+                            else info
+                            for info in infos
+                        ]
+                return infos
+
+        source.sync(paris, provider_class=Moving)
+        row = connection.execute(
+            "SELECT id_at_providers, booked_quantity, gone_since, is_soft_deleted FROM stock WHERE id = %s", (ids[key],)
+        ).fetchone()
+        assert row == (moved["key"], 2, None, False)
+        assert connection.execute("SELECT count(*) FROM stock").fetchone() == (len(ids),)
+
+    def test_what_comes_back_is_on_sale_again(self, source, paris, on_sale):
+        source.sync(paris)
+        source.fault("shrunk_listing", missing=0.4)
+        assert source.sync(paris).gone > 0
+        assert on_sale(paris).keys() < truth(source.world, paris).keys()
+        source.clear_faults()
+        source.sync(paris)
+        assert on_sale(paris) == truth(source.world, paris)
+
+    def test_a_listing_that_lacks_too_much_is_not_believed(self, source, paris, on_sale):
+        source.sync(paris)
+        source.fault("shrunk_listing", missing=0.9)
+        with pytest.raises(ListingShrank, match="accept_shrunk"):
+            source.sync(paris)
+        assert on_sale(paris) == truth(source.world, paris)
+        assert source.sync(paris, accept_shrunk=True).gone > 0
+
+    def test_showtimes_of_a_movie_that_cannot_be_read_are_left_alone(self, source, paris, on_sale):
+        source.sync(paris)
+        source.fault("bad_records", kinds=["missing_genres", "bad_starts_at", "missing_showtimes"], share=0.5)
+        report = source.sync(paris)
+        assert report.rejected > 0
+        assert report.gone == 0
+        assert on_sale(paris) == truth(source.world, paris)
+
+    def test_other_theatres_are_left_alone(self, source, paris, reunion, on_sale):
+        source.sync(paris), source.sync(reunion)
+        source.fault("shrunk_listing", missing=0.4, venue=paris.venue_id_at_offer_provider)
+        assert source.sync(paris).gone > 0
+        assert on_sale(reunion) == truth(source.world, reunion)
+
+
+class TestMoves:
+    """Which showtimes are taken for ones that moved."""
+
+    @pytest.fixture
+    def recognise(self, paris):
+        def run(appeared, vanished):
+            new = [ProvidableInfo(Stock, f"m%t#VF/2026-11-{start}:00") for start in appeared]
+            held = [(f"m%t#VF/2026-11-{start}:00", Stock()) for start in vanished]
+            found = AllocineStocks(paris).recognise(new, held)
+            return {key[-11:-3]: info.id_at_providers[-11:-3] for key, info in found.items()}
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("appeared", "vanished", "moved"),
+        [
+            (["21T14:30"], ["21T14:00"], {"21T14:00": "21T14:30"}),
+            (["21T14:30"], ["22T14:00"], {}),
+            (["21T20:00"], ["21T14:00"], {}),
+            (["21T14:30", "21T17:30"], ["21T14:00"], {}),
+            (["21T14:30"], ["21T14:00", "21T17:00"], {}),
+            (["21T17:15", "21T14:15"], ["21T14:00", "21T17:00"], {"21T14:00": "21T14:15", "21T17:00": "21T17:15"}),
+            ([], ["21T14:00"], {}),
+        ],
+    )
+    def test_as_many_of_a_day_and_not_far_apart(self, recognise, appeared, vanished, moved):
+        assert recognise(appeared, vanished) == moved
