@@ -209,19 +209,19 @@ def _program(settings: Settings, generations: tuple[Generation, ...], theatre: i
     count = settings.movies_per_theatre
     first = theatre * max(1, count * 3 // 4)
     shown = []
-    for place in range(min(settings.movies, count + max(2, count // 6))):
+    for place in range(min(settings.movies, count + max(2, count // 3))):
         number, is_shown = (first + place) % settings.movies, place < count
         for generation in range(1, len(generations)):
             share = generations[generation].percent / 100
             draw = _strikes(settings.seed, "program", generation, share, theatre * 10**6 + number)
-            if draw is not None and draw % (4 if is_shown else 2) == 0:
+            if draw is not None and (draw % 2 == 0 or not is_shown):
                 is_shown = not is_shown
         if is_shown:
             shown.append(number)
     return tuple(shown)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=50_000)
 def _day(
     settings: Settings, generations: tuple[Generation, ...], theatre: Theatre, number: int, day: date
 ) -> tuple[Showtime, ...]:

@@ -3,6 +3,18 @@
 A module offers `suppliers(world)`, which returns the suppliers that it has. All the rest is its own affair. This is one
 that lists events by cursor, can be told to fail, and sends bad records when asked::
 
+    from collections.abc import Sequence
+    from typing import Any
+
+    from fastapi import APIRouter, Request, Response
+
+    from sandbox import bad_records
+    from sandbox.answers import Answer, check_access, refusal, send
+    from sandbox.demo import venue as demo_venue
+    from sandbox.faults import ANY_SERVICE, Faults, Service
+    from sandbox.suppliers import OWN_VENUES, Link, Supplier
+    from sandbox.world import World, salt, scatter
+
     SERVICE = "billets"
     KINDS = bad_records.kinds("id", "title")
     MISHAPS = Service(ANY_SERVICE | {"bad_records", "empty_page"}, bad_kinds=KINDS)
@@ -30,7 +42,7 @@ that lists events by cursor, can be told to fail, and sends bad records when ask
 
             return routes
 
-        link = Link(venue(OWN_VENUES, "Salle des Brumes", "35"), id_at_provider="hall-1")
+        link = Link(demo_venue(OWN_VENUES, "Salle des Brumes", "35"), id_at_provider="hall-1")
         return [Supplier(SERVICE, "Billets", MISHAPS, router, [link])]
 
 Rules such as `{"fault": "status", "status": 503, "service": "billets"}` then strike it; `faults.PARAMETERS` has all.

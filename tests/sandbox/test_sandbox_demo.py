@@ -2,9 +2,15 @@
 
 from collections import Counter
 
+import psycopg
 import pytest
 
+from include.inbound.ledger import register_providers
+from include.store.providers import find_links, register_provider
+from local.demo import load
 from sandbox import demo
+from sandbox.movies import theatres
+from sandbox.suppliers import find_suppliers
 from sandbox.suppliers.stock_api import rows
 from sandbox.world import Settings, World
 
@@ -56,3 +62,49 @@ def test_the_products_are_the_listed_books_with_gaps_and_exceptions():
 def test_the_demo_follows_from_the_seed():
     assert list(demo.products(Settings())) == list(demo.products(Settings()))
     assert next(demo.products(Settings())) != next(demo.products(Settings(seed=2)))
+
+
+def test_what_the_suppliers_link_is_loaded_as_far_as_there_is_a_provider(database, monkeypatch):
+    monkeypatch.setenv("SANDBOX_BOOKS", "20")
+    world = World(Settings(books=20))
+    suppliers = {supplier.provider: supplier for supplier in find_suppliers(world)}
+    with psycopg.connect(database, autocommit=True) as connection:
+        register_providers(connection)
+        load(database)
+        assert connection.execute("SELECT count(*) FROM venue").fetchone() == (5 + 2 + 2 + 1 + 3,)
+        known = {row[0] for row in connection.execute("SELECT local_class FROM provider")}
+        linked = dict(
+            connection.execute(
+                "SELECT local_class, count(*) FROM venue_provider JOIN provider ON provider.id = provider_id GROUP BY 1"
+            ).fetchall()
+        )
+        assert linked == {name: len(each.links) for name, each in suppliers.items() if name in known}
+        assert linked["TiteLiveStocks"] == 5
+
+        provider_id = register_provider(connection, "AllocineStocks", "Allociné")
+        load(database)
+        assert load(database) == 0
+        links = find_links(connection, provider_id)
+        expected = theatres(world)
+        assert [(link.siret, link.venue_id_at_offer_provider, link.departement_code) for link in links] == [
+            (theatre.siret, theatre.id, theatre.departement) for theatre in expected
+        ]
+        assert links[0].settings == {"prices": [{"price": 9.5}], "is_duo": True}
+        assert links[1].settings == {"prices": [{"price": 7, "version": "VF"}, {"price": 9}], "quantity": 80}
+        pivots = connection.execute("SELECT venue_id, id_at_provider, internal_id FROM provider_pivot ORDER BY 1")
+        assert pivots.fetchall() == [
+            (link.venue_id, theatre.id, theatre.internal_id) for link, theatre in zip(links, expected, strict=True)
+        ]
+
+
+def test_what_a_person_changed_stays_as_it_is(database, monkeypatch):
+    monkeypatch.setenv("SANDBOX_BOOKS", "20")
+    with psycopg.connect(database, autocommit=True) as connection:
+        provider_id = register_provider(connection, "AllocineStocks", "Allociné")
+        load(database)
+        connection.execute("UPDATE venue_provider SET settings = '{}', is_active = false")
+        connection.execute("UPDATE provider_pivot SET internal_id = NULL")
+        load(database)
+        assert find_links(connection, provider_id) == []
+        assert connection.execute("SELECT DISTINCT settings::text FROM venue_provider").fetchall() == [("{}",)]
+        assert connection.execute("SELECT count(internal_id) FROM provider_pivot").fetchone() == (0,)
