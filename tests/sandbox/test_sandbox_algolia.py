@@ -418,7 +418,8 @@ def test_the_list_of_indices(filled):
     bikes, cars = filled.list_indices().items
     assert (bikes.name, bikes.entries, cars.name, cars.entries) == ("bikes", 1, "cars", 10)
     assert bikes.data_size == len('{"objectID":"é"}'.encode())
-    assert bikes.created_at <= bikes.updated_at <= datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    assert bikes.created_at <= bikes.updated_at
+    assert datetime.fromisoformat(bikes.updated_at) <= datetime.now(UTC)
     filled.partial_update_objects("cars", [{"objectID": "1", "n": 3}])
     assert filled.list_indices().items[1].updated_at >= cars.updated_at
     assert [item.name for item in filled.list_indices(page=1, hits_per_page=1).items] == ["cars"]
