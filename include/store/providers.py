@@ -69,9 +69,10 @@ def load_link(connection: psycopg.Connection[Any], venue_provider_id: int) -> Ve
 
 
 def is_active(connection: psycopg.Connection[Any], provider_id: int, venue_provider_id: int | None) -> bool:
-    """Whether the provider, and the link if there is one, are to be synchronised."""
+    """Whether the provider, and the link if there is one, are to be synchronised; no if it is another's by now."""
     row = connection.execute(
-        "SELECT provider.is_active AND coalesce(link.is_active, %(link)s::bigint IS NULL)"
+        "SELECT provider.is_active"
+        " AND coalesce(link.is_active AND link.provider_id = provider.id, %(link)s::bigint IS NULL)"
         " FROM provider LEFT JOIN venue_provider AS link ON link.id = %(link)s WHERE provider.id = %(provider)s",
         {"provider": provider_id, "link": venue_provider_id},
     ).fetchone()
