@@ -18,13 +18,14 @@ import msgspec
 from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.pagination import KeysetPaginator
 from include.connectors.records import Page, RecordStream
-from include.errors import RejectRecord, SkipObject
+from include.errors import ConfigurationError, RejectRecord, RequestRefused, SkipObject
 from include.models import Offer, Product, Providable, Stock
 from include.providers.base import LocalProvider, ProvidableInfo
 
 CENT = Decimal("0.01")
 HIGHEST_PRICE = Decimal("99999999.99")
 BOOK = "LIVRE_PAPIER"
+OK, NOT_FOUND = 200, 404
 
 
 class StockRecord(msgspec.Struct):
@@ -65,6 +66,31 @@ class StockApiProvider(LocalProvider):
             answer = self.connector.get(path, paginator.params, decode=decode)
             yield Page(answer.value.stocks, answer.asked_at, paginator.page)
             paginator.advance(answer.value.stocks, total=answer.value.total)
+
+    def check_link(self) -> None:
+        """Ask for one row of the venue's listing, as `is_siret_registered` of the followed project does.
+
+        Raises:
+            ConfigurationError: the service does not know the venue's id, or the link has settings, which nobody reads.
+        """
+        if self.venue.settings:
+            raise ConfigurationError(
+                f"{self.name} knows no settings: leave out {', '.join(sorted(self.venue.settings))}"
+            )
+        venue_id = self.venue.venue_id_at_offer_provider
+        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
+        try:
+            is_known = self.connector.get(quote(venue_id, safe=""), {"limit": 1}, decode=decode).status == OK
+        except RequestRefused as error:
+            if error.status != NOT_FOUND:
+                raise
+            is_known = False
+        if not is_known:
+            what = "SIRET" if venue_id == self.venue.siret else "id"
+            raise ConfigurationError(
+                f"{what} {venue_id} is not registered at {self.name}: let the venue register there, or give the id by "
+                "which it is known there"
+            )
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
