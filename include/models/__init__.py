@@ -2,6 +2,6 @@
 
 from include.models.base import Providable
 from include.models.catalogue import Offer, Product, Stock
-from include.models.links import VenueLink
+from include.models.links import LinkStanding, VenueLink
 
-__all__ = ["Offer", "Product", "Providable", "Stock", "VenueLink"]
+__all__ = ["LinkStanding", "Offer", "Product", "Providable", "Stock", "VenueLink"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -28,3 +29,16 @@ class VenueLink(msgspec.Struct, frozen=True):
     def label(self) -> str:
         """How logs and reports call this link."""
         return f"{self.venue_name or self.venue_id_at_offer_provider} (link {self.id})"
+
+
+class LinkStanding(VenueLink, frozen=True, kw_only=True):
+    """A venue link with its provider, and with what it feeds as far as that was counted."""
+
+    provider: str
+    """`provider.local_class`."""
+    provider_id: int
+    is_active: bool
+    last_sync_date: datetime | None = None
+    offers: int = 0
+    stocks: int = 0
+    stocks_on_sale: int = 0

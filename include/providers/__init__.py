@@ -40,3 +40,17 @@ def load_provider(path: str) -> type[LocalProvider]:
         raise ConfigurationError(f"There is no provider {path!r} ({error}); the project has: {known}") from None
     provider_class: type[LocalProvider] = found
     return provider_class
+
+
+def named_provider(name: str) -> type[LocalProvider]:
+    """The provider class whose row in `provider` has this name; of several, that of the newest structure.
+
+    Raises:
+        ConfigurationError: there is none, or it is not linked to venues; the message lists those that are.
+    """
+    linked = [provider_class for provider_class in provider_classes() if provider_class.needs_venue]
+    found = [provider_class for provider_class in linked if provider_class.row_name() == name.strip()]
+    if not found:
+        known = ", ".join(sorted({provider_class.row_name() for provider_class in linked}))
+        raise ConfigurationError(f"There is no provider {name!r} that venues are linked to; there are: {known}")
+    return max(found, key=lambda provider_class: provider_class.scheme_version)
