@@ -41,6 +41,60 @@ def sync_params() -> dict[str, Param]:
     }
 
 
+def venue_link_params() -> dict[str, Param]:
+    """Parameters of the DAG that says who feeds which venue; left as they are, they only show it."""
+    return {
+        "action": Param(
+            "show",
+            type="string",
+            enum=["show", "link", "change", "settings", "activate", "deactivate"],
+            values_display={
+                "show": "show the links",
+                "link": "link a venue to a provider",
+                "change": "change the provider, or the id there, of a link",
+                "settings": "change the settings of a link",
+                "activate": "activate a link",
+                "deactivate": "deactivate a link",
+            },
+            title="Action",
+            description="What to do. The log of a run that shows the links has their ids.",
+        ),
+        "venue": Param(
+            None,
+            type=["null", "string"],
+            title="Venue",
+            description="SIRET or id of a venue. To show: its links only.",
+        ),
+        "link": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Link",
+            description="Id of the link to change. Empty: that of the venue, if it has only one to do this with.",
+        ),
+        "provider": Param(
+            None,
+            type=["null", "string"],
+            title="Provider",
+            description="To link and to change: who is to feed the venue, TiteLiveStocks say. After a wrong name the log "
+            "lists the right ones.",
+        ),
+        "id_at_provider": Param(
+            None,
+            type=["null", "string"],
+            title="Id at the provider",
+            description="By which the provider knows the venue. Empty: that of provider_pivot for a provider that needs "
+            "one, else the SIRET.",
+        ),
+        "settings": Param(
+            None,
+            type=["null", "object"],
+            title="Settings",
+            description="All settings of the link, as a JSON object; the provider says what it knows.",
+        ),
+    }
+
+
 def search_params() -> dict[str, Param]:
     """Parameters of a DAG that patches a search index; what is left empty comes from Airflow variables.
 

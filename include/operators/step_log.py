@@ -6,13 +6,15 @@ Groups fold in Airflow's web UI and may lie in each other; folded, the titles ar
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.connectors.http import Stats
     from include.inbound.report import SyncReport
+    from include.models import LinkStanding
     from include.search.watch import RunReport
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,36 @@ def log_patch(run: RunReport) -> None:
                 )
                 log.info("%s: %s", sample["objectID"], ", ".join(fields))
     log.info("%s", run.summary)
+
+
+def log_links(links: Sequence[LinkStanding]) -> None:
+    """Log a table of venue links, one line per link."""
+    head = ("link", "venue", "SIRET", "provider", "id there", "active", "last sync", "offers", "stocks on sale")
+    lines = [head] + [
+        (
+            str(link.id),
+            f"{link.venue_name} ({link.venue_id})",
+            link.siret or "",
+            link.provider,
+            link.venue_id_at_offer_provider,
+            "yes" if link.is_active else "no",
+            f"{link.last_sync_date.astimezone(UTC):%Y-%m-%d %H:%M:%S UTC}" if link.last_sync_date else "never",
+            f"{link.offers:,}",
+            f"{link.stocks_on_sale:,}",
+        )
+        for link in links
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [
+            cell.rjust(width) if place in _NUMBERS else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        log.info("%s", "  ".join(cells).rstrip())
+
+
+_NUMBERS = (0, 7, 8)
+"""Columns of that table that are aligned to the right."""
 
 
 def _told(difference: dict[str, Any]) -> str:

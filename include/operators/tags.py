@@ -20,3 +20,4 @@ class Subject(StrEnum):
     SHOWTIMES = "showtimes"
     OFFERS = "offers"
     ORDERS = "orders"
+    LINKS = "links"

@@ -1,0 +1,51 @@
+"""### Venue links
+
+Says who feeds which venue. As it is, a run only shows the links: venue, provider, the venue's id there, when it was
+last read, how many of its stocks are on sale. The form links a venue to a provider, changes the provider of a link (or
+the venue's id there), its settings, and activates or deactivates it. The provider's service is asked first whether it
+knows the venue; what it refuses is not written.
+
+A change of provider hands over all that the old one fed, with its bookings. Nothing more of it can be booked until the
+new provider was read, so trigger that one's DAG next: the end of the log names it. What is deactivated is not read any
+more and stays on sale as it is.
+
+**Triage.** The last line of a red `change_links` says what to correct: an unknown provider (with those there are), a
+venue that the service does not know, a link that exists already, a key that another row has. Nothing was changed then;
+trigger again. `LinkBusy` (the link is being read) and a service that does not answer are tried again by themselves for
+some minutes; if that was not enough, clear the task when the run is over or the service is up.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG
+
+from include.operators.assets import changes_of
+from include.operators.params import venue_link_params
+from include.operators.retry_policy import ErrorTreePolicy
+from include.operators.tags import Movement, Subject
+from include.operators.venue_links import VenueLinkOperator
+
+with DAG(
+    dag_id="venue_links",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,  # it runs only when a person triggers it, and then at once
+    dagrun_timeout=timedelta(hours=4),
+    default_args={
+        "owner": "data-integration",
+        "retries": 5,
+        "retry_delay": timedelta(minutes=2),
+        "retry_policy": ErrorTreePolicy(),
+    },
+    params=venue_link_params(),
+    tags=[Movement.INBOUND, Subject.LINKS],
+    doc_md=__doc__,
+):
+    VenueLinkOperator(
+        task_id="change_links",
+        pool="venue_links",
+        execution_timeout=timedelta(hours=1),
+        outlets=[changes_of("offer"), changes_of("stock")],
+    )

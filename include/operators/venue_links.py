@@ -1,0 +1,84 @@
+"""Says who feeds which venue, as the DAG run's form asks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from include.errors import ConfigurationError
+from include.operators.assets import table_asset
+from include.operators.connections import SYNC_DB, connector_for, database
+from include.operators.step_log import log_links
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.inbound.links import LinkOutcome
+
+log = logging.getLogger(__name__)
+
+SHOW = "show"
+
+
+class VenueLinkOperator(BaseOperator):
+    """Show, make or change venue links; returns what was done. The DAG run's parameters say what."""
+
+    ui_color = "#fef9c3"
+
+    def __init__(self, *, conn_id: str = SYNC_DB, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Do what is asked, and log the links or the outcome with the next step."""
+        asked = {name: value for name, value in context["params"].items() if value not in (None, "")}
+        if asked.get("action", SHOW) == SHOW:
+            return self._show(asked)
+        from include.inbound.links import LinkRequest, perform
+
+        with database(self.conn_id) as connection:
+            outcome = perform(connection, connector_for, LinkRequest(**asked))
+        log_links([outcome.link])
+        log.info("%s. Next: %s", outcome.told, _next_step(outcome, Path(context["dag"].fileloc).parent))
+        told: dict[str, Any] = {"offers": outcome.offers_taken_over, "stocks": outcome.stocks_taken_over}
+        if any(told.values()):
+            for outlet in self.outlets:
+                context["outlet_events"][outlet].add(table_asset(outlet.name), extra=told)
+        return {"link": outcome.link.id, "told": outcome.told, **told}
+
+    def _show(self, asked: dict[str, Any]) -> dict[str, Any]:
+        from include.inbound.links import describe_links
+
+        if extra := sorted(asked.keys() - {"action", "venue"}):
+            raise ConfigurationError(f"To show links, leave out: {', '.join(extra)}; or choose another action")
+        with database(self.conn_id) as connection:
+            links, count = describe_links(connection, venue=asked.get("venue"))
+        if links:
+            log_links(links)
+        else:
+            log.info("There is no venue link: trigger this DAG with the action link, a venue and a provider")
+        if count > len(links):
+            log.info("And %s more: give a venue to see its links", f"{count - len(links):,}")
+        return {"links": count}
+
+
+def _next_step(outcome: LinkOutcome, folder: Path) -> str:
+    """Which DAG of the folder reads the link next."""
+    if not outcome.link.is_active:
+        return "nothing, until the action activate"
+    names = _dags_of(outcome.link.provider, folder)
+    if not names:
+        return f"run {outcome.link.provider} for venue link {outcome.link.id}; no DAG of the project does"
+    return f'trigger {" or ".join(names)} with venue_links ["{outcome.link.id}"], or wait for its schedule'
+
+
+def _dags_of(row_name: str, folder: Path) -> list[str]:
+    """The DAG files, which are called like their DAGs, that name a provider's class by its dotted path."""
+    from include.providers import provider_classes
+
+    paths = [f'"{each.__module__}.{each.__qualname__}"' for each in provider_classes() if each.row_name() == row_name]
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))}
+    return [name for name, text in texts.items() if any([path in text for path in paths])]
