@@ -76,15 +76,15 @@ def venue_link_params() -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="Provider",
-            description="To link and to change: who is to feed the venue, TiteLiveStocks say. After a wrong name the log "
-            "lists the right ones.",
+            description="To link and to change: who is to feed the venue, TiteLiveStocks say. After a wrong name the "
+            "log lists the right ones.",
         ),
         "id_at_provider": Param(
             None,
             type=["null", "string"],
             title="Id at the provider",
-            description="By which the provider knows the venue. Empty: that of provider_pivot for a provider that needs "
-            "one, else the SIRET.",
+            description="By which the provider knows the venue. Empty: that of provider_pivot for a provider that "
+            "needs one, else the SIRET.",
         ),
         "settings": Param(
             None,

@@ -203,11 +203,6 @@ def take_over(connection: Connection, link: LinkStanding, provider_id: int, new_
     """
     connection.execute("SET LOCAL provider_sync.writer = 'sync'")
     given = {**_suffixes(link, new_id), "provider": provider_id}
-    key = sql.SQL("CASE WHEN {has_old_key} THEN {new_key} ELSE {row}.id_at_providers END")
-    keys = {
-        row: key.format(has_old_key=_HAS_OLD_KEY.format(row=row), new_key=_NEW_KEY.format(row=row), row=row)
-        for row in (_OFFER, _STOCK)
-    }
     found = connection.execute(
         sql.SQL(
             "WITH taken AS ("
@@ -216,7 +211,7 @@ def take_over(connection: Connection, link: LinkStanding, provider_id: int, new_
             " FROM offer, venue_provider AS link WHERE link.id = %(link)s AND offer.id = stock.offer_id AND {fed}"
             " RETURNING 'quantity' = ANY(stock.fields_updated) AS is_held"
             ") SELECT count(*), count(*) FILTER (WHERE is_held) FROM taken"
-        ).format(key=keys[_STOCK], fed=_FED.format(row=_STOCK)),
+        ).format(key=_kept_or_new_key(_STOCK), fed=_FED.format(row=_STOCK)),
         given,
     ).fetchone()
     assert found is not None
@@ -224,7 +219,7 @@ def take_over(connection: Connection, link: LinkStanding, provider_id: int, new_
         sql.SQL(
             "UPDATE offer SET last_provider_id = %(provider)s, date_modified_at_last_provider = NULL,"
             " id_at_providers = {key} FROM venue_provider AS link WHERE link.id = %(link)s AND {fed}"
-        ).format(key=keys[_OFFER], fed=_FED.format(row=_OFFER)),
+        ).format(key=_kept_or_new_key(_OFFER), fed=_FED.format(row=_OFFER)),
         given,
     ).rowcount
     return TakenOver(offers, found[0], found[1])
@@ -246,6 +241,12 @@ def give_up_rejections(connection: Connection, link_id: int, provider_id: int) -
         " WHERE venue_provider_id = %s AND provider_id = %s AND resolved_at IS NULL",
         (link_id, provider_id),
     ).rowcount
+
+
+def _kept_or_new_key(row: sql.Identifier) -> sql.Composed:
+    return sql.SQL("CASE WHEN {has_old_key} THEN {new_key} ELSE {row}.id_at_providers END").format(
+        has_old_key=_HAS_OLD_KEY.format(row=row), new_key=_NEW_KEY.format(row=row), row=row
+    )
 
 
 def _suffixes(link: LinkStanding, new_id: str) -> dict[str, Any]:
