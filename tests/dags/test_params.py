@@ -217,3 +217,75 @@ def test_every_field_of_an_outbound_dag_explains_itself():
     for name, param in outbound_params().items():
         assert param.schema["title"], name
         assert param.schema.get("description") or param.description, name
+
+
+# The form of the DAG that says who feeds which venue
+
+
+def linked(values):
+    from airflow.sdk.definitions.param import ParamsDict
+
+    from include.operators.params import venue_link_params
+
+    params = ParamsDict(venue_link_params())
+    params.update(values)
+    return params.validate()
+
+
+def test_left_alone_it_shows_the_links():
+    assert {name: value for name, value in linked({}).items() if value is not None} == {"action": "show"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"action": action} for action in ("show", "link", "change", "settings", "activate", "deactivate")),
+        {"venue": "01100000700010"},
+        {"link": 1},
+        {"provider": "TiteLiveStocks", "id_at_provider": "shop-7"},
+        {"settings": {}},
+        {"settings": {"prices": {"a": 1}}},
+    ],
+    ids=str,
+)
+def test_a_change_of_links_takes(values):
+    assert linked(values).items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"action": "remove"},
+        {"action": None},
+        {"venue": 12},
+        {"link": 0},
+        {"link": "1"},
+        {"provider": 1},
+        {"id_at_provider": 7},
+        {"settings": []},
+        {"settings": "{}"},
+    ],
+    ids=str,
+)
+def test_a_change_of_links_refuses(values):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        linked(values)
+
+
+def test_the_form_offers_the_actions_there_are():
+    from typing import get_args
+
+    from include.inbound.links import Action
+    from include.operators.params import venue_link_params
+
+    assert venue_link_params()["action"].schema["enum"] == ["show", *get_args(Action)]
+
+
+def test_every_field_of_a_change_of_links_explains_itself():
+    from include.operators.params import venue_link_params
+
+    for name, param in venue_link_params().items():
+        assert param.schema["title"], name
+        assert param.schema.get("description") or param.description, name
