@@ -157,6 +157,7 @@ def change_provider(
     left out as far as their keys end in that link's id.
 
     Settings are those given. Without any the link has none, or keeps its own if the provider stays and the id changes.
+    A change that was made already, by an earlier try say, is no error.
 
     Raises:
         ConfigurationError: as `link_venue`; or a key exists already under the new id. Nothing was changed.
@@ -170,7 +171,7 @@ def change_provider(
         wanted = _wanted(connection, held, provider, id_at_provider, settings)
         new_id = wanted.link.venue_id_at_offer_provider
         if (wanted.provider_id, new_id) == (held.provider_id, held.venue_id_at_offer_provider):
-            raise ConfigurationError(f"Nothing to change: that is {_named(held)}")
+            return _nothing_to_change(connection, held, settings)
         _refuse_duplicate(connection, wanted)
         _check(connect, wanted)
         with (
@@ -351,6 +352,14 @@ def _check(connect: Connect, wanted: _Wanted) -> None:
             provider.close()
 
 
+def _nothing_to_change(connection: Connection, held: LinkStanding, settings: dict[str, Any]) -> LinkOutcome:
+    if settings != held.settings:
+        raise ConfigurationError(f"That is {_named(held)} already: the action settings changes its settings")
+    if not held.is_active:
+        raise ConfigurationError(f"That is {_named(held)} already, it is not active: activate it")
+    return LinkOutcome(f"Nothing to change: that is {_named(held)} already", _counted(connection, held.id))
+
+
 def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:
     for link in store.list_links(connection, venue_id=wanted.link.venue_id):
         if (link.provider_id, link.venue_id_at_offer_provider) != (
@@ -402,4 +411,5 @@ def _counted(connection: Connection, link_id: int) -> LinkStanding:
 
 def _named(link: LinkStanding) -> str:
     known_as = link.venue_id_at_offer_provider
-    return f"link {link.id} of {link.venue_name} (SIRET {link.siret}) to {link.provider} as {known_as}"
+    siret = f"SIRET {link.siret}" if link.siret else "no SIRET"
+    return f"link {link.id} of {link.venue_name} ({siret}) to {link.provider} as {known_as}"

@@ -451,7 +451,7 @@ class TestChange:
             ({"venue": OTHER_SIRET}, f"Venue {OTHER_SIRET} has no active links: .* Its links: none"),
             ({"link": 99}, "There is no link 99: the action show lists the links"),
             ({"link": 1, "venue": OTHER_SIRET}, f"There is no link 1 of venue {OTHER_SIRET}"),
-            ({"link": 1, "provider": "OldStocks"}, "Nothing to change: that is link 1"),
+            ({"link": 1, "provider": "OldStocks", "settings": {"a": 1}}, "the action settings changes its settings"),
             ({"link": 1, "provider": "Nobody"}, "no provider 'Nobody'"),
             ({"link": 1, "id_at_provider": "nine"}, "id nine is not registered at New stocks"),
             ({"link": 1, "provider": "Halls"}, "provider_pivot"),
@@ -466,6 +466,16 @@ class TestChange:
         with pytest.raises(ConfigurationError, match=message):
             change_provider(connection, reach, **{"provider": "NewStocks"} | asked)
         assert everything() == before
+
+    def test_a_change_that_was_made_already_is_none(self, link, connection, reach, read, stocks, everything, marker):
+        read(link, OldStocks)
+        before, asked = everything(), len(stocks.asked)
+        outcome = change_provider(connection, reach, link=link, provider="OldStocks")
+        assert outcome.told.startswith("Nothing to change: that is link 1")
+        assert (everything(), len(stocks.asked)) == (before, asked)
+        set_active(connection, is_active=False, link=link)
+        with pytest.raises(ConfigurationError, match="it is not active: activate it"):
+            change_provider(connection, reach, link=link, provider="OldStocks")
 
     def test_a_venue_with_several_links_needs_the_id_of_one(self, link, venue, connection, reach):
         other = link_venue(connection, reach, venue=venue, provider="NewStocks").link.id
