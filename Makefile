@@ -16,7 +16,7 @@ ARGS :=
 # An Airflow of the tests' own, never the user's ~/airflow.
 TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
 
-.PHONY: help venv run up sync airflow migrate advance rebuild new-provider sandbox test lint types format docs docs-check bench soak lock clean
+.PHONY: help venv run up sync replay airflow migrate advance rebuild new-provider sandbox test lint types format docs docs-check bench soak lock clean
 
 help: ## list the commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ up: venv ## Airflow's web UI with the DAGs on their schedules, until Ctrl-C; POR
 
 sync: venv ## run one DAG once, also while `make up` runs: DAG=titelive_stocks CONF='{"limit": 10}'
 	@exec $(PY) -m local sync
+
+replay: venv ## run one inbound DAG over the rejected records that wait, as sync does: DAG=titelive_stocks
+	@exec $(PY) -m local replay
 
 airflow: venv ## Airflow's own command line while `make up` runs: ARGS='backfill list'
 	@exec $(PY) -m local airflow $(ARGS)

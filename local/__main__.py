@@ -20,9 +20,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     commands.add_parser("run", help="run every DAG once, show what it did, leave nothing running")
     up = commands.add_parser("up", help="Airflow's web UI with the DAGs on their schedules, until Ctrl-C")
     up.add_argument("--port", default=os.environ.get("PORT") or "8080")
-    sync = commands.add_parser("sync", help="run one DAG once")
-    sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
-    sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
+    for name, does in (("sync", "run one DAG once"), ("replay", "run one inbound DAG over its rejected records")):
+        sync = commands.add_parser(name, help=does)
+        sync.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
+        sync.add_argument("--conf", default=os.environ.get("CONF", ""), help="parameters of the run, a JSON object")
     commands.add_parser("migrate", help="bring the database of AIRFLOW_CONN_SYNC_DB up to date")
     advance = commands.add_parser("advance", help="change a share of what the sandbox lists, and a few orders")
     advance.add_argument("--percent", type=float, default=os.environ.get("PERCENT") or "1")
@@ -50,6 +51,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 "run": lambda: commands.run(local),
                 "up": lambda: commands.up(local, _port(options.port)),
                 "sync": lambda: commands.sync(local, options.dag, options.conf),
+                "replay": lambda: commands.replay(local, options.dag, options.conf),
                 "migrate": lambda: commands.migrate(local),
                 "advance": lambda: commands.advance(local, options.percent),
                 "rebuild": lambda: commands.rebuild(local),

@@ -242,6 +242,10 @@ class Api:
         answer = self.request("GET", "/dags", params={"limit": 1000, "exclude_stale": False})
         return {dag["dag_id"]: dag for dag in answer["dags"]}
 
+    def params(self, dag_id: str) -> dict[str, Any]:
+        """The parameters that a DAG takes."""
+        return dict(self.request("GET", f"/dags/{dag_id}/details").get("params") or {})
+
     def import_errors(self) -> list[dict[str, Any]]:
         """The DAG files that cannot be imported."""
         errors: list[dict[str, Any]] = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]

@@ -29,6 +29,8 @@ from local.signals import Interrupted, Signals
 
 DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 """Connections of the settings."""
+REPLAY = "replay_rejected"
+"""The parameter by which an inbound DAG reads its rejected records."""
 RUN_LIMIT_SECONDS = 900
 SANDBOX_SECONDS = 30
 STARTING_SECONDS = 180
@@ -134,6 +136,11 @@ def up(local: Local, port: int) -> int:
         except Interrupted:
             local.screen.say("\nEnding")
     return 0
+
+
+def replay(local: Local, dag_id: str, conf_text: str) -> int:
+    """Run an inbound DAG once over the rejected records that wait; otherwise as `sync`."""
+    return sync(local, dag_id, json.dumps(read_conf(conf_text) | {REPLAY: True}))
 
 
 def sync(local: Local, dag_id: str, conf_text: str) -> int:
@@ -440,6 +447,7 @@ def run_once(
     api = whole.api
     with local.screen.step("Reading the DAGs"):
         airflow.wait_until_parsed(whole.airflow, api, dag_ids, since=_file_times(local.clone))
+    check_replay(api, dag_ids, conf)
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
         api.set_paused(dag_id, False)
@@ -532,6 +540,13 @@ def read_conf(text: str) -> dict[str, Any]:
     return conf
 
 
+def check_replay(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
+    """Refuse a replay of a DAG that has no such parameter: it would ignore it and do all that it usually does."""
+    for dag_id in dag_ids if conf.get(REPLAY) else ():
+        if REPLAY not in api.params(dag_id):
+            raise LocalError(f"{dag_id} rejects no records that could be replayed: only inbound DAGs do", 2)
+
+
 def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     """Run a DAG once in the Airflow that `make up` runs, and follow it from here."""
     deadline = time.monotonic() + STARTING_SECONDS
@@ -542,6 +557,7 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     api = Api(holder["url"], local.clone.password("admin"))
     local.stack.callback(api.close)
     airflow.wait_until_parsed(None, api, [dag_id], since=_file_times(local.clone))
+    check_replay(api, [dag_id], conf)
     if api.dags()[dag_id]["is_paused"]:
         page = f"{holder['url']}/dags/{dag_id}"
         raise LocalError(f"{dag_id} is paused in the Airflow that is up: unpause it at {page}", 2)

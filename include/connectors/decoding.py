@@ -24,6 +24,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from include.errors import RejectRecord
+
 E = TypeVar("E", bound=msgspec.Struct)
 
 
@@ -72,6 +74,17 @@ class PageDecoder(Generic[E]):
         records = [self._one(_unmask(bytes(raw), mark)) for raw in getattr(page, self._field)]
         msgspec.structs.force_setattr(page, self._field, records)
         return page
+
+    def record(self, raw: bytes) -> Any:
+        """Decode one record by itself, as from the payload kept of a rejected one.
+
+        Raises:
+            RejectRecord: it does not fit its type.
+        """
+        record = self._one(raw)
+        if isinstance(record, Rejected):
+            raise RejectRecord(record.reason, payload=raw)
+        return record
 
     def _split(self, body: bytes) -> tuple[E, bytes]:
         try:

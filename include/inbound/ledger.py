@@ -42,6 +42,12 @@ class LoadParameters(msgspec.Struct, frozen=True):
     interval_start: datetime | None = None
     """Backfill: read this interval instead of from the marker on."""
     interval_end: datetime | None = None
+    replay: bool = False
+    """Read the rejected records that wait instead of the source."""
+    accept_shrunk: bool = False
+    """Believe a complete listing that lacks more than the provider's `most_gone`."""
+    error_limit: int | None = None
+    """Stop when more venue links than this have failed; None: what the scheme says."""
 
 
 class Instance(msgspec.Struct):
@@ -105,7 +111,7 @@ def open_load(
     """Open a load and schedule its instances in at most so many batches; returns the catalog's id.
 
     With a `run_id` the call can be repeated: a load of that run which is not yet loaded is opened again, and only
-    what is left in it will be done.
+    what is left in it will be done. A replay has instances only where rejected records wait.
 
     Raises:
         ConfigurationError: a venue link asked for does not exist or is not active.
@@ -121,13 +127,17 @@ def open_load(
         ).fetchone()
         assert root is not None
         catalog_id = int(root[0])
+        waiting = links_with_rejections(connection, provider_id) if parameters.replay else None
         if not provider_class.needs_venue:
-            connection.execute(
-                "INSERT INTO catalog_scheme_operation_instance (operation_id, catalog_id) VALUES (%s, %s)",
-                (operation_id, catalog_id),
-            )
+            if waiting is None or None in waiting:
+                connection.execute(
+                    "INSERT INTO catalog_scheme_operation_instance (operation_id, catalog_id) VALUES (%s, %s)",
+                    (operation_id, catalog_id),
+                )
             return catalog_id
         links = [link.id for link in find_links(connection, provider_id, parameters.venue_links)]
+        if waiting is not None:
+            links = [link for link in links if link in waiting]
         connection.execute(
             """
             WITH links AS (
@@ -154,16 +164,50 @@ def open_load(
         return catalog_id
 
 
+def links_with_rejections(connection: Connection, provider_id: int) -> set[int | None]:
+    """The venue links of a provider (None for one without) of which rejected records wait to be replayed."""
+    return {
+        row[0]
+        for row in connection.execute(
+            "SELECT DISTINCT venue_provider_id FROM rejected_record"
+            " WHERE provider_id = %s AND resolved_at IS NULL AND payload IS NOT NULL",
+            (provider_id,),
+        )
+    }
+
+
 def _current_scheme(connection: Connection, provider_id: int, provider_class: type[LocalProvider]) -> tuple[int, int]:
-    """Ids of the scheme and the operation of a provider class; both are made if this version has none yet."""
+    """Ids of the scheme and the operation of a provider class; both are made if this version has none yet.
+
+    A new one takes its limits over from the version before it: what a person set there holds on.
+    """
+    named = {
+        "provider": provider_id,
+        "version": provider_class.scheme_version,
+        "name": _path(provider_class),
+        "allowance": provider_class.error_allowance,
+        "share": provider_class.error_share,
+    }
     connection.execute(
-        "INSERT INTO catalog_scheme (provider_id, version) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (provider_id, provider_class.scheme_version),
+        "INSERT INTO catalog_scheme (provider_id, version, error_limit) SELECT %(provider)s, %(version)s, ("
+        " SELECT error_limit FROM catalog_scheme WHERE provider_id = %(provider)s AND version < %(version)s"
+        " ORDER BY version DESC LIMIT 1) ON CONFLICT DO NOTHING",
+        named,
     )
     connection.execute(
-        "INSERT INTO catalog_scheme_operation (catalog_scheme_id, name)"
-        " SELECT id, %s FROM catalog_scheme WHERE provider_id = %s AND version = %s ON CONFLICT DO NOTHING",
-        (_path(provider_class), provider_id, provider_class.scheme_version),
+        """
+        WITH previous AS (
+            SELECT error_allowance, error_share
+            FROM catalog_scheme_operation AS operation JOIN catalog_scheme AS scheme ON scheme.id = catalog_scheme_id
+            WHERE scheme.provider_id = %(provider)s AND scheme.version <= %(version)s
+            ORDER BY scheme.version DESC, operation.id DESC LIMIT 1
+        )
+        INSERT INTO catalog_scheme_operation (catalog_scheme_id, name, error_allowance, error_share)
+        SELECT scheme.id, %(name)s, coalesce(error_allowance, %(allowance)s), coalesce(error_share, %(share)s)
+        FROM catalog_scheme AS scheme LEFT JOIN previous ON true
+        WHERE scheme.provider_id = %(provider)s AND scheme.version = %(version)s ON CONFLICT DO NOTHING
+        """,
+        named,
     )
     row = connection.execute(
         "SELECT scheme.id, operation.id FROM catalog_scheme AS scheme"
@@ -230,12 +274,13 @@ def pending_instances(connection: Connection, catalog_id: int, batch: int) -> li
 
 
 def past_error_limit(connection: Connection, catalog_id: int) -> bool:
-    """Whether more operations of a load have failed than its scheme allows, so that it is to stop."""
+    """Whether more operations of a load have failed than its parameters or its scheme allow, so that it is to stop."""
     row = connection.execute(
         """
-        SELECT count(*) > min(scheme.error_limit)
+        SELECT count(*) > min(coalesce((root.parameters ->> 'error_limit')::int, scheme.error_limit))
         FROM catalog_scheme_operation_instance AS instance
         JOIN catalog ON catalog.id = instance.catalog_id
+        JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id)
         JOIN catalog_scheme AS scheme ON scheme.id = catalog.catalog_scheme_id
         WHERE instance.state = 'failed' AND (catalog.id = %(load)s OR catalog.parent_id = %(load)s)
         """,
@@ -262,21 +307,24 @@ def begin_attempt(
     """Start or continue an instance; the caller holds the link's lock.
 
     A try that can go on from a cursor keeps its window, its start time and its counts. Any other starts over: with a
-    new start time, and with a window that reads from the marker (or from the interval of a backfill).
+    new start time, and with a window that reads from the marker (or from the interval of a backfill). A replay always
+    goes on: what its earlier tries resolved is not read again, so their counts and rejected records stay.
     """
     with connection.transaction():
         instance = load_instance(connection, instance_id)
-        goes_on = instance.cursor is not None
+        goes_on = instance.cursor is not None or parameters.replay
         report = msgspec.convert(instance.progress, SyncReport) if instance.progress else SyncReport()
         report.dry_run = parameters.dry_run
         if not goes_on:
             report.start_again()
-            connection.execute("DELETE FROM rejected_record WHERE instance_id = %s", (instance_id,))
+            connection.execute(
+                "DELETE FROM rejected_record WHERE instance_id = %s AND resolved_at IS NULL", (instance_id,)
+            )
             instance.since, instance.until = _window(connection, instance, provider, parameters)
         started = connection.execute(
             "UPDATE catalog_scheme_operation_instance SET state = 'running', attempts = attempts + 1, error = NULL,"
             " finished_at = NULL, since = %s, until = %s,"
-            " started_at = CASE WHEN %s THEN started_at ELSE clock_timestamp() END"
+            " started_at = coalesce(CASE WHEN %s THEN started_at END, clock_timestamp())"
             " WHERE id = %s RETURNING attempts, started_at",
             (instance.since, instance.until, goes_on, instance_id),
         ).fetchone()

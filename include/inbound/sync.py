@@ -32,7 +32,8 @@ from include.inbound import ledger
 from include.inbound.chunk import Chunk
 from include.inbound.ledger import Connection, Instance, LoadParameters
 from include.inbound.reading import RecordReader
-from include.inbound.rejected import save_rejections
+from include.inbound.rejected import resolve_listed_again, save_rejections
+from include.inbound.replay import ReplayReader
 from include.inbound.report import SyncReport
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
@@ -59,6 +60,8 @@ def sync_provider(
     full_refresh: bool = False,
     instance_id: int | None = None,
     interval: tuple[datetime, datetime | None] | None = None,
+    replay: bool = False,
+    accept_shrunk: bool = False,
 ) -> SyncReport:
     """Bring the database in step with a provider's listing.
 
@@ -73,6 +76,9 @@ def sync_provider(
         instance_id: the operation instance to run, from `ledger.pending_instances`; without it a load of its own is
             opened and closed.
         interval: read this interval instead of from the marker on (a backfill).
+        replay: read the rejected records that wait (`rejected_report` has them) instead of the source; the provider
+            needs `decode_record`. Each is resolved with its chunk; there is no error budget.
+        accept_shrunk: believe a complete listing that lacks more than the provider's `most_gone`.
 
     Returns:
         The report, its counts over all tries of the instance. Its `state` is "skipped" if the provider or the venue
@@ -97,6 +103,8 @@ def sync_provider(
         chunk_size=chunk_size,
         interval_start=start,
         interval_end=end,
+        replay=replay,
+        accept_shrunk=accept_shrunk,
     )
     with _working(connection, provider=provider.name, venue=link.label if link else None):
         if instance_id is not None:
@@ -105,6 +113,9 @@ def sync_provider(
         if not is_active(connection, provider_id, link.id if link else None):
             log.info("Skipped: the provider or the venue link is not active")
             return SyncReport(state="skipped")
+        if replay and (link.id if link else None) not in ledger.links_with_rejections(connection, provider_id):
+            log.info("No rejected record waits to be replayed")
+            return SyncReport(dry_run=dry_run)
         catalog_id = ledger.open_load(connection, type(provider), parameters)
         try:
             return _Run(provider, connection, ledger.single_instance(connection, catalog_id), parameters).run()
@@ -155,6 +166,7 @@ class _Run:
         self._clock_behind = timedelta()
         """What this machine's clock lacks of the database's: rows of all workers are compared by that one."""
         self._careful = False
+        self._replay: ReplayReader | None = None
 
     def run(self) -> SyncReport:
         """Take the lock, iterate, and record how it ended."""
@@ -181,7 +193,11 @@ class _Run:
         log.info(
             "Attempt %s: reading %s%s",
             self.instance.attempts,
-            f"what changed since {self.instance.since:%Y-%m-%d %H:%M:%S %Z}" if self.instance.since else "everything",
+            "the rejected records that wait"
+            if self.parameters.replay
+            else f"what changed since {self.instance.since:%Y-%m-%d %H:%M:%S %Z}"
+            if self.instance.since
+            else "everything",
             f", going on after {self.cursor}" if self.cursor else "",
         )
         try:
@@ -193,6 +209,8 @@ class _Run:
             self.report.end()
             with self.connection.transaction():
                 self.connection.execute("SET LOCAL synchronous_commit = on")
+                if self._has_read_everything():
+                    resolve_listed_again(self.connection, self.instance)
                 ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if not self.connection.closed:
@@ -212,12 +230,15 @@ class _Run:
         if instance.started_at is not None:
             provider.started_at = instance.started_at
         provider.since, provider.until, provider.resume_from = instance.since, instance.until, instance.cursor
-        provider.open()
+        if self.parameters.replay:
+            self._replay = ReplayReader(provider, self.connection, instance)
+        else:
+            provider.open()
 
     def _iterate(self) -> None:
         """Read and save chunks until the listing ends or the limit is reached."""
         self._began = perf_counter() - self.report.seconds
-        reader = RecordReader(self.provider, self.cursor)
+        reader = self._replay or RecordReader(self.provider, self.cursor)
         last_told = perf_counter()
         while not reader.is_exhausted:
             limit = self.parameters.limit
@@ -227,7 +248,8 @@ class _Run:
                 budget=(self._error_budget() - self.report.rejected, self.instance.error_share),
                 report=self.report,
             )
-            if reading.asked_at != self.provider.started_at:  # that one is told by the database's clock already
+            # A replay's times, and this one, are told by the database's clock already.
+            if self._replay is None and reading.asked_at != self.provider.started_at:
                 reading = reading._replace(asked_at=reading.asked_at + self._clock_behind)
             self.cursor = reader.cursor
             if reading.lists or reading.rejections:
@@ -266,7 +288,7 @@ class _Run:
                     ) from conflict
                 log.info("Rows were written by somebody else at the same moment, looking them up again")
         budget = self._error_budget()
-        if self.report.rejected > budget:
+        if self._replay is None and self.report.rejected > budget:
             reasons = "; ".join(f"{reason} ({count})" for reason, count in self.report.reasons.items())
             raise ErrorBudgetExceeded(
                 f"{self.report.rejected} of {self.report.records} records were rejected, more than the error budget of "
@@ -291,9 +313,13 @@ class _Run:
             outcome.add_to(report)
             writing = perf_counter()
             report.seconds = writing - self._began
-            if transaction.has_begun or outcome.rejections or writing - self._noted_at >= NOTED_EVERY_SECONDS:
+            rejections, asked_at = outcome.rejections, min(chunk.asked_at, self.provider.until or chunk.asked_at)
+            if self._replay is not None:
                 transaction.begin()
-                save_rejections(self.connection, self.instance, self.provider, outcome.rejections)
+                rejections = self._replay.resolve(self.connection, rejections)
+            if transaction.has_begun or rejections or writing - self._noted_at >= NOTED_EVERY_SECONDS:
+                transaction.begin()
+                save_rejections(self.connection, self.instance, self.provider, rejections, asked_at)
                 report.upsert_seconds += perf_counter() - writing
                 ledger.save_progress(self.connection, self.instance, report, self.cursor)
                 self._noted_at = writing = perf_counter()
@@ -309,10 +335,16 @@ class _Run:
             with suppress(LinkBusy):
                 ledger.save_progress(self.connection, self.instance, self.report, self._done_cursor)
 
+    def _has_read_everything(self) -> bool:
+        """Whether all that the source has of the link was listed since the instance began, and written."""
+        parameters, instance = self.parameters, self.instance
+        is_whole = not (parameters.dry_run or parameters.replay) and parameters.limit is None
+        return is_whole and instance.since is None and instance.until is None
+
     def _new_marker(self) -> datetime | None:
         """The link's new marker: the start of this run, if it has seen all that changed since the old one."""
         parameters, instance = self.parameters, self.instance
-        if parameters.dry_run or parameters.limit is not None or instance.until is not None:
+        if parameters.dry_run or parameters.replay or parameters.limit is not None or instance.until is not None:
             return None
         has_gap = instance.since is not None and (self.marker is None or instance.since > self.marker)
         return None if has_gap else instance.started_at

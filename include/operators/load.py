@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,6 +13,7 @@ from include.operators.assets import table_asset
 from include.operators.connections import SYNC_DB, database
 
 if TYPE_CHECKING:
+    import psycopg
     from airflow.sdk import Context
 
     from include.inbound.ledger import LoadParameters, LoadSummary
@@ -26,7 +28,8 @@ class OpenLoadOperator(BaseOperator):
     """Open a load of a provider; returns its batches, one per mapped `ProviderSyncOperator`.
 
     The DAG run's parameters choose the venue links and how they are read; a backfill run reads its own data interval.
-    Pushes `catalog_id` for the `CloseLoadOperator`.
+    Fields that a person edited and wants to give back are given back once, with the opening of the load. Pushes
+    `catalog_id` for the `CloseLoadOperator`.
 
     :param provider: dotted path of the provider class.
     :param at_most_batches: how many mapped tasks the venue links are dealt out to.
@@ -59,23 +62,46 @@ class OpenLoadOperator(BaseOperator):
             chunk_size=asked.get("chunk_size", 1000),
             interval_start=run.data_interval_start if is_backfill else None,
             interval_end=run.data_interval_end if is_backfill else None,
+            replay=asked.get("replay_rejected", False),
+            accept_shrunk=asked.get("accept_shrunk", False),
+            error_limit=asked.get("error_limit"),
         )
+        if parameters.replay and parameters.full_refresh:
+            raise ConfigurationError(
+                "replay_rejected reads what was kept of rejected records, full_refresh reads the service: choose one"
+            )
         if is_backfill and provider_class.window == "none":
             log.warning("%s cannot tell yesterday from today: one run reads all, more add nothing", provider_class.name)
+        run_id = f"{run.dag_id}/{run.run_id}"
         with database(self.conn_id) as connection:
-            catalog_id = ledger.open_load(
-                connection,
-                provider_class,
-                parameters,
-                run_id=f"{run.dag_id}/{run.run_id}",
-                at_most_batches=self.at_most_batches,
-            )
+            with connection.transaction():
+                _release_fields(connection, asked.get("release_fields", ()), run_id, dry_run=parameters.dry_run)
+                catalog_id = ledger.open_load(
+                    connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
+                )
             batches = ledger.batches_of(connection, catalog_id)
         context["ti"].xcom_push(key="catalog_id", value=catalog_id)
-        if not batches:
+        if not batches and parameters.replay:
+            log.info("No rejected record of %s waits to be replayed: nothing to do", provider_class.name)
+        elif not batches:
             log.warning("%s has no active venue link: link a venue by a row in venue_provider", provider_class.name)
         log.info("Load %s of %s: %s batches, %s", catalog_id, provider_class.name, len(batches), _asked(parameters))
         return [{"catalog_id": catalog_id, "batch": batch} for batch in batches]
+
+
+def _release_fields(connection: psycopg.Connection[Any], wanted: Iterable[str], run_id: str, *, dry_run: bool) -> None:
+    """Give fields back to the providers, unless an earlier try of this task has done it, and log which."""
+    from include.store.held_fields import release
+
+    entries = list(filter(None, (entry.strip() for entry in wanted)))
+    if not entries:
+        return
+    if connection.execute("SELECT FROM catalog WHERE run_id = %s LIMIT 1", (run_id,)).fetchone() is not None:
+        log.info("Fields were released when this load was opened first: not again")
+        return
+    for entry, fields in release(connection, entries, dry_run=dry_run).items():
+        told = ", ".join(fields) or "nothing was held back"
+        log.info("%s %s: %s", "Dry run, would release" if dry_run else "Released", entry, told)
 
 
 def _asked(parameters: LoadParameters) -> str:

@@ -38,6 +38,34 @@ def sync_params() -> dict[str, Param]:
         "chunk_size": Param(
             1000, type="integer", minimum=1, maximum=10_000, title="Chunk size", description="Objects per transaction."
         ),
+        "replay_rejected": Param(
+            False,
+            type="boolean",
+            title="Replay rejected records",
+            description="Read the rejected records that wait (view rejected_report) instead of the service, after "
+            "their payload or the parser was repaired.",
+        ),
+        "accept_shrunk": Param(
+            False,
+            type="boolean",
+            title="Accept a shrunken listing",
+            description="Take a complete listing at its word that lacks more of what we hold than is believable.",
+        ),
+        "error_limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Error limit",
+            description="Stop the load when more than so many venue links failed. Empty: catalog_scheme.error_limit.",
+        ),
+        "release_fields": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Release fields",
+            description="Give fields that a person edited back to the provider, one per line: table.id.field such as "
+            "offer.123.name, or table.id for all of the row. The view fields_held_back lists them.",
+        ),
     }
 
 

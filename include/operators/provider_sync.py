@@ -13,13 +13,14 @@ from include.errors import (
     AccessRefused,
     ConfigurationError,
     DatabaseUnavailable,
+    ErrorBudgetExceeded,
     FatalError,
     LinksFailed,
     ProviderSyncError,
     RateLimited,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
-from include.operators.step_log import group, log_steps
+from include.operators.step_log import group, log_rejected, log_steps
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,7 +64,7 @@ class ProviderSyncOperator(BaseOperator):
             for instance in batch.instances:
                 if ledger.past_error_limit(connection, catalog_id):
                     raise FatalError(
-                        f"Load {catalog_id} has more failed operations than catalog_scheme.error_limit allows. "
+                        f"Load {catalog_id} has more failed operations than {batch.named_limit} allows. "
                         "When their cause is gone, clear the task that opens the load, with downstream"
                     )
                 connection.commit()
@@ -88,6 +89,12 @@ class _Batch:
         self._was_refused = False
         self._connectors: dict[str, HttpConnector | None] = {}
         self._opened = ExitStack()
+
+    @property
+    def named_limit(self) -> str:
+        """Which error limit holds."""
+        limit = self.parameters.error_limit
+        return "catalog_scheme.error_limit" if limit is None else f"its parameter error_limit, {limit},"
 
     def __enter__(self) -> Self:
         return self
@@ -132,23 +139,31 @@ class _Batch:
 
     def _sync(self, instance: Instance, provider: LocalProvider) -> SyncReport:
         from include.connectors.http import Stats
+        from include.inbound.rejected import rejected_examples
         from include.inbound.sync import sync_provider
 
         parameters, connector = self.parameters, self._connectors[instance.operation]
         if connector:
             connector.stats = Stats()
-        report = sync_provider(
-            provider,
-            self.connection,
-            chunk_size=parameters.chunk_size,
-            limit=parameters.limit,
-            dry_run=parameters.dry_run,
-            full_refresh=parameters.full_refresh,
-            instance_id=instance.id,
-            interval=(parameters.interval_start, parameters.interval_end) if parameters.interval_start else None,
-        )
+        try:
+            report = sync_provider(
+                provider,
+                self.connection,
+                chunk_size=parameters.chunk_size,
+                limit=parameters.limit,
+                dry_run=parameters.dry_run,
+                full_refresh=parameters.full_refresh,
+                instance_id=instance.id,
+                interval=(parameters.interval_start, parameters.interval_end) if parameters.interval_start else None,
+                replay=parameters.replay,
+                accept_shrunk=parameters.accept_shrunk,
+            )
+        except ErrorBudgetExceeded:
+            log_rejected(rejected_examples(self.connection, instance.id))
+            raise
         if report.state == "done":
-            log_steps(report, connector.stats if connector else None, instance.id)
+            examples = rejected_examples(self.connection, instance.id) if report.rejected else ()
+            log_steps(report, connector.stats if connector else None, examples)
         return report
 
     def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.connectors.http import Stats
+    from include.inbound.rejected import Example
     from include.inbound.report import SyncReport
     from include.models import LinkStanding
     from include.search.watch import RunReport
@@ -33,8 +34,14 @@ def group(title: str, *arguments: object) -> Iterator[None]:
         log.info("::endgroup::")
 
 
-def log_steps(report: SyncReport, stats: Stats | None, instance_id: int) -> None:
-    """Log the four steps of a sync, what was rejected, and in a dry run the first differences."""
+HOW_TO_REPLAY = (
+    "To replay: look at `SELECT * FROM rejected_report WHERE resolution IS NULL`, repair the payload (`UPDATE "
+    "rejected_record SET payload = '…' WHERE id = …`) or the parser, then run the DAG with replay_rejected"
+)
+
+
+def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Example] = ()) -> None:
+    """Log the four steps of a sync, what was rejected with some examples, and in a dry run the first differences."""
     with group("Fetch: waited %.2f s for pages", report.fetch_seconds):
         if stats is None:
             log.info("The source is not reached by HTTP")
@@ -55,12 +62,26 @@ def log_steps(report: SyncReport, stats: Stats | None, instance_id: int) -> None
         with group("Rejected: %s records", f"{report.rejected:,}"):
             for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):
                 log.warning("%s of them: %s", f"{count:,}", reason)
-            if not report.dry_run:
-                log.info("SELECT reason, payload FROM rejected_record WHERE instance_id = %s", instance_id)
+            _log_examples(examples)
     if report.dry_run:
         with group("Differences: the first %s", len(report.differences)):
             for difference in report.differences:
                 log.info("%s", _told(difference))
+
+
+def log_rejected(examples: Sequence[Example]) -> None:
+    """Log examples of what was rejected, of a link that failed over it: its error counts the reasons."""
+    with group("Rejected: the first %s records", len(examples)):
+        _log_examples(examples)
+
+
+def _log_examples(examples: Sequence[Example]) -> None:
+    for example in examples:
+        log.info(
+            "rejected_record %s, %s: %s", example.id, example.reference or "of an unknown reference", example.reason
+        )
+    if examples:
+        log.info(HOW_TO_REPLAY)
 
 
 def log_patch(run: RunReport) -> None:

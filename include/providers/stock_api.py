@@ -43,6 +43,9 @@ class StockPage(msgspec.Struct):
     total: int | None = None
 
 
+_DECODE = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
+
+
 class StockApiProvider(LocalProvider):
     """Offers and stocks of one venue. Subclasses are the facts of one supplier."""
 
@@ -59,11 +62,10 @@ class StockApiProvider(LocalProvider):
 
     def _pages(self) -> Iterator[Page[StockRecord]]:
         path = quote(self.venue.venue_id_at_offer_provider, safe="")
-        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
         filters = {} if self.since is None else {"modifiedSince": f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
         paginator = KeysetPaginator(key="ref", size=self.page_size, start=self.resume_from, params=filters)
         while not paginator.finished:
-            answer = self.connector.get(path, paginator.params, decode=decode)
+            answer = self.connector.get(path, paginator.params, decode=_DECODE)
             yield Page(answer.value.stocks, answer.asked_at, paginator.page)
             paginator.advance(answer.value.stocks, total=answer.value.total)
 
@@ -106,6 +108,11 @@ class StockApiProvider(LocalProvider):
             self.create_only_info(Offer, key, ref),
             self.create_providable_info(Stock, key),
         ]
+
+    def decode_record(self, raw: bytes) -> StockRecord:
+        """A row of a listing by itself."""
+        record: StockRecord = _DECODE.record(raw)
+        return record
 
     @property
     def cursor(self) -> str | None:

@@ -13,6 +13,7 @@ from include.errors import (
     ServiceUnavailable,
     UndecodableBody,
 )
+from include.inbound.rejected import LONGEST_PAYLOAD
 from include.providers import load_provider, provider_classes
 from include.providers.titelive_stocks import TiteLiveStocks
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
@@ -190,7 +191,7 @@ class TestBadRecords:
         else:
             assert report.rejected == len(bad)
             assert not bad & set(held)
-            assert all(reason and len(payload) <= 20_000 for reason, payload in rejections())
+            assert all(reason and len(payload) <= LONGEST_PAYLOAD for reason, payload in rejections())
 
     def test_a_whole_page_of_invalid_rows_does_not_end_the_listing(self, sync, stocks, world, eligible, fault):
         for page in (1, 3):

@@ -149,6 +149,7 @@ COMMENT ON COLUMN rejected_record.asked_at IS 'When its page was asked for: what
 COMMENT ON COLUMN rejected_record.resolution IS
     'How it ended: replayed, rejected again when it was replayed (there is a newer row), listed again wholly since (what is still bad was rejected anew), or given up by a person. Null: it waits.';
 CREATE INDEX rejected_record_open ON rejected_record (provider_id, venue_provider_id, id) WHERE resolved_at IS NULL;
+CREATE INDEX rejected_record_open_payload ON rejected_record (md5(payload)) WHERE resolved_at IS NULL AND payload IS NOT NULL;
 
 CREATE VIEW rejected_report AS
 SELECT
@@ -164,3 +165,45 @@ LEFT JOIN catalog_scheme_operation_instance AS instance ON instance.id = rejecte
 LEFT JOIN catalog ON catalog.id = instance.catalog_id
 LEFT JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id);
 COMMENT ON VIEW rejected_report IS 'Rejected records with provider and venue; those without a resolution wait to be repaired and replayed.';
+
+------------------------------------------------------------------------------------------------------------------------
+-- What people read of loads: also the version of the scheme, since loads of two versions stand side by side
+------------------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE VIEW load_report AS
+SELECT
+    provider.name AS provider,
+    coalesce(venue.name, 'all') AS venue,
+    instance.state,
+    (report ->> 'records')::bigint AS records,
+    (report ->> 'checked')::bigint AS checked,
+    (report ->> 'created')::bigint AS created,
+    (report ->> 'updated')::bigint AS updated,
+    (report ->> 'unchanged')::bigint AS unchanged,
+    (report ->> 'skipped')::bigint AS skipped,
+    (report ->> 'rejected')::bigint AS rejected,
+    (report ->> 'fetch_seconds')::double precision AS fetch_seconds,
+    (report ->> 'iterate_seconds')::double precision AS iterate_seconds,
+    (report ->> 'diff_seconds')::double precision AS diff_seconds,
+    (report ->> 'upsert_seconds')::double precision AS upsert_seconds,
+    (report ->> 'seconds')::double precision AS seconds,
+    (report ->> 'records')::bigint / nullif((report ->> 'seconds')::double precision, 0) AS records_per_second,
+    instance.attempts,
+    instance.since,
+    instance.error,
+    instance.started_at,
+    instance.finished_at,
+    instance.id AS instance_id,
+    coalesce(catalog.parent_id, catalog.id) AS catalog_id,
+    root.run_id,
+    (root.parameters ->> 'dry_run')::boolean IS TRUE AS dry_run,
+    venue_provider.id AS venue_provider_id,
+    catalog_scheme.version AS scheme_version
+FROM catalog_scheme_operation_instance AS instance
+JOIN catalog ON catalog.id = instance.catalog_id
+JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id)
+JOIN catalog_scheme ON catalog_scheme.id = catalog.catalog_scheme_id
+JOIN provider ON provider.id = catalog_scheme.provider_id
+LEFT JOIN venue_provider ON venue_provider.id = catalog.venue_provider_id
+LEFT JOIN venue ON venue.id = venue_provider.venue_id
+CROSS JOIN LATERAL (SELECT instance.progress AS report) AS counts;
