@@ -10,6 +10,8 @@ from include.errors import ConfigurationError, FatalError, LinkBusy, ServiceUnav
 from include.inbound import ledger
 from include.inbound.ledger import LoadParameters
 from include.inbound.sync import sync_provider
+from include.providers import load_provider
+from include.store.locks import link_lock
 from include.store.providers import find_links, load_link, register_provider
 from tests.inbound.items import CursorItems, Items, day, item
 
@@ -130,6 +132,16 @@ class TestStates:
         summary = run("second")
         assert (summary.done, summary.failed) == (0, 3)
         assert list(summary.errors.values())[-1] == "not started"
+
+    def test_a_load_has_an_error_limit_of_its_own(self, run, links, connection):
+        run("first")
+        connection.execute("UPDATE catalog_scheme SET error_limit = 0")
+        for number in (0, 1):
+            Linked.listings[f"v{number}"].insert(0, ServiceUnavailable("gone"))
+        assert (run("second", error_limit=1).done, run("third", error_limit=2).done) == (0, 1)
+        assert list(run("fourth", error_limit=1).errors.values())[-1] == "not started"
+        connection.execute("UPDATE catalog_scheme SET error_limit = NULL")
+        assert (run("fifth", error_limit=0).done, run("sixth").done) == (0, 1)
 
     def test_batches_share_the_links(self, connection, links):
         load = ledger.open_load(connection, Linked, LoadParameters(), at_most_batches=2)
@@ -428,6 +440,81 @@ def test_a_new_structure_is_a_new_scheme(sync, connection):
     for Versioned.scheme_version in (1, 1, 2):
         sync([item("a")], Versioned)
     assert connection.execute("SELECT version FROM catalog_scheme ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+class Renamed(Linked):
+    """The second version of what Linked lists: names in capitals."""
+
+    local_class = "Linked"
+    scheme_version = 2
+    error_allowance = 7
+    error_share = 0.7
+
+    def fill_object_attributes(self, obj):
+        super().fill_object_attributes(obj)
+        obj.name = obj.name.upper()
+
+
+class TestSchemeVersions:
+    def test_a_second_version_runs_beside_an_open_load_of_the_first(self, run, links, connection, rows, marker):
+        first = ledger.open_load(connection, Linked, LoadParameters(), run_id="first")
+        Linked.listings["v1"].insert(3, ServiceUnavailable("gone"))
+        assert run("first").state == "partially loaded"
+        Linked.listings["v1"][3:4] = []
+
+        summary = run("second", Renamed)
+        assert (summary.state, summary.done, summary.counts["updated"]) == ("loaded", 3, 10)
+        assert {name.split()[0] for name in rows("item", "name").values()} == {"NAME"}
+        assert connection.execute("SELECT count(*) FROM provider WHERE local_class = 'Linked'").fetchone() == (1,)
+        seen = marker("venue_provider")
+
+        assert ledger.open_load(connection, Linked, LoadParameters(), run_id="first") == first
+        (left,) = ledger.pending_instances(connection, first, 0)
+        assert load_provider(left.operation) is Linked
+        summary = run("first")
+        assert (summary.catalog_id, summary.state, summary.done) == (first, "loaded", 3)
+        assert marker("venue_provider") >= seen
+
+        assert connection.execute(
+            "SELECT run_id, provider, venue, state, records, scheme_version FROM load_report ORDER BY instance_id"
+        ).fetchall() == [
+            (run_id, "Linked", f"V{n}", "done", 4, version)
+            for run_id, version in (("first", 1), ("second", 2))
+            for n in range(3)
+        ]
+        assert connection.execute(
+            "SELECT state, count(*), count(report -> 'created') FROM catalog_operation_instance_result"
+            " GROUP BY 1 ORDER BY 1"
+        ).fetchall() == [("done", 6, 6), ("failed", 1, 1)]
+
+    def test_they_exclude_each_other_on_a_link(self, connection, connect, links):
+        link = load_link(connection, links[0])
+        provider_id = register_provider(connection, Renamed.row_name(), Renamed.name)
+        with link_lock(connect(), provider_id, link.id), pytest.raises(LinkBusy):
+            sync_provider(Renamed(link), connection)
+        assert register_provider(connection, Linked.row_name(), Linked.name) == provider_id
+
+    def limits(self, connection):
+        return connection.execute(
+            "SELECT version, error_limit, error_allowance, error_share FROM catalog_scheme AS scheme"
+            " JOIN catalog_scheme_operation AS operation ON catalog_scheme_id = scheme.id ORDER BY version"
+        ).fetchall()
+
+    def test_the_first_has_the_limits_of_its_class(self, connection, links):
+        ledger.open_load(connection, Renamed, LoadParameters())
+        assert self.limits(connection) == [(2, None, 7, 0.7)]
+
+    def test_a_new_one_takes_over_the_limits_that_a_person_set(self, connection, links):
+        ledger.open_load(connection, Linked, LoadParameters())
+        assert self.limits(connection) == [(1, None, 1000, 0.1)]
+        connection.execute("UPDATE catalog_scheme SET error_limit = 3")
+        connection.execute("UPDATE catalog_scheme_operation SET error_allowance = 5, error_share = 0.5")
+        for _ in range(2):
+            ledger.open_load(connection, Renamed, LoadParameters())
+            assert self.limits(connection) == [(1, 3, 5, 0.5), (2, 3, 5, 0.5)]
+        connection.execute("UPDATE catalog_scheme SET error_limit = 9 WHERE version = 2")
+        ledger.open_load(connection, Renamed, LoadParameters())
+        assert self.limits(connection)[1][:2] == (2, 9)
 
 
 def test_what_is_not_there_is_named(connection):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from local import report, runs
+from local import commands, report, runs
+from local.__main__ import arguments
 from local.clone import LocalError
 from local.commands import read_conf
 from local.console import Screen
@@ -31,6 +32,40 @@ def test_other_conf_is_refused_in_one_line(text):
         read_conf(text)
     assert error.value.status == 2
     assert "\n" not in str(error.value)
+
+
+def test_a_replay_is_a_sync_with_one_parameter_more(monkeypatch):
+    synced: list[tuple[str, object]] = []
+    monkeypatch.setattr(commands, "sync", lambda _, dag_id, conf: synced.append((dag_id, json.loads(conf))) or 0)
+    for conf in ("", '{"limit": 3, "replay_rejected": false}'):
+        assert commands.replay(None, "titelive_stocks", conf) == 0
+    assert synced == [
+        ("titelive_stocks", {"replay_rejected": True}),
+        ("titelive_stocks", {"limit": 3, "replay_rejected": True}),
+    ]
+    with pytest.raises(LocalError, match="CONF"):
+        commands.replay(None, "titelive_stocks", "[1]")
+
+
+@pytest.mark.parametrize("command", ["sync", "replay"])
+def test_the_makefile_hands_dag_and_conf_over(monkeypatch, command):
+    monkeypatch.setenv("DAG", "titelive_stocks")
+    monkeypatch.setenv("CONF", '{"limit": 3}')
+    options = arguments([command])
+    assert (options.command, options.dag, options.conf) == (command, "titelive_stocks", '{"limit": 3}')
+
+
+def test_only_a_dag_with_rejected_records_is_replayed():
+    class Api:
+        def params(self, dag_id):
+            return {"stocks": {"limit": {}, "replay_rejected": {}}, "search": {"dry_run": {}}}[dag_id]
+
+    for conf in ({}, {"replay_rejected": False}):
+        commands.check_replay(Api(), ["search", "stocks"], conf)
+    commands.check_replay(Api(), ["stocks"], {"replay_rejected": True})
+    with pytest.raises(LocalError, match="search rejects no records") as error:
+        commands.check_replay(Api(), ["search"], {"replay_rejected": True})
+    assert error.value.status == 2
 
 
 def entry(event: str, **more: object) -> str:
