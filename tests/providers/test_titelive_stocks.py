@@ -9,11 +9,13 @@ import pytest
 from include.errors import (
     PaginationError,
     RateLimited,
+    RejectRecord,
     RequestRefused,
     ServiceUnavailable,
     UndecodableBody,
 )
 from include.inbound.rejected import LONGEST_PAYLOAD
+from include.inbound.sync import sync_provider
 from include.providers import load_provider, provider_classes
 from include.providers.titelive_stocks import TiteLiveStocks
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
@@ -324,3 +326,45 @@ class TestFaults:
                 connection.execute(f"DELETE FROM {table}")
             connection.execute("UPDATE venue_provider SET last_sync_date = NULL")
         assert seen[0] == seen[1]
+
+
+class TestDecodeRecord:
+    @pytest.mark.parametrize(
+        ("raw", "price"),
+        [
+            (b'{"ref":"978","available":1,"price":1250}', Decimal(1250)),
+            (b'{"ref":"978","available":1,"price":"12.50"}', Decimal("12.50")),
+            (b'{"ref":"978","available":1}', None),
+        ],
+    )
+    def test_a_payload_is_a_row_of_the_listing(self, raw, price):
+        record = TiteLiveStocks().decode_record(raw)
+        assert (record.ref, record.available, record.price) == ("978", 1, price)
+
+    @pytest.mark.parametrize(
+        ("raw", "reason"),
+        [
+            (b'{"available":1}', "ref: required, but missing"),
+            (b'{"ref":"978","available":-1}', "available: Expected `int` >= 0"),
+            (b'["978"]', "Expected `object`, got `array`"),
+        ],
+    )
+    def test_what_is_none_is_rejected_as_in_a_listing(self, raw, reason):
+        with pytest.raises(RejectRecord) as error:
+            TiteLiveStocks().decode_record(raw)
+        assert (error.value.message, error.value.payload) == (reason, raw)
+
+    def test_what_the_engine_keeps_of_a_record_can_be_read_again(
+        self, sync, connection, fault, stocks, clear_faults, link
+    ):
+        fault("bad_records", kinds=["negative_price"], share=0.1)
+        report = sync()
+        clear_faults()
+        repaired = connection.execute(
+            "UPDATE rejected_record SET payload = jsonb_set(payload::jsonb, '{price}', '1000')::text"
+        ).rowcount
+        assert repaired == report.rejected > 0
+        before = set(stocks())
+        again = sync_provider(TiteLiveStocks(link), connection, replay=True)
+        assert (again.records, again.rejected) == (repaired, 0)
+        assert {stocks()[ref][1] for ref in set(stocks()) - before} == {Decimal("10.00")}
