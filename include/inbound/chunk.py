@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain, count
 from time import perf_counter
@@ -27,11 +28,14 @@ from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store.rows import (
+    ChunkConflict,
     Connection,
     RowsRefused,
+    find_children,
     find_rows,
     insert_rows,
     lock_rows,
+    rename_rows,
     reserve_ids,
     update_rows,
     write_or_raise,
@@ -76,6 +80,8 @@ class Chunk:
         self.records = len(reading.lists) + len(reading.rejections)
         self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
         self.infos = _by_model(reading.lists)
+        self.spared: set[tuple[type[Providable], str]] = set()
+        """Keys of rows that were not named, and are not gone for it: what they moved to was rejected."""
 
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> Outcome:
         """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction.
@@ -109,6 +115,8 @@ class Outcome:
         self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
         self.rejections: list[Rejection] = []
         self.differences: list[dict[str, Any]] = []
+        self.held_back = 0
+        self.held_back_fields: Counter[str] = Counter()
         self._noted: Counter[type[Providable]] = Counter()
         self.diff_seconds = 0.0
         self.upsert_seconds = 0.0
@@ -116,6 +124,7 @@ class Outcome:
         self._references: dict[type[Providable], dict[str, Providable]] = {}
         self._is_copying = False
         self._made_up_ids = count(-1, -1)
+        self._recognises = type(chunk.provider).recognise is not LocalProvider.recognise
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
         self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
@@ -135,6 +144,7 @@ class Outcome:
         report.chunks += 1
         report.diff_seconds += self.diff_seconds
         report.upsert_seconds += self.upsert_seconds
+        report.count_held_back(self.held_back, self.held_back_fields)
         for rejection in self.rejections:
             report.count_reason(rejection.reason)
         told = Counter(one["table"] for one in report.differences)
@@ -175,7 +185,7 @@ class Outcome:
                     f"{type(self.provider).__name__} asks for a {model.__name__} that its records do not name: "
                     f"add self.create_reference({model.__name__}, …) to the list that __next__ returns"
                 )
-            keys = [*{info.id_at_providers for info in infos if _is_usable(info.id_at_providers)}]
+            keys = [*{info.id_at_providers for info in infos if is_usable(info.id_at_providers)}]
             table = table_of(model)
             found = find_rows(self.connection, table, self.chunk.provider_id, keys, columns=True)
             loaded = self._references[model] = {row[KEY]: model(*row[ID:]) for row in found}
@@ -206,13 +216,18 @@ class Outcome:
         new, changed = self._compare(table, firsts, later, {row[KEY]: row for row in rows})
         if is_parent:
             self._ids[model] = {row[KEY]: row[ID] for row in rows}
+        moved: dict[int, str] = {}
+        if new and self._recognises and model in self.provider.complete:
+            new, moves = self._recognise(table, new, later)
+            moved = {row[ID]: row[KEY] for row, _ in moves}
+            changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]
         self.diff_seconds += perf_counter() - started
         if new or changed:
             started = perf_counter()
             if new:
                 self._create(table, new, later, is_parent=is_parent)
             if changed:
-                self._update(table, changed)
+                self._update(table, changed, moved)
             self.upsert_seconds += perf_counter() - started
 
     def _with_good_keys(self, infos: list[ProvidableInfo]) -> list[ProvidableInfo]:
@@ -224,7 +239,7 @@ class Outcome:
             pass
         good = []
         for info in infos:
-            if _is_usable(info.id_at_providers):
+            if is_usable(info.id_at_providers):
                 good.append(info)
             else:
                 self._reject(info, f"the key {info.id_at_providers!r:.100} is not a usable text")
@@ -286,7 +301,7 @@ class Outcome:
                 unchanged += 1
             else:
                 values = row[ID:]
-                obj = model(*(_own_copy(values) if has_documents else values))
+                obj = model(*(own_copy(values) if has_documents else values))
                 provider.record, provider.key = info.record, key
                 try:
                     fill(obj)
@@ -298,12 +313,15 @@ class Outcome:
                     is_same = after == values
                 except ArithmeticError:  # a signalling NaN
                     is_same = False
-                if (is_same and held is not None) or (
+                if is_same and held is not None:
+                    unchanged += 1
+                elif (
                     held is not None
                     and (protected := row[HELD])
-                    and all([name in protected for name in _changes(table.columns, after, values)])
+                    and set(names := changes(table.columns, after, values)).issubset(protected)
                 ):
                     unchanged += 1
+                    self._count_held_back(table, names)
                 else:
                     changed.append((row[ID], [info]))
         self.unchanged += unchanged
@@ -311,6 +329,86 @@ class Outcome:
             self.skipped += sum([1 + len(later.get(info.id_at_providers, ())) for info in new])
             new = []
         return new, changed
+
+    def _recognise(
+        self, table: Table, new: list[ProvidableInfo], later: Mapping[str, list[ProvidableInfo]]
+    ) -> tuple[list[ProvidableInfo], list[tuple[Sequence[Any], ProvidableInfo]]]:
+        """Ask the provider which unknown objects are rows of the same parents that it lists no more.
+
+        Returns the infos that remain unknown, and the rows with the infos that take them over.
+        """
+        by_record: dict[int, list[ProvidableInfo]] = {}
+        for info in new:
+            if info.role == "sync":
+                by_record.setdefault(id(info.record), []).append(info)
+        parents, by_parent = self._unlisted(table, by_record)
+        remaining = {id(info): info for info in new}
+        moves: list[tuple[Sequence[Any], ProvidableInfo]] = []
+        taken: set[str] = set()
+        for record, infos in by_record.items():
+            rows = {row[KEY]: row for parent in parents.get(record, ()) for row in by_parent.get(parent, ())}
+            rows = {key: row for key, row in rows.items() if key not in taken}
+            if not rows:
+                continue
+            self.provider.record = infos[0].record
+            try:
+                answer = self.provider.recognise(
+                    infos, [(key, table.model(*own_copy(row[ID:]))) for key, row in rows.items()]
+                )
+            except Exception as error:
+                rejected = len(self.rejections)
+                for info in infos:
+                    del remaining[id(info)]
+                    for one in (info, *later.get(info.id_at_providers, ())):
+                        self._put_aside(one, error)
+                if len(self.rejections) > rejected:
+                    self.chunk.spared.update((table.model, key) for key in rows)
+                continue
+            self._check_recognised(answer, rows, infos)
+            for key, info in answer.items():
+                if not self._is_newer(rows[key][DATE], info):
+                    moves.append((rows[key], info))
+                    taken.add(key)
+                    del remaining[id(info)]
+        return list(remaining.values()), moves
+
+    def _unlisted(
+        self, table: Table, by_record: Mapping[int, list[ProvidableInfo]]
+    ) -> tuple[dict[int, set[int]], dict[int, list[Sequence[Any]]]]:
+        """The parents that each record names, and per parent the rows that this chunk does not name."""
+        if table.model.parent is None:
+            return {}, {}
+        column, model = table.model.parent
+        parents: dict[int, set[int]] = {}
+        for info in self.chunk.infos.get(model, ()):
+            if id(info.record) in by_record and is_usable(info.id_at_providers):
+                with suppress(SkipObject):
+                    parents.setdefault(id(info.record), set()).add(self.id_of(model, info.id_at_providers))
+        wanted = sorted({parent for some in parents.values() for parent in some})
+        named = {info.id_at_providers for info in self.chunk.infos[table.model] if is_usable(info.id_at_providers)}
+        place = ID + table.columns.index(column)
+        by_parent: dict[int, list[Sequence[Any]]] = {}
+        if wanted:
+            for row in find_children(self.connection, table, self.chunk.provider_id, wanted):
+                if row[KEY] not in named:
+                    by_parent.setdefault(row[place], []).append(row)
+        return parents, by_parent
+
+    def _check_recognised(
+        self, answer: Mapping[str, ProvidableInfo], rows: Mapping[str, Any], infos: list[ProvidableInfo]
+    ) -> None:
+        """Refuse an answer of `recognise` that names what it was not asked about, or one object twice."""
+        asked = {id(info) for info in infos}
+        told = [id(info) for info in answer.values()]
+        if not (answer.keys() <= rows.keys() and asked.issuperset(told) and len({*told}) == len(told)):
+            raise ConfigurationError(
+                f"{type(self.provider).__name__}.recognise returns what it was not asked about, or an object for two "
+                "keys: it maps keys of `unlisted` to objects of `new`, each at most once"
+            )
+
+    def _is_newer(self, held: float | None, info: ProvidableInfo) -> bool:
+        """Whether a row with this date is newer than a record that would take it over."""
+        return held is not None and held > (info.date_modified_at_provider or self._guard_date).timestamp()
 
     def _undated_may_be_newer(self, held: float | None) -> bool:
         """Whether records without a date may change a row written at this time.
@@ -322,7 +420,7 @@ class Outcome:
 
     def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
-        obj = table.model(*(_own_copy(values) if table.documents else values))
+        obj = table.model(*(own_copy(values) if table.documents else values))
         self.provider.record, self.provider.key = info.record, info.id_at_providers
         try:
             self.provider.fill_object_attributes(obj)
@@ -463,35 +561,44 @@ class Outcome:
             filled = self._filled(table, again, before)
             if filled is None:
                 continue
-            if dated is None and not _changes(filled.__struct_fields__, astuple(filled), before):
+            if dated is None and not changes(filled.__struct_fields__, astuple(filled), before):
                 self.unchanged += 1
             else:
                 info, obj = again, filled
                 self.updated += 1
         return info, obj
 
-    def _update(self, table: Table, changed: list[tuple[int, list[ProvidableInfo]]]) -> None:
-        """Lock the rows, fill from what they hold now, and write what differs."""
+    def _update(self, table: Table, changed: list[tuple[int, list[ProvidableInfo]]], moved: Mapping[int, str]) -> None:
+        """Lock the rows, fill from what they hold now, and write what differs.
+
+        `moved` has by primary key the key of those that take over another one.
+        """
         infos_by_id = dict(changed)
         pending: list[tuple[ProvidableInfo, datetime, bool, Providable]] = []
         columns: set[str] = set()
         before: dict[int, Sequence[Any]] = {}
         self.begin()
-        rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id))
+        rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id), with_key=bool(moved))
         for row in rows:
             infos = infos_by_id.pop(row[ID])
             date, values, held = row[DATE], row[ID:], row[HELD] or ()
+            is_moved, rejected = row[ID] in moved, len(self.rejections)
+            if is_moved:
+                self._check_can_move(row, moved[row[ID]], infos[0])
+                date = None  # also a record of the same date has to be written
             winner: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
             for info in infos:
                 applied = self._apply(table, info, date, values, held)
                 if applied is not None:
                     obj, new_date = applied
-                    must_write = info.date_modified_at_provider is not None or row[DATE] is None
+                    must_write = info.date_modified_at_provider is not None or row[DATE] is None or is_moved
                     winner = (info, new_date, must_write, obj)
                     date, values = new_date.timestamp(), astuple(obj)
+            if is_moved and len(self.rejections) > rejected:
+                self.chunk.spared.add((table.model, row[KEY]))
             if winner is not None:
                 pending.append(winner)
-                columns.update(_changes(table.columns, values, row[ID:]))
+                columns.update(changes(table.columns, values, row[ID:]))
                 if self.chunk.is_dry_run:
                     before[id(winner[0])] = row[ID:]
         for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
@@ -513,18 +620,48 @@ class Outcome:
             for _, date, must_write, obj in some:
                 values = astuple(obj)
                 lines.append((values[0], date, must_write, *[values[place] for place in places]))
+            if moved:
+                self._rename(table, [(info, obj) for info, _, _, obj in some if obj.id in moved])
             written += update_rows(
                 self.connection, table, self.chunk.provider_id, lines, names, as_json=not self.careful
             )
 
         refused = self._write(table, pending, write)
-        same_after_all = len(pending) - len(refused) - written
-        self.updated -= len(refused) + same_after_all
-        self.unchanged += same_after_all
+        self.updated -= len(pending) - written
+        self.unchanged += len(pending) - len(refused) - written
+        if moved:
+            self._note_moved(table, [(info, obj) for info, _, _, obj in pending], refused, moved)
         if self.chunk.is_dry_run:
             for info, _, _, obj in pending:
                 if id(info) not in refused:
-                    self._note_difference(info, obj, before[id(info)])
+                    self._note_difference(info, obj, before[id(info)], moved.get(before[id(info)][0]))
+
+    def _check_can_move(self, row: Sequence[Any], held_key: str, info: ProvidableInfo) -> None:
+        """Raise ChunkConflict if a locked row is not as it was when it was looked up."""
+        if row[KEY] != held_key or self._is_newer(row[DATE], info):
+            raise ChunkConflict(f"{held_key} was changed before it could take over another key")
+
+    def _rename(self, table: Table, moves: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
+        """Give rows the keys of the infos that they turned out to be."""
+        renamed = [(obj.id, info.id_at_providers, info.new_id_at_provider) for info, obj in moves if obj.id is not None]
+        if renamed:
+            rename_rows(self.connection, table, renamed)
+
+    def _note_moved(
+        self,
+        table: Table,
+        written: Sequence[tuple[ProvidableInfo, Providable]],
+        refused: set[int],
+        moved: Mapping[int, str],
+    ) -> None:
+        """Note what became of the rows that take over another key: children ask for them by the new one."""
+        known = self._ids.get(table.model, {})
+        for info, obj in written:
+            if obj.id is not None and obj.id in moved:
+                if id(info) in refused:
+                    self.chunk.spared.add((table.model, moved[obj.id]))
+                else:
+                    known[info.id_at_providers] = obj.id
 
     def _apply(
         self,
@@ -548,10 +685,9 @@ class Outcome:
         obj = self._filled(table, info, values)
         if obj is None:
             return None
-        for name in protected:
-            if name in table.writable:
-                setattr(obj, name, values[table.columns.index(name)])
-        if date is None and held_date is not None and not _changes(obj.__struct_fields__, astuple(obj), values):
+        if protected:
+            self._count_held_back(table, keep_protected(table, obj, values, protected))
+        if date is None and held_date is not None and not changes(obj.__struct_fields__, astuple(obj), values):
             self.unchanged += 1
             return None
         self.updated += 1
@@ -567,30 +703,49 @@ class Outcome:
             self._reject(one[0], reason)
         return {id(one[0]) for one, _ in refused}
 
+    def _count_held_back(self, table: Table, names: Sequence[str]) -> None:
+        """Count an object of which these fields were kept though the provider says otherwise."""
+        if names:
+            self.held_back += 1
+            self.held_back_fields.update([f"{table.name}.{name}" for name in names])
+
     def _reject(self, info: ProvidableInfo, reason: str) -> None:
         self.rejections.append(Rejection(info.type.__name__, info.id_at_providers, reason, info.record))
 
-    def _note_difference(self, info: ProvidableInfo, obj: Providable, before: Sequence[Any]) -> None:
+    def _note_difference(
+        self, info: ProvidableInfo, obj: Providable, before: Sequence[Any], held_key: str | None = None
+    ) -> None:
         self._noted[info.type] += 1
         if self._noted[info.type] <= SAMPLE_SIZE:
-            is_new = before[0] is None
-            after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
-            held = dict(zip(obj.__struct_fields__, before, strict=True))
-            names = _changes(obj.__struct_fields__, astuple(obj), before)
-            more = self.provider.masked_fields
-            fields = {
-                name: [MASK, MASK] if is_personal(name, more) else masked([held[name], after[name]], more)
-                for name in names
-                if name != "id"
-            }
-            self.differences.append(
-                {
-                    "table": info.type.table_name,
-                    "key": info.id_at_providers,
-                    "change": "create" if is_new else "update",
-                    "fields": msgspec.to_builtins(fields),
-                }
-            )
+            change = "create" if before[0] is None else "update"
+            told = difference(info.id_at_providers, change, obj, before, self.provider.masked_fields)
+            if held_key is not None:
+                told["fields"]["id_at_providers"] = [held_key, info.id_at_providers]
+            self.differences.append(told)
+
+
+def difference(
+    key: str, change: str, obj: Providable, before: Sequence[Any], masked_fields: frozenset[str]
+) -> dict[str, Any]:
+    """What a dry run tells of an object: its table, key, change, and per field the old and the new value."""
+    after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
+    held = dict(zip(obj.__struct_fields__, before, strict=True))
+    fields = {
+        name: [MASK, MASK] if is_personal(name, masked_fields) else masked([held[name], after[name]], masked_fields)
+        for name in changes(obj.__struct_fields__, astuple(obj), before)
+        if name != "id"
+    }
+    return {"table": type(obj).table_name, "key": key, "change": change, "fields": msgspec.to_builtins(fields)}
+
+
+def keep_protected(table: Table, obj: Providable, values: Sequence[Any], protected: Sequence[str]) -> list[str]:
+    """Give the protected fields of a filled object back what the row holds; returns those that differed."""
+    names = [name for name in protected if name in table.writable]
+    held = [values[table.columns.index(name)] for name in names]
+    differing = changes(names, [getattr(obj, name) for name in names], held)
+    for name, value in zip(names, held, strict=True):
+        setattr(obj, name, value)
+    return differing
 
 
 def _by_model(lists: Sequence[Sequence[ProvidableInfo]]) -> dict[type[Providable], list[ProvidableInfo]]:
@@ -611,7 +766,7 @@ def _by_model(lists: Sequence[Sequence[ProvidableInfo]]) -> dict[type[Providable
     return grouped
 
 
-def _changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:
+def changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:
     """The names of the values that differ."""
     try:
         return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and a != b]
@@ -619,12 +774,12 @@ def _changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) 
         return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and repr(a) != repr(b)]
 
 
-def _own_copy(values: Sequence[Any]) -> list[Any]:
+def own_copy(values: Sequence[Any]) -> list[Any]:
     """The values, with documents and lists that a provider may change without changing what we compare with."""
     return [copy.deepcopy(value) if isinstance(value, (dict, list)) else value for value in values]
 
 
-def _is_usable(key: object) -> bool:
+def is_usable(key: object) -> bool:
     """Whether PostgreSQL can be asked for this key: a text that UTF-8 can carry, without NUL."""
     if not isinstance(key, str) or "\x00" in key:
         return False

@@ -365,6 +365,23 @@ def marker_of(connection: Connection, provider_id: int, venue_provider_id: int |
     return row[0] if row else None
 
 
+def known_up_to(connection: Connection, instance: Instance) -> dict[str, int]:
+    """`SyncReport.known_up_to` as the link's last complete listing left it; empty when there was none."""
+    row = connection.execute(
+        """
+        SELECT instance.progress -> 'known_up_to'
+        FROM catalog_scheme_operation_instance AS instance
+        JOIN catalog ON catalog.id = instance.catalog_id
+        JOIN catalog_scheme AS scheme ON scheme.id = catalog.catalog_scheme_id
+        WHERE scheme.provider_id = %(provider)s AND instance.progress -> 'known_up_to' <> '{}'
+        AND (catalog.venue_provider_id = %(link)s OR %(link)s::bigint IS NULL AND catalog.venue_provider_id IS NULL)
+        ORDER BY instance.id DESC LIMIT 1
+        """,
+        {"provider": instance.provider_id, "link": instance.venue_provider_id},
+    ).fetchone()
+    return dict(row[0]) if row else {}
+
+
 def save_progress(connection: Connection, instance: Instance, report: SyncReport, cursor: str | None) -> None:
     """Note how far a try has come, in the transaction of its chunk.
 
@@ -461,8 +478,8 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
         rows = connection.execute(
             "SELECT instance_id, state, venue || coalesce(format(' (link %%s)', venue_provider_id), ''),"
             " coalesce(error, 'not started'), records, checked, created, updated,"
-            " unchanged, skipped, rejected, fetch_seconds, iterate_seconds, diff_seconds, upsert_seconds, seconds"
-            " FROM load_report WHERE catalog_id = %s ORDER BY instance_id",
+            " unchanged, skipped, rejected, fetch_seconds, iterate_seconds, diff_seconds, upsert_seconds, seconds,"
+            " gone, held_back FROM load_report WHERE catalog_id = %s ORDER BY instance_id",
             (catalog_id,),
         ).fetchall()
         states = [row[1] for row in rows]
@@ -482,7 +499,7 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
         )
         parameters = load_parameters(connection, catalog_id)
     names = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "fetch_seconds",
-             "iterate_seconds", "diff_seconds", "upsert_seconds", "seconds")  # fmt: skip
+             "iterate_seconds", "diff_seconds", "upsert_seconds", "seconds", "gone", "held_back")  # fmt: skip
     return LoadSummary(
         catalog_id=catalog_id,
         state=state,

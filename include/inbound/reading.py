@@ -27,6 +27,8 @@ class Rejection(NamedTuple):
     id_at_providers: str | None
     reason: str
     payload: Any
+    reference: str | None = None
+    """What the keys of its objects begin with, when the record has no key but could tell that much."""
 
 
 class Reading(NamedTuple):
@@ -117,7 +119,7 @@ class RecordReader:
         record = None if self._provider.record is previous else self._provider.record
         if isinstance(error, RejectRecord):
             payload = record if error.payload is None else error.payload
-            rejections.append(Rejection(None, None, error.message, payload))
+            rejections.append(Rejection(None, None, error.message, payload, error.reference))
             self._broken = error if self._has_died() else None
             return
         log.debug("%s could not read a record", type(self._provider).__name__, exc_info=error)

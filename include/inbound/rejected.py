@@ -48,7 +48,7 @@ def save_rejections(
     )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for rejection in rejections:
-            key = rejection.id_at_providers
+            key = rejection.id_at_providers if rejection.id_at_providers is not None else rejection.reference
             copy.write_row(
                 (
                     instance.provider_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ class SyncReport(msgspec.Struct):
 
     `records` are what the source listed; `checked` are the objects that they describe, and
     checked = created + updated + unchanged + skipped + rejected.
+    `gone` are marked rows that a complete listing did not have: they were not listed, so they are not among `checked`.
+    `held_back` are objects of which something was kept as a person edited it, though the provider says otherwise.
     `fetch_seconds` is the time the engine waited for pages, which are fetched while the database works.
     """
 
@@ -39,6 +42,12 @@ class SyncReport(msgspec.Struct):
     reasons: dict[str, int] = {}
     """Why records were rejected, with how many for each reason; the rarest are left out."""
     state: str = "done"
+    gone: int = 0
+    held_back: int = 0
+    held_back_fields: dict[str, int] = {}
+    """Which fields of which tables were held back, with how many of each."""
+    known_up_to: dict[str, int] = {}
+    """Complete listings only: highest primary key per table when one was last believed. See `include.inbound.gone`."""
     done_before: int = 0
     """Created or updated by earlier tries that listed the source from its start too, and not met again yet."""
 
@@ -47,6 +56,12 @@ class SyncReport(msgspec.Struct):
         met_again = min(count, self.done_before)
         self.done_before -= met_again
         self.unchanged += count - met_again
+
+    def count_held_back(self, objects: int, fields: Mapping[str, int]) -> None:
+        """Count objects of which something was held back, and the fields."""
+        self.held_back += objects
+        for name, number in fields.items():
+            self.held_back_fields[name] = self.held_back_fields.get(name, 0) + number
 
     def count_reason(self, reason: str) -> None:
         """Count a rejection under the beginning of its reason."""
@@ -63,6 +78,16 @@ class SyncReport(msgspec.Struct):
         self.done_before = self.created + self.updated
         self.records = self.checked = self.unchanged = self.skipped = self.rejected = 0
         self.reasons = {}
+        self.held_back, self.held_back_fields = 0, {}
+
+    def copy(self) -> SyncReport:
+        """A report of its own that can be counted on."""
+        return msgspec.structs.replace(
+            self,
+            reasons=dict(self.reasons),
+            differences=list(self.differences),
+            held_back_fields=dict(self.held_back_fields),
+        )
 
     def end(self) -> None:
         """Add up at the end of a listing: what earlier tries did and this one did not meet again was checked too."""
@@ -80,9 +105,13 @@ class SyncReport(msgspec.Struct):
 
     def summary(self) -> str:
         """One line for logs."""
+        fields = sorted(self.held_back_fields.items(), key=lambda one: (-one[1], one[0]))
+        held_back = ", ".join(f"{name} {number}" for name, number in fields)
         return (
             f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated, "
             f"{self.unchanged} unchanged, {self.skipped} skipped, {self.rejected} rejected"
+            f"{f', {self.gone} gone' if self.gone else ''}"
+            f"{f', {self.held_back} held back for edits by people ({held_back})' if self.held_back else ''}"
             f"{' (dry run: nothing was written)' if self.dry_run else ''} in {self.seconds:.1f} s "
             f"(fetch {self.fetch_seconds:.1f}, iterate {self.iterate_seconds:.1f}, diff {self.diff_seconds:.1f}, "
             f"upsert {self.upsert_seconds:.1f}; {self.records_per_second:,.0f} records/s)"

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
-import msgspec
 import psycopg
 
 from include.errors import (
@@ -26,10 +25,12 @@ from include.errors import (
     ErrorBudgetExceeded,
     FatalError,
     LinkBusy,
+    ListingShrank,
     ProviderSyncError,
 )
 from include.inbound import ledger
 from include.inbound.chunk import Chunk
+from include.inbound.gone import CompleteListing, GoneChunk
 from include.inbound.ledger import Connection, Instance, LoadParameters
 from include.inbound.reading import RecordReader
 from include.inbound.rejected import resolve_listed_again, save_rejections
@@ -167,6 +168,7 @@ class _Run:
         """What this machine's clock lacks of the database's: rows of all workers are compared by that one."""
         self._careful = False
         self._replay: ReplayReader | None = None
+        self._listing: CompleteListing | None = None
 
     def run(self) -> SyncReport:
         """Take the lock, iterate, and record how it ended."""
@@ -202,8 +204,11 @@ class _Run:
         )
         try:
             try:
+                self._listing = self._complete_listing()
                 self._prepare_provider()
                 self._iterate()
+                if self._listing is not None:
+                    self._mark_gone(self._listing)
             finally:
                 self.provider.close()
             self.report.end()
@@ -218,7 +223,7 @@ class _Run:
                 ledger.fail(self.connection, self.instance, self.report, str(error), start_over=False)
             raise
         except Exception as error:
-            starts_over = isinstance(error, ErrorBudgetExceeded)
+            starts_over = isinstance(error, (ErrorBudgetExceeded, ListingShrank))
             self._note_progress()
             ledger.fail(self.connection, self.instance, self.report, str(error), start_over=starts_over)
             raise
@@ -234,6 +239,43 @@ class _Run:
             self._replay = ReplayReader(provider, self.connection, instance)
         else:
             provider.open()
+
+    def _complete_listing(self) -> CompleteListing | None:
+        """What notes the keys of this run, if its listing will be a whole one and tells what is gone."""
+        provider, instance, parameters = self.provider, self.instance, self.parameters
+        is_whole = instance.since is None and instance.until is None and parameters.limit is None
+        if not provider.complete or not is_whole or parameters.replay:
+            return None
+        if self.cursor is not None:
+            log.info("Nothing is taken for gone: an earlier try read part of the listing; the next whole one will tell")
+            return None
+        listing = CompleteListing(self.connection, provider, instance)
+        known = self.report.known_up_to or ledger.known_up_to(self.connection, instance)
+        if not parameters.dry_run:  # noted with the first chunk, so that no later run takes its rows for known ones
+            self.report.known_up_to = {**listing.known_up_to(), **known}
+        else:
+            self.report.known_up_to = known
+        return listing
+
+    def _mark_gone(self, listing: CompleteListing) -> None:
+        """Mark what a whole listing did not name, chunk by chunk. Should it be interrupted, the source is listed again.
+
+        Raises:
+            ListingShrank: the listing lacks too much to be believed.
+        """
+        parameters = self.parameters
+        if why_not := listing.why_not_believed():
+            log.warning("Nothing is taken for gone: %s", why_not)
+        elif listing.find(self.report.known_up_to, accept_shrunk=parameters.accept_shrunk):
+            self.cursor = self._done_cursor = None
+            if not parameters.dry_run:
+                ledger.save_progress(self.connection, self.instance, self.report, None)
+            for chunk in listing.chunks(parameters.chunk_size, is_dry_run=parameters.dry_run):
+                self._save(chunk)
+        if not (why_not or parameters.dry_run):
+            self.report.known_up_to = listing.known_up_to()
+        listing.end()
+        self.report.seconds = perf_counter() - self._began
 
     def _iterate(self) -> None:
         """Read and save chunks until the listing ends or the limit is reached."""
@@ -253,22 +295,23 @@ class _Run:
                 reading = reading._replace(asked_at=reading.asked_at + self._clock_behind)
             self.cursor = reader.cursor
             if reading.lists or reading.rejections:
-                self._save(
-                    Chunk(
-                        self.provider,
-                        reading,
-                        provider_id=self.instance.provider_id,
-                        marker=self.marker,
-                        is_dry_run=self.parameters.dry_run,
-                    )
+                chunk = Chunk(
+                    self.provider,
+                    reading,
+                    provider_id=self.instance.provider_id,
+                    marker=self.marker,
+                    is_dry_run=self.parameters.dry_run,
                 )
+                self._save(chunk)
+                if self._listing is not None:
+                    self._listing.note(chunk)
             now = perf_counter()
             self.report.seconds = now - self._began
             if now - last_told >= PROGRESS_SECONDS:
                 last_told = now
                 log.info("So far: %s", self.report.summary())
 
-    def _save(self, chunk: Chunk) -> None:
+    def _save(self, chunk: Chunk | GoneChunk) -> None:
         """Save a chunk with its cursor in one transaction, and check the error budget."""
         conflicts = 0
         while True:
@@ -300,14 +343,12 @@ class _Run:
         """How many records may be rejected, of those read so far."""
         return self.instance.error_allowance + self.instance.error_share * self.report.records
 
-    def _try_to_save(self, chunk: Chunk) -> None:
+    def _try_to_save(self, chunk: Chunk | GoneChunk) -> None:
         """Look up, compare, write. A chunk that writes nothing needs no transaction.
 
         How far such chunks have come is noted once a second: after a kill they are looked up and counted again.
         """
-        report = msgspec.structs.replace(
-            self.report, reasons=dict(self.report.reasons), differences=list(self.report.differences)
-        )
+        report = self.report.copy()
         with LateTransaction(self.connection, force_rollback=self.parameters.dry_run) as transaction:
             outcome = chunk.save(self.connection, transaction.begin, careful=self._careful)
             outcome.add_to(report)

@@ -101,11 +101,29 @@ def find_rows(
         return cursor.fetchall()
 
 
-def lock_rows(connection: Connection, table: Table, provider_id: int, ids: list[int]) -> list[TupleRow]:
-    """The rows with these primary keys, as they are now, locked until the transaction ends."""
+def find_children(connection: Connection, table: Table, provider_id: int, parents: list[int]) -> list[TupleRow]:
+    """This provider's rows of these parents that are not history yet, without a lock."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(table.select_for_update(provider_id), (ids,))
+        cursor.execute(table.select_children(provider_id), (parents,))
         return cursor.fetchall()
+
+
+def lock_rows(
+    connection: Connection, table: Table, provider_id: int, ids: list[int], *, with_key: bool = False
+) -> list[TupleRow]:
+    """The rows with these primary keys, as they are now, locked until the transaction ends.
+
+    With `with_key` their keys can be changed too.
+    """
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(table.select_for_update(provider_id, with_key=with_key), (ids,))
+        return cursor.fetchall()
+
+
+def rename_rows(connection: Connection, table: Table, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Give locked rows `(id, key, reference within the venue)` other keys."""
+    ids, keys, references = [[*column] for column in zip(*rows, strict=True)]
+    connection.execute(table.rename, (ids, keys, references))
 
 
 def reserve_ids(connection: Connection, table: Table, count: int) -> list[int]:
@@ -143,10 +161,15 @@ def update_rows(
         statement = table.update(provider_id, columns, as_json=True)
         must_write = [row[0] for row in rows if row[2]]
         return connection.execute(statement, (msgspec.json.encode(changes).decode(), must_write)).rowcount
+    copy_changes(connection, table, rows, columns)
+    return connection.execute(table.update(provider_id, columns)).rowcount
+
+
+def copy_changes(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> None:
+    """Copy changed rows `(id, date, must_write, *columns)` to where statements of this transaction find them."""
     connection.execute(table.create_changes)
     connection.execute(table.clear_changes)
     _copy(connection, table.copy_changes(columns), (rows,))
-    return connection.execute(table.update(provider_id, columns)).rowcount
 
 
 def _fit_json(table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> bool:

@@ -38,12 +38,22 @@ class Table:
         return sql.Identifier(self.name)
 
     def _own_date(self, provider_id: int) -> sql.Composable:
-        """The date up to which this provider has fed a row, as seconds since 1970."""
+        """The date up to which this provider has fed a row, as seconds since 1970.
+
+        A row that is gone has none: a record that names it again changes it, whatever its date.
+        """
         if self.model.is_shared:
-            return sql.SQL("date_part('epoch', (provider_dates ->> {})::timestamptz)").format(str(provider_id))
+            date = sql.SQL("date_part('epoch', (provider_dates ->> {})::timestamptz)").format(str(provider_id))
+            return sql.SQL("CASE WHEN gone_since IS NULL THEN {} END").format(date) if self.model.can_be_gone else date
         return sql.SQL(
-            "CASE WHEN last_provider_id = {} THEN date_part('epoch', date_modified_at_last_provider) END"
-        ).format(provider_id)
+            "CASE WHEN last_provider_id = {}{} THEN date_part('epoch', date_modified_at_last_provider) END"
+        ).format(provider_id, sql.SQL(" AND gone_since IS NULL" if self.model.can_be_gone else ""))
+
+    def is_ahead(self, alias: str) -> sql.Composable:
+        """A further condition of WHERE: the row is not history yet, by the database's clock."""
+        if not self.model.passes_at:
+            return sql.SQL("")
+        return sql.SQL(" AND coalesce({} > now(), true)").format(sql.Identifier(alias, self.model.passes_at))
 
     @cache  # noqa: B019 - tables live as long as the process
     def select(self, provider_id: int, *, columns: bool) -> sql.Composed:
@@ -59,15 +69,53 @@ class Table:
         )
 
     @cache  # noqa: B019
-    def select_for_update(self, provider_id: int) -> sql.Composed:
-        """As `select`, by primary key and with all columns; locked in one order, so that no two runs deadlock."""
+    def select_for_update(self, provider_id: int, *, with_key: bool = False) -> sql.Composed:
+        """As `select`, by primary key and with all columns; locked in one order, so that no two runs deadlock.
+
+        Rows that change their key are locked `with_key`: taken later, that lock could deadlock with a booking.
+        """
         return sql.SQL(
             "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
-            " WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+            " WHERE id = ANY(%s) ORDER BY id FOR {strength}"
+        ).format(
+            strength=sql.SQL("UPDATE" if with_key else "NO KEY UPDATE"),
+            date=self._own_date(provider_id),
+            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
+            table=self.identifier,
+        )
+
+    @cache  # noqa: B019
+    def select_children(self, provider_id: int) -> sql.Composed:
+        """As `select`: this provider's rows of an array of parents that are not history yet."""
+        assert self.model.parent is not None
+        return sql.SQL(
+            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table} AS held"
+            " WHERE {parent} = ANY(%s) AND last_provider_id = {provider}{is_ahead} ORDER BY id"
         ).format(
             date=self._own_date(provider_id),
             columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
             table=self.identifier,
+            parent=sql.Identifier(self.model.parent[0]),
+            provider=provider_id,
+            is_ahead=self.is_ahead("held"),
+        )
+
+    @cached_property
+    def rename(self) -> sql.Composed:
+        """Changes keys: takes arrays of primary keys, new keys, and references within the venue (empty: as it is)."""
+        reference = ", id_at_provider = coalesce(nullif(renamed.reference, ''), held.id_at_provider)"
+        return sql.SQL(
+            "UPDATE {} AS held SET id_at_providers = renamed.key{}"
+            " FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS renamed (id, key, reference)"
+            " WHERE held.id = renamed.id"
+        ).format(self.identifier, sql.SQL(reference if self.model.has_venue_reference else ""))
+
+    @cache  # noqa: B019
+    def mark_gone(self, columns: Sequence[str]) -> sql.Composed:
+        """Takes the changes of the temporary table over, and marks the rows as gone."""
+        assignments = [sql.SQL("{0} = changes.{0}").format(sql.Identifier(name)) for name in columns]
+        return sql.SQL("UPDATE {} AS held SET {} FROM {} AS changes WHERE held.id = changes.id").format(
+            self.identifier, sql.SQL(", ").join([*assignments, sql.SQL("gone_since = now()")]), self._changes
         )
 
     @cache  # noqa: B019
@@ -130,6 +178,8 @@ class Table:
             for name in (*columns, "date_modified_at_last_provider")
         ]
         assignments.append(sql.SQL("last_provider_id = {}").format(provider_id))
+        if self.model.can_be_gone:
+            assignments.append(sql.Composed([sql.SQL("gone_since = NULL")]))
         if self.model.is_shared:
             assignments.append(
                 sql.SQL(
@@ -142,6 +192,8 @@ class Table:
             date = sql.SQL("CASE WHEN held.last_provider_id = {} THEN held.date_modified_at_last_provider END").format(
                 provider_id
             )
+        if self.model.can_be_gone:
+            date = sql.SQL("CASE WHEN held.gone_since IS NULL THEN {} END").format(date)
         return sql.SQL(
             "UPDATE {table} AS held SET {assignments} FROM {changes} AS changes WHERE held.id = changes.id"
             " AND coalesce({date} <= changes.date_modified_at_last_provider, true)"

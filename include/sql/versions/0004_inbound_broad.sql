@@ -167,7 +167,8 @@ LEFT JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id);
 COMMENT ON VIEW rejected_report IS 'Rejected records with provider and venue; those without a resolution wait to be repaired and replayed.';
 
 ------------------------------------------------------------------------------------------------------------------------
--- What people read of loads: also the version of the scheme, since loads of two versions stand side by side
+-- What people read of loads: what is gone and what was held back, and the version of the scheme, since loads of two
+-- versions stand side by side
 ------------------------------------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE VIEW load_report AS
@@ -198,7 +199,9 @@ SELECT
     root.run_id,
     (root.parameters ->> 'dry_run')::boolean IS TRUE AS dry_run,
     venue_provider.id AS venue_provider_id,
-    catalog_scheme.version AS scheme_version
+    catalog_scheme.version AS scheme_version,
+    (report ->> 'gone')::bigint AS gone,
+    (report ->> 'held_back')::bigint AS held_back
 FROM catalog_scheme_operation_instance AS instance
 JOIN catalog ON catalog.id = instance.catalog_id
 JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id)

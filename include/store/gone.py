@@ -1,0 +1,206 @@
+"""What a complete listing named, and which rows it lacks; kept in temporary tables, so that memory stays flat.
+
+They belong to the session: `listed` has the keys that were named per table, and under no table what the keys of
+records begin with that could not be used; `gone` the rows that are lacking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from include.errors import ConfigurationError
+from include.models import Providable
+from include.store.rows import Connection, copy_changes, text_array
+from include.store.tables import Table, table_of
+
+_LISTED = sql.Identifier("pg_temp", "listed")
+_GONE = sql.Identifier("pg_temp", "gone")
+_REFERENCES = ""
+
+
+class Scope(NamedTuple):
+    """Whose rows a listing should name: those of a provider, and of one venue unless it is None.
+
+    Rows with a date later than `started_at` were written since the listing began, and are nobody's business here.
+    """
+
+    provider_id: int
+    venue_id: int | None
+    started_at: datetime
+
+
+class Missing(NamedTuple):
+    """How many live rows there are and how many of them are lacking; `known_` counts those that are not new."""
+
+    gone: int
+    live: int
+    known_gone: int
+    known_live: int
+
+
+def begin_listing(connection: Connection) -> None:
+    """Make the temporary tables, once per session, and empty them."""
+    connection.execute(
+        'CREATE TEMPORARY TABLE IF NOT EXISTS listed (table_name text, id_at_providers text COLLATE "C")'
+    )
+    connection.execute(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS gone (table_name text, id bigint,"
+        ' id_at_providers text COLLATE "C", PRIMARY KEY (table_name, id), UNIQUE (id_at_providers, table_name))'
+    )
+    end_listing(connection)
+
+
+def end_listing(connection: Connection) -> None:
+    """Empty the temporary tables."""
+    connection.execute("TRUNCATE pg_temp.listed, pg_temp.gone")
+
+
+def note_keys(connection: Connection, table: Table, keys: Collection[str]) -> None:
+    """Note that the listing named these rows."""
+    _note(connection, table.name, keys)
+
+
+def note_references(connection: Connection, references: Collection[str]) -> None:
+    """Note what the keys of records begin with that could not be used: their rows are not taken for gone."""
+    _note(connection, _REFERENCES, references)
+
+
+def _note(connection: Connection, name: str, texts: Collection[str]) -> None:
+    connection.execute(
+        sql.SQL("INSERT INTO {} SELECT %s, unnest(%s::text[])").format(_LISTED), (name, text_array([*texts]))
+    )
+
+
+def find_gone(connection: Connection, table: Table, scope: Scope, known_up_to: int) -> Missing:
+    """Find the rows that the listing should have named and did not; `next_gone` gives them.
+
+    Rows with primary keys up to `known_up_to` are counted apart.
+
+    Raises:
+        ConfigurationError: the model does not tell to which venue its rows belong.
+    """
+    connection.execute(sql.SQL("ANALYZE {}").format(_LISTED))
+    found = connection.execute(
+        sql.SQL(
+            "INSERT INTO {gone} SELECT {name}, held.id, held.id_at_providers FROM {live}"
+            " AND NOT EXISTS (SELECT FROM {listed} AS listed"
+            " WHERE listed.table_name = {name} AND listed.id_at_providers = held.id_at_providers)"
+        ).format(gone=_GONE, listed=_LISTED, name=table.name, live=_live(table, scope))
+    ).rowcount
+    if not found:
+        return Missing(0, 0, 0, 0)
+    # With the bounds an index serves; in this collation nothing that begins so is behind the highest character.
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {gone} AS gone USING {listed} AS reference WHERE reference.table_name = {references}"
+            " AND gone.table_name = {name} AND gone.id_at_providers >= reference.id_at_providers"
+            " AND gone.id_at_providers < reference.id_at_providers || chr(1114111)"
+            " AND starts_with(gone.id_at_providers, reference.id_at_providers)"
+        ).format(gone=_GONE, listed=_LISTED, name=table.name, references=_REFERENCES)
+    )
+    row = connection.execute(
+        sql.SQL(
+            "SELECT gone.rows, live.rows, gone.known, live.known FROM"
+            " (SELECT count(*) AS rows, count(*) FILTER (WHERE id <= {known}) AS known FROM {gone}"
+            "  WHERE table_name = {name}) AS gone,"
+            " (SELECT count(*) AS rows, count(*) FILTER (WHERE held.id <= {known}) AS known FROM {live}) AS live"
+        ).format(gone=_GONE, name=table.name, known=known_up_to, live=_live(table, scope))
+    ).fetchone()
+    assert row is not None
+    return Missing(*row)
+
+
+def next_gone(connection: Connection, table: Table, after: int, size: int) -> list[int]:
+    """The next primary keys of rows that are gone, in order."""
+    return [
+        row[0]
+        for row in connection.execute(
+            sql.SQL("SELECT id FROM {} WHERE table_name = %s AND id > %s ORDER BY id LIMIT %s").format(_GONE),
+            (table.name, after, size),
+        )
+    ]
+
+
+def lock_gone(connection: Connection, table: Table, scope: Scope, ids: list[int]) -> list[TupleRow]:
+    """Those of the rows that may be marked still, as `lock_rows` gives them: locked, in the same order."""
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(
+            sql.SQL(
+                "SELECT held.id_at_providers, NULL, nullif(held.fields_updated, '{{}}'), {columns} FROM {table} AS held"
+                " WHERE {conditions} AND held.id = ANY(%s) ORDER BY held.id FOR NO KEY UPDATE"
+            ).format(
+                columns=sql.SQL(", ").join(sql.Identifier("held", name) for name in table.columns),
+                table=table.identifier,
+                conditions=_conditions(table, scope),
+            ),
+            (ids,),
+        )
+        return cursor.fetchall()
+
+
+def mark_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> None:
+    """Write `(id, *columns)` of locked rows, and from when on they are gone."""
+    copy_changes(connection, table, [(row[0], None, True, *row[1:]) for row in rows], columns)
+    connection.execute(table.mark_gone(columns))
+
+
+def highest_id(connection: Connection, table: Table) -> int:
+    """The highest primary key of a table, 0 when it is empty."""
+    row = connection.execute(sql.SQL("SELECT coalesce(max(id), 0) FROM {}").format(table.identifier)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def has_other_link(connection: Connection, provider_id: int, venue_id: int, venue_provider_id: int) -> bool:
+    """Whether the venue has another active link of this provider."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM venue_provider"
+        " WHERE provider_id = %s AND venue_id = %s AND id <> %s AND is_active)",
+        (provider_id, venue_id, venue_provider_id),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _live(table: Table, scope: Scope) -> sql.Composed:
+    """FROM and WHERE of the rows that a complete listing names: as `held`, whatever their parents are called."""
+    joins: list[sql.Composable] = []
+    of_venue: sql.Composable = sql.SQL("")
+    if scope.venue_id is not None:
+        alias, model = "held", table.model
+        while "venue_id" not in model.__struct_fields__:
+            column, parent = _parent_of(model, table)
+            upper = f"parent_{len(joins) + 1}"
+            joins.append(
+                sql.SQL(" JOIN {} AS {} ON {} = {}").format(
+                    table_of(parent).identifier,
+                    sql.Identifier(upper),
+                    sql.Identifier(upper, "id"),
+                    sql.Identifier(alias, column),
+                )
+            )
+            alias, model = upper, parent
+        of_venue = sql.SQL(" AND {} = {}").format(sql.Identifier(alias, "venue_id"), scope.venue_id)
+    return sql.SQL("{} AS held{} WHERE {}{}").format(
+        table.identifier, sql.Composed(joins), _conditions(table, scope), of_venue
+    )
+
+
+def _parent_of(model: type[Providable], table: Table) -> tuple[str, type[Providable]]:
+    if model.parent is None:
+        raise ConfigurationError(
+            f"{table.model.__name__} cannot be listed completely per venue: {model.__name__} has neither a venue_id nor"
+            " a parent"
+        )
+    return model.parent
+
+
+def _conditions(table: Table, scope: Scope) -> sql.Composed:
+    """Fed by this provider and not since the listing began, not gone yet, not history."""
+    return sql.SQL(
+        "held.last_provider_id = {} AND held.gone_since IS NULL"
+        " AND coalesce(held.date_modified_at_last_provider <= {}::timestamptz, true){}"
+    ).format(scope.provider_id, scope.started_at.isoformat(), table.is_ahead("held"))
