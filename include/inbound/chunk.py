@@ -79,9 +79,10 @@ class Chunk:
         self.is_dry_run = is_dry_run
         self.records = len(reading.lists) + len(reading.rejections)
         self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
+        self.lists = reading.lists
         self.infos = _by_model(reading.lists)
         self.spared: set[tuple[type[Providable], str]] = set()
-        """Keys of rows that were not named, and are not gone for it: what they moved to was rejected."""
+        """Keys of rows that were not named and are not gone for it: they moved, but that was rejected or a dry run."""
 
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> Outcome:
         """Bring the database in step; to be repeated after a ChunkConflict, in a new transaction.
@@ -217,7 +218,7 @@ class Outcome:
         if is_parent:
             self._ids[model] = {row[KEY]: row[ID] for row in rows}
         moved: dict[int, str] = {}
-        if new and self._recognises and model in self.provider.complete:
+        if new and self._recognises and model.parent and model in self.provider.complete:
             new, moves = self._recognise(table, new, later)
             moved = {row[ID]: row[KEY] for row, _ in moves}
             changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]
@@ -337,17 +338,18 @@ class Outcome:
 
         Returns the infos that remain unknown, and the rows with the infos that take them over.
         """
-        by_record: dict[int, list[ProvidableInfo]] = {}
-        for info in new:
-            if info.role == "sync":
-                by_record.setdefault(id(info.record), []).append(info)
-        parents, by_parent = self._unlisted(table, by_record)
         remaining = {id(info): info for info in new}
+        by_record = [  # what one step of the provider gave; an info may have a part of it as its own record
+            (listed, infos)
+            for listed in self.chunk.lists
+            if (infos := [info for info in listed if id(info) in remaining and info.role == "sync"])
+        ]
         moves: list[tuple[Sequence[Any], ProvidableInfo]] = []
         taken: set[str] = set()
-        for record, infos in by_record.items():
-            rows = {row[KEY]: row for parent in parents.get(record, ()) for row in by_parent.get(parent, ())}
-            rows = {key: row for key, row in rows.items() if key not in taken}
+        by_parent = self._unlisted(table, [listed for listed, _ in by_record])
+        for listed, infos in by_record:
+            parents = self._parents(table, listed)
+            rows = {row[KEY]: row for parent in parents for row in by_parent.get(parent, ()) if row[KEY] not in taken}
             if not rows:
                 continue
             self.provider.record = infos[0].record
@@ -372,27 +374,29 @@ class Outcome:
                     del remaining[id(info)]
         return list(remaining.values()), moves
 
-    def _unlisted(
-        self, table: Table, by_record: Mapping[int, list[ProvidableInfo]]
-    ) -> tuple[dict[int, set[int]], dict[int, list[Sequence[Any]]]]:
-        """The parents that each record names, and per parent the rows that this chunk does not name."""
-        if table.model.parent is None:
-            return {}, {}
-        column, model = table.model.parent
-        parents: dict[int, set[int]] = {}
-        for info in self.chunk.infos.get(model, ()):
-            if id(info.record) in by_record and is_usable(info.id_at_providers):
+    def _parents(self, table: Table, listed: Sequence[ProvidableInfo]) -> set[int]:
+        """Primary keys of the parents that are named together with objects of this table."""
+        assert table.model.parent is not None
+        model = table.model.parent[1]
+        found = set()
+        for info in listed:
+            if info.type is model and is_usable(info.id_at_providers):
                 with suppress(SkipObject):
-                    parents.setdefault(id(info.record), set()).add(self.id_of(model, info.id_at_providers))
-        wanted = sorted({parent for some in parents.values() for parent in some})
+                    found.add(self.id_of(model, info.id_at_providers))
+        return found
+
+    def _unlisted(self, table: Table, lists: Sequence[Sequence[ProvidableInfo]]) -> dict[int, list[Sequence[Any]]]:
+        """Per parent that these lists name, the rows of ours that this chunk does not name."""
+        assert table.model.parent is not None
+        place = ID + table.columns.index(table.model.parent[0])
         named = {info.id_at_providers for info in self.chunk.infos[table.model] if is_usable(info.id_at_providers)}
-        place = ID + table.columns.index(column)
+        wanted = sorted(set().union(*[self._parents(table, listed) for listed in lists]))
         by_parent: dict[int, list[Sequence[Any]]] = {}
         if wanted:
             for row in find_children(self.connection, table, self.chunk.provider_id, wanted):
                 if row[KEY] not in named:
                     by_parent.setdefault(row[place], []).append(row)
-        return parents, by_parent
+        return by_parent
 
     def _check_recognised(
         self, answer: Mapping[str, ProvidableInfo], rows: Mapping[str, Any], infos: list[ProvidableInfo]
@@ -658,9 +662,9 @@ class Outcome:
         known = self._ids.get(table.model, {})
         for info, obj in written:
             if obj.id is not None and obj.id in moved:
-                if id(info) in refused:
+                if id(info) in refused or self.chunk.is_dry_run:
                     self.chunk.spared.add((table.model, moved[obj.id]))
-                else:
+                if id(info) not in refused:
                     known[info.id_at_providers] = obj.id
 
     def _apply(

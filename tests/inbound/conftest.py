@@ -5,6 +5,7 @@ import pytest
 
 from include.inbound.sync import sync_provider
 from include.providers.base import LocalProvider
+from include.store.providers import load_link, register_provider
 from tests.inbound.items import ITEM, Items
 
 
@@ -83,3 +84,40 @@ def protect(connection):
         connection.execute(f"UPDATE {table} SET fields_updated = %s WHERE id_at_providers = %s", (list(fields), key))
 
     return protect
+
+
+@pytest.fixture
+def cinema(connection):
+    """A venue linked to Shows."""
+    provider_id = register_provider(connection, "Shows", "Shows")
+    venue_id = connection.execute("INSERT INTO venue (name) VALUES ('Cinema') RETURNING id").fetchone()[0]
+    link_id = connection.execute(
+        "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider) VALUES (%s, %s, 'c')"
+        " RETURNING id",
+        (venue_id, provider_id),
+    ).fetchone()[0]
+    return load_link(connection, link_id)
+
+
+@pytest.fixture
+def stocks(connection):
+    """Columns of the stocks by key."""
+
+    def read(*columns):
+        found = connection.execute(f"SELECT id_at_providers, {', '.join(columns)} FROM stock").fetchall()
+        return {row[0]: row[1] if len(columns) == 1 else row[1:] for row in found}
+
+    return read
+
+
+@pytest.fixture
+def book(connection):
+    """Book so many places of a stock."""
+
+    def book(key, quantity=1):
+        connection.execute(
+            "INSERT INTO booking (stock_id, quantity) SELECT id, %s FROM stock WHERE id_at_providers = %s",
+            (quantity, key),
+        )
+
+    return book
