@@ -1,0 +1,123 @@
+"""Two providers of one row: each is compared with its own last date, and fills its own fields."""
+
+import itertools
+
+import pytest
+
+from include.models import Offer, Product, Stock
+from tests.inbound.items import Item, Items, day
+
+
+class Texts(Items):
+    """Names and subcategory."""
+
+    name = "Texts"
+    model = Product
+
+    def fill_object_attributes(self, obj):
+        obj.subcategory_id = "LIVRE_PAPIER"
+        obj.name = self.record["text"]
+
+
+class Pictures(Items):
+    """Completes products with a description."""
+
+    name = "Pictures"
+    model = Product
+    can_create = False
+
+    def fill_object_attributes(self, obj):
+        obj.description = self.record["text"]
+
+
+@pytest.fixture
+def feed(counts):
+    """Feed a product from one of the two: `feed(Texts, 3)` is its record of the third day. Whether that changed it."""
+
+    def run(provider_class, number, key="a"):
+        text = f"{provider_class.name} {number}"
+        found = counts([{"key": key, "date": day(number), "text": text}], provider_class)
+        assert sum(found) == 1
+        return found[0] + found[1] == 1
+
+    return run
+
+
+@pytest.fixture
+def held(connection):
+    """What the product holds: name, description, and the day per provider."""
+
+    def read():
+        name, description, dates = connection.execute(
+            "SELECT name, description, (SELECT jsonb_object_agg(provider.name, extract(day FROM value::timestamptz"
+            " AT TIME ZONE 'UTC')::int) FROM jsonb_each_text(provider_dates) JOIN provider ON provider.id::text = key)"
+            " FROM product WHERE id_at_providers = 'a'"
+        ).fetchone()
+        return name, description, dates
+
+    return read
+
+
+def test_dates_that_cross(feed, held):
+    assert feed(Texts, 10)
+    assert feed(Pictures, 2)  # older than what Texts wrote, newer than nothing of its own
+    assert held() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
+    assert not feed(Texts, 9)
+    assert not feed(Pictures, 1)
+    assert held() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
+    assert feed(Pictures, 20)
+    assert feed(Texts, 11)  # older than what Pictures wrote
+    assert held() == ("Texts 11", "Pictures 20", {"Texts": 11, "Pictures": 20})
+
+
+def test_whatever_the_order_the_newest_of_each_is_held(feed, held, connection):
+    steps = [(Texts, 5), (Texts, 12), (Pictures, 3), (Pictures, 8)]
+    for order in itertools.permutations(steps):
+        connection.execute("DELETE FROM product")
+        feed(Texts, 1)
+        newest = {Texts: 1, Pictures: 0}
+        for provider_class, number in order:
+            assert feed(provider_class, number) == (number > newest[provider_class]), order
+            newest[provider_class] = max(number, newest[provider_class])
+        assert held() == ("Texts 12", "Pictures 8", {"Texts": 12, "Pictures": 8}), order
+
+
+def test_the_same_date_of_both(feed, held, versions):
+    feed(Texts, 5)
+    assert feed(Pictures, 5)
+    before = versions("product")
+    assert not feed(Texts, 5)
+    assert not feed(Pictures, 5)
+    assert versions("product") == before
+    assert held() == ("Texts 5", "Pictures 5", {"Texts": 5, "Pictures": 5})
+
+
+def test_one_without_dates_beside_one_with(counts, feed, held):
+    feed(Texts, 5)
+    undated = [{"key": "a", "text": "no date"}]
+    assert counts(undated, Pictures) == (0, 1, 0, 0, 0)
+    assert counts(undated, Pictures) == (0, 0, 1, 0, 0)
+    assert not feed(Texts, 4)
+    assert feed(Texts, 6)
+    assert held()[:2] == ("Texts 6", "no date")
+
+
+def test_what_a_person_edited_is_kept_from_both(feed, held, connection):
+    feed(Texts, 1)
+    feed(Pictures, 1)
+    connection.execute("UPDATE product SET name = 'mine', description = 'mine too'")
+    feed(Texts, 2)
+    feed(Pictures, 2)
+    assert held() == ("mine", "mine too", {"Texts": 2, "Pictures": 2})
+    connection.execute("SELECT release_fields('product', id) FROM product")
+    feed(Texts, 2)
+    feed(Pictures, 2)
+    assert held()[:2] == ("Texts 2", "Pictures 2")
+
+
+def test_a_table_that_one_provider_feeds_has_no_dates_to_keep(connection):
+    with_dates = connection.execute(
+        "SELECT table_name FROM information_schema.columns WHERE column_name = 'provider_dates'"
+    ).fetchall()
+    assert with_dates == [("product",)]
+    assert [model.is_shared for model in (Product, Offer, Stock, Item)] == [True, False, False, False]
