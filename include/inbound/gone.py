@@ -80,12 +80,14 @@ class CompleteListing:
                 store.note_keys(self._connection, table, keys)
             if bad := [info for info in infos if not is_usable(info.id_at_providers)]:
                 self._unreadable = self._unreadable or f"the key {bad[0].id_at_providers!r:.100} is not a usable text"
-        references = {rejection.reference for rejection in chunk.rejections if rejection.reference}
+        references = set()
+        for rejection in chunk.rejections:
+            if rejection.reference and is_usable(rejection.reference):
+                references.add(rejection.reference)
+            else:
+                self._unreadable = self._unreadable or rejection.reason
         if references:
             store.note_references(self._connection, references)
-        for rejection in chunk.rejections:
-            if not rejection.reference:
-                self._unreadable = self._unreadable or rejection.reason
 
     def why_not_believed(self) -> str | None:
         """Why nothing can be taken for gone after this listing; None when it can."""

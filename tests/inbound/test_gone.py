@@ -246,7 +246,11 @@ class TestRejectedRecords:
         listed(film("z", 1), RejectRecord("bad", reference=reference))
         assert gone() == {"a#1", "a#2"}
 
-    @pytest.mark.parametrize("error", [RejectRecord("bad"), KeyError("film"), RejectRecord("bad", reference="")])
+    @pytest.mark.parametrize(
+        "error",
+        [RejectRecord("bad"), KeyError("film"), *(RejectRecord("bad", reference=one) for one in ("", "\0", "\ud800"))],
+        ids=str,
+    )
     def test_one_without_leaves_all_as_it_is(self, listed, gone, caplog, error):
         listed(film("a", 1, 2))
         assert listed(error, film("a", 1)).gone == 0
