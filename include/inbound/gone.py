@@ -152,6 +152,7 @@ class GoneChunk:
         self.table = table
         self.ids = ids
         self.scope = scope
+        self.asked_at = scope.started_at
         self.is_dry_run = is_dry_run
 
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> GoneOutcome:
@@ -169,6 +170,7 @@ class GoneChunk:
         for row in store.lock_gone(connection, table, self.scope, self.ids):
             values = row[ID:]
             obj = table.model(*own_copy(values))
+            self.provider.key = row[KEY]
             try:
                 self.provider.fill_gone_attributes(obj)
             except Exception as error:
