@@ -12,14 +12,17 @@
     │   └── DatabaseUnavailable    PostgreSQL went away or refused the connection
     ├── FatalError                 a person has to change something before a retry can help
     │   ├── ConfigurationError     a connection, parameter, provider or venue link that is not right
+    │   │   └── BodyTooLarge       an answer with more bytes than are read
     │   ├── AccessRefused          401 or 403: the credentials
     │   ├── RequestRefused         any other 4xx: the address, or an id the service does not know
+    │   │   └── RedirectsElsewhere a redirect to another service
     │   ├── PaginationError        a listing that would not end, or ended too early
     │   ├── ListingShrank          a complete listing lacks so much of what we hold that it is not believed
     │   └── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
     ├── RecordError                concerns one record; the run goes on
     │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
-    │   └── SkipObject             leave this object out, it is not for us
+    │   ├── SkipObject             leave this object out, it is not for us
+    │   └── BadPicture             leave this picture out, its object is kept
     ├── LinksFailed                some venue links of a batch failed, named in the message
     └── BaseSyncError              one object could not be sent to an outbound target; the queue keeps why
         ├── RecoverableSyncError   try again by itself, up to the target's max_attempts
@@ -100,6 +103,10 @@ class ConfigurationError(FatalError):
     """A connection, parameter, provider or venue link is missing or wrong."""
 
 
+class BodyTooLarge(ConfigurationError):
+    """The service answered with more bytes than are read."""
+
+
 class AccessRefused(FatalError):
     """The service answered 401 or 403: check the credentials of the connection."""
 
@@ -110,6 +117,14 @@ class RequestRefused(FatalError):
     def __init__(self, message: str, *, status: int, **where: Any) -> None:
         super().__init__(message, **where)
         self.status = status
+
+
+class RedirectsElsewhere(RequestRefused):
+    """The service redirects to another one, which must not get its credentials. `target` is not redacted."""
+
+    def __init__(self, message: str, *, status: int, target: str, **where: Any) -> None:
+        super().__init__(message, status=status, **where)
+        self.target = target
 
 
 class PaginationError(FatalError):
@@ -143,6 +158,10 @@ class RejectRecord(RecordError):
 
 class SkipObject(RecordError):
     """The object is not for us (not eligible, nothing available): it is counted as skipped."""
+
+
+class BadPicture(RecordError):
+    """A picture is not there or cannot be used; the message says why in general, `where` which one."""
 
 
 class LinksFailed(ProviderSyncError):
