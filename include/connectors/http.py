@@ -40,8 +40,10 @@ from include.connectors.pace import Pace
 from include.connectors.redaction import Redactor, basic_credentials, looks_secret, redact_log_record
 from include.errors import (
     AccessRefused,
+    BodyTooLarge,
     ConfigurationError,
     RateLimited,
+    RedirectsElsewhere,
     RequestRefused,
     RetryableError,
     ServiceUnavailable,
@@ -344,7 +346,7 @@ class HttpConnector:
             parts.append(part)
             size += len(part)
             if size > self._max_body_bytes:
-                raise ConfigurationError(
+                raise BodyTooLarge(
                     f"{call.method} {self._redact(response.url)} answered with more than {self._max_body_bytes} bytes: "
                     "ask for smaller pages, or raise max_body_bytes"
                 )
@@ -383,10 +385,11 @@ class HttpConnector:
         """Return the new address, which must be the same service: headers with keys would go there too."""
         target = urljoin(reply.url, reply.headers["location"])
         if not _is_same_service(reply.url, target):
-            raise RequestRefused(
+            raise RedirectsElsewhere(
                 f"{call.method} {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which "
                 "would get the credentials of this one; if the service moved, change the connection",
                 status=reply.status,
+                target=target,
             )
         return target
 
