@@ -35,7 +35,7 @@ redact addresses and headers before they raise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MOST_NAMED = 50
@@ -120,11 +120,14 @@ class RequestRefused(FatalError):
 
 
 class RedirectsElsewhere(RequestRefused):
-    """The service redirects to another one, which must not get its credentials. `target` is not redacted."""
+    """The service redirects to another one, which must not get its credentials.
+
+    `target` gives the address as it is; it is a function so that nothing that shows errors shows a secret in it.
+    """
 
     def __init__(self, message: str, *, status: int, target: str, **where: Any) -> None:
         super().__init__(message, status=status, **where)
-        self.target = target
+        self.target: Callable[[], str] = lambda: target
 
 
 class PaginationError(FatalError):

@@ -61,7 +61,7 @@ class PictureFetcher:
             try:
                 return self._connector(origin).get(path, decode=bytes).value
             except RedirectsElsewhere as error:
-                url = error.target
+                url = error.target()
             except BodyTooLarge:
                 raise BadPicture(
                     f"the picture has more than {self._max_body_bytes // 1_000_000} MB", address=_shown(url)

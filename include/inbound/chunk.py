@@ -25,6 +25,7 @@ from include.errors import ConfigurationError, FatalError, ProviderSyncError, Re
 from include.inbound.masking import MASK, is_personal, masked
 from include.inbound.reading import Reading, Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
+from include.inbound.thumb_step import ChunkThumbs, ThumbStep, take_thumbs
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store.rows import (
@@ -34,6 +35,7 @@ from include.store.rows import (
     find_children,
     find_rows,
     insert_rows,
+    is_usable_key,
     lock_rows,
     rename_rows,
     reserve_ids,
@@ -70,6 +72,7 @@ class Chunk:
         provider_id: int,
         marker: datetime | None,
         is_dry_run: bool,
+        thumbs: ThumbStep | None = None,
     ) -> None:
         self.provider = provider
         self.provider_id = provider_id
@@ -77,6 +80,8 @@ class Chunk:
         self.rejections = reading.rejections
         self.asked_at = reading.asked_at
         self.is_dry_run = is_dry_run
+        self.thumbs = ChunkThumbs()
+        self._thumb_step = thumbs
         self.records = len(reading.lists) + len(reading.rejections)
         self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
         self.lists = reading.lists
@@ -91,6 +96,9 @@ class Chunk:
         finds the rows that PostgreSQL refuses; otherwise RowsRefused asks for another try.
         """
         outcome = Outcome(self, connection, begin, careful=careful)
+        if self._thumb_step is not None:  # once, before anything has begun: what it did holds for further tries too
+            self.thumbs = self._thumb_step.prepare(connection, self.provider_id, self.infos, outcome.is_newer)
+            self._thumb_step = None
         self.provider.known = outcome
         try:
             last = next(reversed(self.infos), None)
@@ -126,6 +134,7 @@ class Outcome:
         self._is_copying = False
         self._made_up_ids = count(-1, -1)
         self._recognises = type(chunk.provider).recognise is not LocalProvider.recognise
+        self._thumbs_taken: dict[tuple[type[Providable], str], tuple[int, int]] = {}
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
         self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
@@ -148,6 +157,14 @@ class Outcome:
         report.count_held_back(self.held_back, self.held_back_fields)
         for rejection in self.rejections:
             report.count_reason(rejection.reason)
+        thumbs = self.chunk.thumbs
+        report.checked_thumbs += thumbs.checked
+        report.created_thumbs += sum(created for created, _ in self._thumbs_taken.values())
+        report.updated_thumbs += sum(updated for _, updated in self._thumbs_taken.values())
+        report.failed_thumbs += thumbs.failed
+        report.thumb_seconds += thumbs.seconds
+        for reason, number in thumbs.errors.items():
+            report.count_thumb_error(reason, number)
         told = Counter(one["table"] for one in report.differences)
         for difference in self.differences:
             told[difference["table"]] += 1
@@ -186,7 +203,7 @@ class Outcome:
                     f"{type(self.provider).__name__} asks for a {model.__name__} that its records do not name: "
                     f"add self.create_reference({model.__name__}, …) to the list that __next__ returns"
                 )
-            keys = [*{info.id_at_providers for info in infos if is_usable(info.id_at_providers)}]
+            keys = [*{info.id_at_providers for info in infos if is_usable_key(info.id_at_providers)}]
             table = table_of(model)
             found = find_rows(self.connection, table, self.chunk.provider_id, keys, columns=True)
             loaded = self._references[model] = {row[KEY]: model(*row[ID:]) for row in found}
@@ -240,7 +257,7 @@ class Outcome:
             pass
         good = []
         for info in infos:
-            if is_usable(info.id_at_providers):
+            if is_usable_key(info.id_at_providers):
                 good.append(info)
             else:
                 self._reject(info, f"the key {info.id_at_providers!r:.100} is not a usable text")
@@ -283,6 +300,7 @@ class Outcome:
         find, provider, model = rows.get, self.provider, table.model
         fill, has_documents = provider.fill_object_attributes, table.documents
         guard_time, undated_is_old = self._guard_time, self._undated_is_old
+        thumbs = self.chunk.thumbs.wanted.get(model, {})
         for key, info in firsts.items():
             row = find(key)
             if row is None:
@@ -293,12 +311,11 @@ class Outcome:
                 changed.append((row[ID], [info, *later[key]]))
             elif info.role == "create only":
                 unchanged += 1
-            elif (date := info.date_modified_at_provider) is not None:
-                if held is None or held < date.timestamp():
-                    changed.append((row[ID], [info]))
-                else:
-                    unchanged += 1
-            elif undated_is_old or (held is not None and held > guard_time):
+            elif (date := info.date_modified_at_provider) is not None and (held is None or held < date.timestamp()):
+                changed.append((row[ID], [info]))
+            elif thumbs and key in thumbs:
+                changed.append((row[ID], [info]))
+            elif date is not None or undated_is_old or (held is not None and held > guard_time):
                 unchanged += 1
             else:
                 values = row[ID:]
@@ -380,7 +397,7 @@ class Outcome:
         model = table.model.parent[1]
         found = set()
         for info in listed:
-            if info.type is model and is_usable(info.id_at_providers):
+            if info.type is model and is_usable_key(info.id_at_providers):
                 with suppress(SkipObject):
                     found.add(self.id_of(model, info.id_at_providers))
         return found
@@ -389,7 +406,7 @@ class Outcome:
         """Per parent that these lists name, the rows of ours that this chunk does not name."""
         assert table.model.parent is not None
         place = ID + table.columns.index(table.model.parent[0])
-        named = {info.id_at_providers for info in self.chunk.infos[table.model] if is_usable(info.id_at_providers)}
+        named = {info.id_at_providers for info in self.chunk.infos[table.model] if is_usable_key(info.id_at_providers)}
         wanted = sorted(set().union(*[self._parents(table, listed) for listed in lists]))
         by_parent: dict[int, list[Sequence[Any]]] = {}
         if wanted:
@@ -421,6 +438,22 @@ class Outcome:
         run since then has seen all there was to see, so they can tell nothing new of a row we hold.
         """
         return not self._undated_is_old and (held is None or held <= self._guard_time)
+
+    def is_newer(self, info: ProvidableInfo, held: float | None) -> bool:
+        """Whether a record's picture may replace that of a row of this date: the record is not older than the row."""
+        date = info.date_modified_at_provider
+        if date is None:
+            return self._undated_may_be_newer(held)
+        return held is None or held <= date.timestamp()
+
+    def _take_thumbs(self, info: ProvidableInfo, obj: Providable) -> bool:
+        """Set the pictures that the chunk has for an object; False if it lacks none of them."""
+        wanted = self.chunk.thumbs.wanted.get(info.type, {}).get(info.id_at_providers)
+        taken = take_thumbs(obj, wanted) if wanted else None
+        if taken is None:
+            return False
+        self._thumbs_taken[info.type, info.id_at_providers] = taken
+        return True
 
     def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
@@ -524,6 +557,7 @@ class Outcome:
             if later and info.id_at_providers in later:
                 info, obj = self._refill(table, info, obj, later[info.id_at_providers])  # noqa: PLW2901
             if obj is not None:
+                self._take_thumbs(info, obj)
                 made.append((info, obj))
         return made
 
@@ -677,18 +711,21 @@ class Outcome:
     ) -> tuple[Providable, datetime] | None:
         """A record on a locked row: the filled object and its date, or None when it changes nothing."""
         date = info.date_modified_at_provider
-        if info.role == "create only":
+        if info.role == "create only" or (date is None and not self._undated_may_be_newer(held_date)):
             self.unchanged += 1
             return None
         if date is not None and held_date is not None and held_date >= date.timestamp():
-            self.unchanged += 1
-            return None
-        if date is None and not self._undated_may_be_newer(held_date):
-            self.unchanged += 1
-            return None
+            pictured = table.model(*own_copy(values))
+            if held_date > date.timestamp() or "thumbs" in protected or not self._take_thumbs(info, pictured):
+                self.unchanged += 1
+                return None
+            self.updated += 1
+            return pictured, date
         obj = self._filled(table, info, values)
         if obj is None:
             return None
+        if "thumbs" not in protected:
+            self._take_thumbs(info, obj)
         if protected:
             self._count_held_back(table, keep_protected(table, obj, values, protected))
         if date is None and held_date is not None and not changes(obj.__struct_fields__, astuple(obj), values):
@@ -714,6 +751,7 @@ class Outcome:
             self.held_back_fields.update([f"{table.name}.{name}" for name in names])
 
     def _reject(self, info: ProvidableInfo, reason: str) -> None:
+        self._thumbs_taken.pop((info.type, info.id_at_providers), None)
         self.rejections.append(Rejection(info.type.__name__, info.id_at_providers, reason, info.record))
 
     def _note_difference(
@@ -781,14 +819,3 @@ def changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -
 def own_copy(values: Sequence[Any]) -> list[Any]:
     """The values, with documents and lists that a provider may change without changing what we compare with."""
     return [copy.deepcopy(value) if isinstance(value, (dict, list)) else value for value in values]
-
-
-def is_usable(key: object) -> bool:
-    """Whether PostgreSQL can be asked for this key: a text that UTF-8 can carry, without NUL."""
-    if not isinstance(key, str) or "\x00" in key:
-        return False
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -33,7 +33,6 @@ from include.inbound.chunk import (
     Chunk,
     changes,
     difference,
-    is_usable,
     keep_protected,
     own_copy,
 )
@@ -44,7 +43,7 @@ from include.models import Providable
 from include.providers.base import LocalProvider
 from include.store import gone as store
 from include.store.gone import Missing, Scope
-from include.store.rows import write_or_raise, write_or_reject
+from include.store.rows import is_usable_key, write_or_raise, write_or_reject
 from include.store.tables import Table, table_of
 
 log = logging.getLogger(__name__)
@@ -74,15 +73,15 @@ class CompleteListing:
         """Note what a saved chunk named, also what was skipped or rejected of it."""
         for table in self.tables:
             infos = chunk.infos.get(table.model, ())
-            keys = {info.id_at_providers for info in infos if is_usable(info.id_at_providers)}
+            keys = {info.id_at_providers for info in infos if is_usable_key(info.id_at_providers)}
             keys.update(key for model, key in chunk.spared if model is table.model)
             if keys:
                 store.note_keys(self._connection, table, keys)
-            if bad := [info for info in infos if not is_usable(info.id_at_providers)]:
+            if bad := [info for info in infos if not is_usable_key(info.id_at_providers)]:
                 self._unreadable = self._unreadable or f"the key {bad[0].id_at_providers!r:.100} is not a usable text"
         references = set()
         for rejection in chunk.rejections:
-            if rejection.reference and is_usable(rejection.reference):
+            if rejection.reference and is_usable_key(rejection.reference):
                 references.add(rejection.reference)
             else:
                 self._unreadable = self._unreadable or rejection.reason

@@ -41,6 +41,15 @@ class SyncReport(msgspec.Struct):
     """Dry run only: the first changes of each table, each with table, key and per field the old and the new value."""
     reasons: dict[str, int] = {}
     """Why records were rejected, with how many for each reason; the rarest are left out."""
+    checked_thumbs: int = 0
+    """Pictures that records have; of them created_thumbs are new, updated_thumbs replaced others, failed_thumbs could
+    not be had or used. Their objects are counted as if these had none."""
+    created_thumbs: int = 0
+    updated_thumbs: int = 0
+    failed_thumbs: int = 0
+    thumb_errors: dict[str, int] = {}
+    """Why pictures failed, with how many for each reason; the rarest are left out."""
+    thumb_seconds: float = 0.0
     state: str = "done"
     gone: int = 0
     held_back: int = 0
@@ -65,10 +74,11 @@ class SyncReport(msgspec.Struct):
 
     def count_reason(self, reason: str) -> None:
         """Count a rejection under the beginning of its reason."""
-        reason = storable(reason)
-        general = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
-        if general in self.reasons or len(self.reasons) < SAMPLE_SIZE:
-            self.reasons[general] = self.reasons.get(general, 0) + 1
+        _count(self.reasons, reason, 1)
+
+    def count_thumb_error(self, reason: str, count: int) -> None:
+        """Count pictures that failed, in the same way."""
+        _count(self.thumb_errors, reason, count)
 
     def start_again(self) -> None:
         """Prepare for listing the source once more from its start.
@@ -79,6 +89,8 @@ class SyncReport(msgspec.Struct):
         self.records = self.checked = self.unchanged = self.skipped = self.rejected = 0
         self.reasons = {}
         self.held_back, self.held_back_fields = 0, {}
+        self.checked_thumbs = self.failed_thumbs = 0
+        self.thumb_errors = {}
 
     def copy(self) -> SyncReport:
         """A report of its own that can be counted on."""
@@ -87,6 +99,7 @@ class SyncReport(msgspec.Struct):
             reasons=dict(self.reasons),
             differences=list(self.differences),
             held_back_fields=dict(self.held_back_fields),
+            thumb_errors=dict(self.thumb_errors),
         )
 
     def end(self) -> None:
@@ -107,15 +120,28 @@ class SyncReport(msgspec.Struct):
         """One line for logs."""
         fields = sorted(self.held_back_fields.items(), key=lambda one: (-one[1], one[0]))
         held_back = ", ".join(f"{name} {number}" for name, number in fields)
+        pictures = (
+            f"; {self.checked_thumbs} pictures checked: {self.created_thumbs} created, {self.updated_thumbs} updated, "
+            f"{self.failed_thumbs} failed"
+            if self.checked_thumbs
+            else ""
+        )
         return (
             f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated, "
             f"{self.unchanged} unchanged, {self.skipped} skipped, {self.rejected} rejected"
             f"{f', {self.gone} gone' if self.gone else ''}"
-            f"{f', {self.held_back} held back for edits by people ({held_back})' if self.held_back else ''}"
+            f"{f', {self.held_back} held back for edits by people ({held_back})' if self.held_back else ''}{pictures}"
             f"{' (dry run: nothing was written)' if self.dry_run else ''} in {self.seconds:.1f} s "
             f"(fetch {self.fetch_seconds:.1f}, iterate {self.iterate_seconds:.1f}, diff {self.diff_seconds:.1f}, "
             f"upsert {self.upsert_seconds:.1f}; {self.records_per_second:,.0f} records/s)"
         )
+
+
+def _count(counts: dict[str, int], reason: str, count: int) -> None:
+    reason = storable(reason)
+    general = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+    if general in counts or len(counts) < SAMPLE_SIZE:
+        counts[general] = counts.get(general, 0) + count
 
 
 def storable(text: str) -> str:

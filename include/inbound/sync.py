@@ -36,8 +36,10 @@ from include.inbound.reading import RecordReader
 from include.inbound.rejected import resolve_listed_again, save_rejections
 from include.inbound.replay import ReplayReader
 from include.inbound.report import SyncReport
+from include.inbound.thumb_step import thumb_step
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
+from include.store.objects import ObjectStorage
 from include.store.providers import is_active, register_provider
 from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, database_time, prepare_connection
 
@@ -63,6 +65,7 @@ def sync_provider(
     interval: tuple[datetime, datetime | None] | None = None,
     replay: bool = False,
     accept_shrunk: bool = False,
+    storage: ObjectStorage | None = None,
 ) -> SyncReport:
     """Bring the database in step with a provider's listing.
 
@@ -80,6 +83,7 @@ def sync_provider(
         replay: read the rejected records that wait (`rejected_report` has them) instead of the source; the provider
             needs `decode_record`. Each is resolved with its chunk; there is no error budget.
         accept_shrunk: believe a complete listing that lacks more than the provider's `most_gone`.
+        storage: where pictures are kept; without it pictures are left alone.
 
     Returns:
         The report, its counts over all tries of the instance. Its `state` is "skipped" if the provider or the venue
@@ -109,7 +113,7 @@ def sync_provider(
     )
     with _working(connection, provider=provider.name, venue=link.label if link else None):
         if instance_id is not None:
-            return _Run(provider, connection, instance_id, parameters).run()
+            return _Run(provider, connection, instance_id, parameters, storage).run()
         provider_id = register_provider(connection, provider.row_name(), provider.name)
         if not is_active(connection, provider_id, link.id if link else None):
             log.info("Skipped: the provider or the venue link is not active")
@@ -119,7 +123,8 @@ def sync_provider(
             return SyncReport(dry_run=dry_run)
         catalog_id = ledger.open_load(connection, type(provider), parameters)
         try:
-            return _Run(provider, connection, ledger.single_instance(connection, catalog_id), parameters).run()
+            instance_id = ledger.single_instance(connection, catalog_id)
+            return _Run(provider, connection, instance_id, parameters, storage).run()
         finally:
             if not connection.broken:
                 ledger.close_load(connection, catalog_id)
@@ -151,7 +156,12 @@ class _Run:
     """One try of one operation instance."""
 
     def __init__(
-        self, provider: LocalProvider, connection: Connection, instance_id: int, parameters: LoadParameters
+        self,
+        provider: LocalProvider,
+        connection: Connection,
+        instance_id: int,
+        parameters: LoadParameters,
+        storage: ObjectStorage | None,
     ) -> None:
         self.provider = provider
         self.connection = connection
@@ -169,6 +179,7 @@ class _Run:
         self._careful = False
         self._replay: ReplayReader | None = None
         self._listing: CompleteListing | None = None
+        self.thumbs = thumb_step(provider, storage, is_dry_run=parameters.dry_run)
 
     def run(self) -> SyncReport:
         """Take the lock, iterate, and record how it ended."""
@@ -210,6 +221,8 @@ class _Run:
                 if self._listing is not None:
                     self._mark_gone(self._listing)
             finally:
+                if self.thumbs is not None:
+                    self.thumbs.close()
                 self.provider.close()
             self.report.end()
             with self.connection.transaction():
@@ -301,6 +314,7 @@ class _Run:
                     provider_id=self.instance.provider_id,
                     marker=self.marker,
                     is_dry_run=self.parameters.dry_run,
+                    thumbs=self.thumbs,
                 )
                 self._save(chunk)
                 if self._listing is not None:

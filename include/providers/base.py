@@ -270,6 +270,11 @@ class LocalProvider(ABC):
         """`provider.local_class` of this class."""
         return cls.local_class or cls.__name__
 
+    @classmethod
+    def has_pictures(cls) -> bool:
+        """Whether records of this source may have pictures."""
+        return cls.get_object_thumb_index is not LocalProvider.get_object_thumb_index
+
     def updateObjects(self, limit: int | None = None, *, connection: psycopg.Connection[Any]) -> SyncReport:  # noqa: N802
         """Synchronise with the default settings: `include.inbound.sync.sync_provider` by its traditional name."""
         from include.inbound.sync import sync_provider

@@ -101,6 +101,23 @@ def find_rows(
         return cursor.fetchall()
 
 
+def find_thumbs(connection: Connection, table: Table, provider_id: int, keys: Sequence[str]) -> list[TupleRow]:
+    """Key, date, protected columns and thumbs of the rows with these keys, without a lock."""
+    with connection.cursor(binary=True) as cursor:
+        return cursor.execute(table.select_thumbs(provider_id), (text_array(keys),)).fetchall()
+
+
+def is_usable_key(key: object) -> bool:
+    """Whether PostgreSQL can be asked for this key: a text that UTF-8 can carry, without NUL."""
+    if not isinstance(key, str) or "\x00" in key:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def find_children(connection: Connection, table: Table, provider_id: int, parents: list[int]) -> list[TupleRow]:
     """This provider's rows of these parents that are not history yet, without a lock."""
     with connection.cursor(binary=True) as cursor:

@@ -69,6 +69,14 @@ class Table:
         )
 
     @cache  # noqa: B019
+    def select_thumbs(self, provider_id: int) -> sql.Composed:
+        """As `select`, with `thumbs` as the only column."""
+        return sql.SQL(
+            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), thumbs FROM {table}"
+            " WHERE id_at_providers = ANY(%s::text[])"
+        ).format(date=self._own_date(provider_id), table=self.identifier)
+
+    @cache  # noqa: B019
     def select_for_update(self, provider_id: int, *, with_key: bool = False) -> sql.Composed:
         """As `select`, by primary key and with all columns; locked in one order, so that no two runs deadlock.
 

@@ -1,7 +1,5 @@
 """Pictures of every kind become one kind, and what is none is refused."""
 
-import struct
-import zlib
 from io import BytesIO
 
 import pytest
@@ -10,12 +8,7 @@ from PIL import Image, ImageCms
 from include.errors import BadPicture
 from include.inbound import thumbs
 from include.inbound.thumbs import content_key, normalise
-
-
-def encoded(image, kind="PNG", **options):
-    data = BytesIO()
-    image.save(data, kind, **options)
-    return data.getvalue()
+from tests.inbound.pictures import encoded, png_of
 
 
 def noise(size=(40, 60), mode="RGB"):
@@ -31,16 +24,6 @@ def shown(raw):
 
 def near(pixel, wanted):
     return all(abs(a - b) <= 6 for a, b in zip(pixel, wanted, strict=True))
-
-
-def png_of(width, height):
-    """The header of a PNG that claims a size, with next to nothing behind it."""
-
-    def part(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(b"\0")) + part(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
