@@ -311,9 +311,9 @@ class Outcome:
                 changed.append((row[ID], [info, *later[key]]))
             elif info.role == "create only":
                 unchanged += 1
-            elif (date := info.date_modified_at_provider) is not None and (held is None or held < date.timestamp()):
-                changed.append((row[ID], [info]))
-            elif thumbs and key in thumbs:
+            elif (thumbs and key in thumbs) or (
+                (date := info.date_modified_at_provider) is not None and (held is None or held < date.timestamp())
+            ):
                 changed.append((row[ID], [info]))
             elif date is not None or undated_is_old or (held is not None and held > guard_time):
                 unchanged += 1

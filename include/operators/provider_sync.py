@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from include.inbound.ledger import Instance
     from include.inbound.report import SyncReport
     from include.providers.base import LocalProvider
+    from include.store.objects import ObjectStorage
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class _Batch:
         self.failures: dict[str, ProviderSyncError] = {}
         self._was_refused = False
         self._connectors: dict[str, HttpConnector | None] = {}
+        self._storage: ObjectStorage | None = None
         self._opened = ExitStack()
 
     @property
@@ -157,6 +159,7 @@ class _Batch:
                 interval=(parameters.interval_start, parameters.interval_end) if parameters.interval_start else None,
                 replay=parameters.replay,
                 accept_shrunk=parameters.accept_shrunk,
+                storage=self._storage_for(provider),
             )
         except ErrorBudgetExceeded:
             log_rejected(rejected_examples(self.connection, instance.id))
@@ -165,6 +168,14 @@ class _Batch:
             examples = rejected_examples(self.connection, instance.id) if report.rejected else ()
             log_steps(report, connector.stats if connector else None, examples)
         return report
+
+    def _storage_for(self, provider: LocalProvider) -> ObjectStorage | None:
+        """Where the pictures of a provider are kept; None for one without pictures."""
+        if self._storage is None and provider.has_pictures():
+            from include.operators.storage import thumbs_storage
+
+            self._storage = thumbs_storage()
+        return self._storage if provider.has_pictures() else None
 
     def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:
         """The connector of the batch. If there can be none, no link can be synchronised, and each is told why."""

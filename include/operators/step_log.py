@@ -58,6 +58,11 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
     changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
     with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
         log.info("%s transactions%s", report.chunks, ", rolled back: a dry run writes nothing" if would else "")
+    if report.checked_thumbs:
+        with group("Pictures: %s in %.2f s", f"{report.checked_thumbs:,}", report.thumb_seconds):
+            log.info("%s created, %s updated", f"{report.created_thumbs:,}", f"{report.updated_thumbs:,}")
+            for reason, count in sorted(report.thumb_errors.items(), key=lambda item: -item[1]):
+                log.warning("%s failed: %s", f"{count:,}", reason)
     if report.rejected:
         with group("Rejected: %s records", f"{report.rejected:,}"):
             for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1]):

@@ -18,12 +18,14 @@ RETRY = {
 FAIL = {
     "FatalError",
     "ConfigurationError",
+    "BodyTooLarge",
     "AccessRefused",
     "RequestRefused",
+    "RedirectsElsewhere",
     "PaginationError",
     "ErrorBudgetExceeded",
 }
-AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject"} | {
+AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject", "BadPicture"} | {
     "BaseSyncError",
     "RecoverableSyncError",
     "UnrecoverableSyncError",
@@ -52,8 +54,10 @@ def decide():
 def make(kind, **arguments):
     if kind is errors.LinksFailed:
         return kind({}, attempted=1)
-    if kind is errors.RequestRefused:
+    if issubclass(kind, errors.RequestRefused):
         arguments["status"] = 404
+    if kind is errors.RedirectsElsewhere:
+        arguments["target"] = "http://elsewhere"
     return kind("what happened", **arguments)
 
 
