@@ -455,6 +455,13 @@ class Outcome:
         self._thumbs_taken[info.type, info.id_at_providers] = taken
         return True
 
+    def _pictured(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
+        """An object with these values and the pictures of the chunk; None if it lacks none of them."""
+        if info.id_at_providers not in self.chunk.thumbs.wanted.get(info.type, ()):
+            return None
+        obj = table.model(*own_copy(values))
+        return obj if self._take_thumbs(info, obj) else None
+
     def _filled(self, table: Table, info: ProvidableInfo, values: Sequence[Any]) -> Providable | None:
         """An object with these values, filled from its own record; None if that was skipped or rejected."""
         obj = table.model(*(own_copy(values) if table.documents else values))
@@ -715,8 +722,9 @@ class Outcome:
             self.unchanged += 1
             return None
         if date is not None and held_date is not None and held_date >= date.timestamp():
-            pictured = table.model(*own_copy(values))
-            if held_date > date.timestamp() or "thumbs" in protected or not self._take_thumbs(info, pictured):
+            is_older = held_date > date.timestamp()
+            pictured = None if is_older or "thumbs" in protected else self._pictured(table, info, values)
+            if pictured is None:
                 self.unchanged += 1
                 return None
             self.updated += 1

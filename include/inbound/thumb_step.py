@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import psycopg
 
-from include.connectors.pictures import PictureFetcher
 from include.connectors.redaction import redact
 from include.errors import AccessRefused, ConfigurationError, ProviderSyncError, RetryableError, ServiceUnavailable
 from include.models import Providable
@@ -57,6 +56,8 @@ class ThumbStep:
     """
 
     def __init__(self, provider: LocalProvider, storage: ObjectStorage, *, is_dry_run: bool) -> None:
+        from include.connectors.pictures import PictureFetcher
+
         self._provider = provider
         self._storage = storage
         self._is_dry_run = is_dry_run

@@ -145,8 +145,9 @@ class LocalProvider(ABC):
         """Set on `obj` what `self.record` says; called only for objects that are new or may have changed.
 
         On an update `obj` holds the row's current values, read under lock before anything is written; on a creation
-        `obj.id` is None and it holds the column defaults. It may be called twice for an object and must then set the
-        same. `SkipObject` leaves the object out, `RejectRecord` puts the record aside; any other exception too.
+        `obj.id` is None and it holds the column defaults. It may be called several times for an object and must
+        then set the same. `SkipObject` leaves the object out, `RejectRecord` puts the record aside; any other
+        exception too.
         """
 
     def fill_gone_attributes(self, obj: Providable) -> None:  # noqa: ARG002

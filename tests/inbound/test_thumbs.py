@@ -283,6 +283,21 @@ class TestNotForUs:
         assert (counted(report), fetched) == ((1, 0, 0, 0), [])
         assert report.skipped + report.rejected == 1
 
+    def test_what_needs_other_rows_to_be_filled_is_asked_for_its_picture(self, run, thumbs):
+        class Sequels(Films):
+            def __next__(self):
+                [info] = super().__next__()
+                return [self.create_reference(Product, "first part"), info]
+
+            def fill_object_attributes(self, obj):
+                super().fill_object_attributes(obj)
+                obj.name = f"{self.row_of(Product, 'first part').name} II"
+
+        run(film("first part", index=0))
+        report, fetched = run(provider=Sequels([film("second part")]))
+        assert (counted(report), len(fetched), report.created) == ((1, 1, 0, 0), 1, 1)
+        assert thumbs()["second part"] == {"1": thumb(RED, "https://pictures/red")}
+
     def test_neither_are_unknown_ones_of_a_source_that_only_completes(self, run, thumbs):
         class Completing(Films):
             can_create = False
