@@ -24,6 +24,7 @@ FAIL = {
     "RedirectsElsewhere",
     "PaginationError",
     "ErrorBudgetExceeded",
+    "ListingShrank",
 }
 AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject", "BadPicture"} | {
     "BaseSyncError",
