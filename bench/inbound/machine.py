@@ -1,0 +1,732 @@
+"""Stories of sources, runs, kills and people, drawn by hypothesis; after each step the tables are those of the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import count
+from typing import Any, ClassVar
+from unittest import mock
+
+import psycopg
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from psycopg.rows import dict_row
+
+from bench.inbound.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
+from bench.inbound.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
+from include.errors import DatabaseUnavailable, LinkBusy, ServiceUnavailable
+from include.inbound import ledger, sync
+from include.inbound.ledger import LoadParameters
+from include.inbound.report import SyncReport
+from include.store.locks import link_lock
+
+HOUR = 3600.0
+SAME = 600.0
+"""Seconds by which a time of the database may differ from the model's: all that are to be told apart differ by hours."""
+WAIT = 60
+
+KEYS = ("a", "b", "c", "d", 'e","\\', "f")
+BAD_KEYS = ("", "\0")
+FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "gadget": {
+        "name": st.sampled_from(["one", "two", None, "x" * 30]),
+        "quantity": st.sampled_from([1, 2, 3, None]),
+        "price": st.sampled_from([Decimal(1), Decimal("2.50"), None, Decimal(-1)]),
+        "extra": st.sampled_from([None, {}, {"seen": [1, {"b": None}]}]),
+    },
+    "part": {"amount": st.sampled_from([1, 2, None, -1])},
+    "product": {
+        "name": st.sampled_from(["one", "two", None]),
+        "description": st.sampled_from(["short", "long", None]),
+        "duration_minutes": st.sampled_from([90, 120, None, 0]),
+    },
+}
+TABLE_OF = {name: provider.model.table_name for name, provider in PROVIDERS.items()}
+PROVIDER = st.sampled_from(list(PROVIDERS))
+SIZE = st.sampled_from([1, 2, 3, 1000])
+DATE = st.sampled_from([None, None, -5 * DAY, -4 * DAY, -3 * DAY, -2 * DAY, -DAY, DAY / 2, 3 * DAY])
+FLAW = st.sampled_from([""] * 12 + ["unreadable", "empty", "left out", "skipped", "broken", "naive"])
+STALE = st.sampled_from([0.0] * 4 + [2 * HOUR, 30 * HOUR, 100 * HOUR])
+"""How long ago the pages of a run were asked for."""
+
+_EMPTY = """
+    DO $$ BEGIN
+        SET LOCAL session_replication_role = replica;
+        DELETE FROM part; DELETE FROM gadget; DELETE FROM product; DELETE FROM rejected_record;
+        DELETE FROM local_provider_event; DELETE FROM catalog_operation_instance_result;
+        DELETE FROM catalog_scheme_operation_instance; DELETE FROM catalog;
+        UPDATE provider SET last_sync_date = NULL;
+    END $$
+"""
+_NUMBERS = count(1)
+
+
+@st.composite
+def sent(draw: st.DrawFn, table: str, *, good: bool = False) -> dict[str, Any]:
+    """Fields that a source or a person sets, some absent; those that matter mostly there."""
+    fields = draw(st.fixed_dictionaries({}, optional=FIELDS[table]))
+    if table != "part" and draw(st.booleans()):
+        fields.setdefault("name", "one")
+    if good:
+        fields = {name: value for name, value in fields.items() if not is_refused(table, "a", {"name": "a", name: value})}
+    return fields
+
+
+@st.composite
+def said(draw: st.DrawFn, provider: str) -> Record:
+    """A record of a provider's source."""
+    table = TABLE_OF[provider]
+    has_part = table == "gadget" and draw(st.booleans())
+    return Record(
+        key=draw(st.sampled_from(KEYS * 4 + BAD_KEYS)),
+        date=draw(DATE),
+        fields=draw(sent(table)),
+        part=draw(sent("part")) if has_part else None,
+        flaw=draw(FLAW),
+        is_create_only=has_part and draw(st.integers(0, 5)) == 0,
+    )
+
+
+ANY_RECORD = PROVIDER.flatmap(lambda provider: st.tuples(st.just(provider), said(provider)))
+
+
+def set_up(conninfo: str) -> None:
+    """Make the machine's own tables in a migrated database."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute(TABLES)
+
+
+@dataclass
+class Load:
+    """A run and what its tries did so far."""
+
+    provider: str
+    visit: Visit
+    feed: Feed
+    size: int
+    options: dict[str, Any] = field(default_factory=dict)
+    began: int = 0
+    """Number of the source's last change before the run began."""
+    listing: Sequence[Record] = ()
+    outcomes: list[tuple[int, Counter[str]]] = field(default_factory=list)
+    """Per chunk that was saved: the place behind it, and its counts."""
+    before: Counter[str] = field(default_factory=Counter)
+    """Created and updated by tries before this one, which began at the listing's start as well."""
+    instance_id: int = 0
+
+
+class InboundMachine(RuleBasedStateMachine):
+    """The engine on one side, the model on the other. `conninfo` is set by `machine_on`."""
+
+    conninfo: ClassVar[str]
+    connection: ClassVar[psycopg.Connection[Any]]
+    done: ClassVar[Counter[str]]
+    """How often what was done, over all stories."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection.execute(_EMPTY)
+        self.beginning = datetime.now(UTC)
+        self.model = Model()
+        self.sources: dict[str, list[Record]] = {name: [] for name in PROVIDERS}
+        self.changes = count(1)
+        self.tries = count(1)
+        self.last_change = 0
+        self.killed: dict[str, Load] = {}
+        self.marker_before: dict[str, datetime] = {}
+        self.done["stories"] += 1
+
+    # What the sources do
+
+    @initialize(records=st.lists(ANY_RECORD, min_size=4, max_size=16))
+    def sources_begin(self, records: list[tuple[str, Record]]) -> None:
+        """The sources list something to begin with."""
+        for provider, record in records:
+            self._put(provider, record, again=False)
+
+    @rule(changed=st.lists(ANY_RECORD, min_size=1, max_size=5), again=st.booleans())
+    def source_changes(self, changed: list[tuple[str, Record]], again: bool) -> None:
+        """Records are added or replaced, or the same key is listed `again`."""
+        for provider, record in changed:
+            self._put(provider, record, again=again)
+
+    @rule(provider=PROVIDER, date=DATE)
+    def source_dates_all_records(self, provider: str, date: float | None) -> None:
+        """All records of a source get another date, forward, backward or none."""
+        for record in list(self.sources[provider]):
+            self._put(provider, replace(record, date=date), again=False)
+
+    @rule(provider=PROVIDER, key=st.sampled_from(KEYS), flaw=FLAW)
+    def source_spoils_or_repairs(self, provider: str, key: str, flaw: str) -> None:
+        """A record becomes bad, or good again."""
+        for record in [record for record in self.sources[provider] if record.key == key][-1:]:
+            self._put(provider, replace(record, flaw=flaw), again=False)
+
+    @rule(provider=PROVIDER, key=st.sampled_from(KEYS))
+    def source_removes(self, provider: str, key: str) -> None:
+        """A key is listed no more."""
+        self.sources[provider] = [record for record in self.sources[provider] if record.key != key]
+
+    def _put(self, provider: str, record: Record, *, again: bool) -> None:
+        self.last_change = next(self.changes)
+        record = replace(record, changed=self.last_change, stamp=datetime.now(UTC))
+        listing = self.sources[provider]
+        if again:
+            listing.append(record)
+            return
+        places = [place for place, one in enumerate(listing) if one.key == record.key]
+        if places:
+            listing[places[0]] = record
+            for place in reversed(places[1:]):
+                del listing[place]
+        else:
+            listing.append(record)
+
+    # What people do
+
+    @precondition(lambda self: any(self.model.tables.values()))
+    @rule(data=st.data())
+    def person_edits(self, data: st.DataObject) -> None:
+        """A person changes fields of a row."""
+        table, key = self._draw_row(data)
+        self._edit(table, key, data.draw(sent(table, good=True), label="edited"))
+
+    @precondition(lambda self: any(row.held for rows in self.model.tables.values() for row in rows.values()))
+    @rule(data=st.data())
+    def person_releases(self, data: st.DataObject) -> None:
+        """A person gives fields of a row back to the providers."""
+        held = [(name, key) for name, rows in self.model.tables.items() for key, row in rows.items() if row.held]
+        table, key = data.draw(st.sampled_from(held), label="row")
+        protected = sorted(self.model.tables[table][key].held)
+        fields = data.draw(st.lists(st.sampled_from(protected), unique=True), label="released")
+        if table in SHARED:
+            self.connection.execute(
+                "SELECT release_fields(%s, id, VARIADIC %s::text[]) FROM product WHERE id_at_providers = %s",
+                (table, fields, key),
+            )
+        else:
+            self.connection.execute(
+                f"UPDATE {table} SET date_modified_at_last_provider = NULL, fields_updated = ARRAY("
+                " SELECT field FROM unnest(fields_updated) AS field WHERE cardinality(%(fields)s::text[]) > 0"
+                " AND field <> ALL(%(fields)s::text[])) WHERE id_at_providers = %(key)s",
+                {"fields": fields, "key": key},
+            )
+        self.model.release(table, key, fields)
+
+    @precondition(lambda self: any(self.model.tables.values()))
+    @rule(data=st.data())
+    def person_deletes(self, data: st.DataObject) -> None:
+        """A person deletes a row."""
+        table, key = self._draw_row(data)
+        self.connection.execute(f"DELETE FROM {table} WHERE id_at_providers = %s", (key,))
+        self.model.remove(table, key)
+
+    def _draw_row(self, data: st.DataObject) -> tuple[str, str]:
+        there = [(name, key) for name, rows in self.model.tables.items() for key in rows]
+        return data.draw(st.sampled_from(there), label="row")
+
+    def _edit(self, table: str, key: str, values: dict[str, Any], connection: Any = None) -> None:
+        if values and key in self.model.tables[table]:
+            given = {name: psycopg.types.json.Jsonb(value) if isinstance(value, dict) else value
+                     for name, value in values.items()}  # fmt: skip
+            assignments = ", ".join(f"{name} = %({name})s" for name in given)
+            (connection or self.connection).execute(
+                f"UPDATE {table} SET {assignments} WHERE id_at_providers = %(key)s", {**given, "key": key}
+            )
+            self.model.edit(table, key, values)
+
+    # Runs
+
+    @rule(provider=PROVIDER, size=SIZE, stale=STALE, can_create=st.integers(0, 5).map(bool), full=st.booleans())
+    def run(self, provider: str, size: int, stale: float, can_create: bool, full: bool) -> None:
+        """A run from the marker on, or of everything; its pages may be old."""
+        load = self._load(provider, size, stale=stale, can_create=can_create, full_refresh=full)
+        report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+
+    @rule(provider=PROVIDER, size=SIZE)
+    def run_twice(self, provider: str, size: int) -> None:
+        """The very same listing again finds nothing to do, and writes nothing."""
+        load = self._load(provider, size, full_refresh=True)
+        report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+        expected = deepcopy(self.model)
+        load = self._load(provider, size, full_refresh=True)
+        versions = self._versions()
+        report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+        keys = [record.key for record in load.listing]
+        if len(set(keys)) == len(keys):
+            assert (report.created, report.updated) == (0, 0), report
+            assert self._versions() == versions
+            assert self.model.tables == expected.tables
+
+    @rule(provider=PROVIDER, size=SIZE, limit=st.integers(1, 6))
+    def run_with_a_limit(self, provider: str, size: int, limit: int) -> None:
+        """So many records and no more."""
+        load = self._load(provider, size, limit=limit)
+        report = self._sync(load)
+        load.listing = load.listing[:limit]
+        self._saved(load, len(load.listing))
+        self._finished(load, report, moves=False)
+
+    @rule(provider=PROVIDER, size=SIZE, full=st.booleans())
+    def dry_run(self, provider: str, size: int, full: bool) -> None:
+        """Everything is done and nothing written."""
+        load = self._load(provider, size, dry_run=True, full_refresh=full)
+        versions = self._versions()
+        report = self._sync(load)
+        assert self._versions() == versions
+        as_it_was = self.model
+        counts: Counter[str] = Counter()
+        for begin, end, _ in chunks(load.listing, size):
+            self.model = deepcopy(as_it_was)
+            counts += self.model.apply(load.feed, load.listing[begin:end])
+        self.model = as_it_was
+        assert _counts(report) == _plain(counts), (report, counts)
+
+    @rule(
+        records=st.lists(said("Gadgets"), max_size=6), size=SIZE, until=st.sampled_from([2 * HOUR, 30 * HOUR, 100 * HOUR])
+    )
+    def backfill(self, records: list[Record], size: int, until: float) -> None:
+        """Old data arrives late: it changes only rows that know no better."""
+        end = self.beginning - timedelta(seconds=until)
+        load = self._load("Gadgets", size, until=-until, archive=_distinct(records), interval=(end - timedelta(1), end))
+        report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report, moves=False)
+
+    @rule(size=SIZE, is_late=st.booleans())
+    def catch_up(self, size: int, is_late: bool) -> None:
+        """A backfill of a source that knows no end: from long ago until now, or from a time that leaves a gap."""
+        start = self.beginning + timedelta(hours=1 if is_late else -1)
+        load = self._load("Texts", size, interval=(start, None), full_listing=not is_late)
+        report = self._sync(load)
+        if is_late:
+            load.listing = ()
+        self._saved(load, len(load.listing))
+        self._finished(load, report, moves=not is_late)
+
+    @rule(provider=PROVIDER, size=SIZE, place=st.integers(0, 12), data=st.data())
+    def run_while_a_person_edits(self, provider: str, size: int, place: int, data: st.DataObject) -> None:
+        """An edit between two chunks counts for all chunks after it."""
+        table = TABLE_OF[provider]
+        key, values = data.draw(st.sampled_from(KEYS), label="key"), data.draw(sent(table, good=True), label="edited")
+        load = self._load(provider, size)
+        load.visit.interrupted_at = place
+
+        def edit() -> None:
+            self._saved(load, place, closed_only=True)
+            with psycopg.connect(self.conninfo, autocommit=True) as person:
+                self._edit(table, key, values, person)
+
+        load.visit.interrupt = edit
+        report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+
+    @rule(provider=PROVIDER, size=SIZE, place=st.integers(0, 4))
+    def two_runs_at_once(self, provider: str, size: int, place: int) -> None:
+        """The second run of a link finds it busy and changes nothing."""
+        load = self._load(provider, size)
+        load.visit.interrupted_at = place
+
+        def second() -> None:
+            other = Visit(lambda *_: [Record("a", fields={"name": "busy"})], self.beginning)
+            with psycopg.connect(self.conninfo, autocommit=True) as connection, _refused(LinkBusy):
+                sync.sync_provider(PROVIDERS[provider](other), connection)
+            self.done["busy links"] += 1
+
+        load.visit.interrupt = second
+        with mock.patch.object(sync, "link_lock", partial(link_lock, wait_seconds=0)):  # else it waits three seconds
+            report = self._sync(load)
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+
+    @rule(sizes=st.tuples(SIZE, SIZE), stale=st.tuples(STALE, STALE), can_create=st.booleans())
+    def two_providers_at_once(self, sizes: tuple[int, int], stale: tuple[float, float], can_create: bool) -> None:
+        """Two providers of one table: each row ends as if one of them had come before the other."""
+        loads = [
+            self._load(provider, size, stale=old, full_refresh=True, distinct=True, can_create=may_create)
+            for provider, size, old, may_create in zip(
+                ("Texts", "Pictures"), sizes, stale, (True, can_create), strict=True
+            )
+        ]
+        with ThreadPoolExecutor(2) as pool, psycopg.connect(self.conninfo, autocommit=True) as other:
+            running = [
+                pool.submit(self._sync, load, connection)
+                for load, connection in zip(loads, (self.connection, other), strict=True)
+            ]
+            reports = [each.result(WAIT) for each in running]
+        self.done["runs at once"] += 1
+        ends: list[tuple[Model, list[Counter[str]]]] = []
+        for order in (loads, loads[::-1]):
+            model = deepcopy(self.model)
+            counts = {load.provider: _total(model, load) for load in order}
+            ends.append((model, [counts[load.provider] for load in loads]))
+        found = self._found("product")
+        rows = self.model.tables["product"]
+        first, second = (model.tables["product"] for model, _ in ends)
+        for key in first.keys() | second.keys() | found.keys():
+            fitting = [row for row in (first.get(key), second.get(key)) if _is(row, found.get(key), self.beginning)]
+            assert fitting, (key, found.get(key), first.get(key), second.get(key))
+            if fitting[0] is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = fitting[0]
+        for place, (load, report) in enumerate(zip(loads, reports, strict=True)):
+            allowed = [counts[place]["rejected"] for _, counts in ends]
+            assert min(allowed) <= report.rejected <= max(allowed), (report, allowed)
+            self.model.rejected[load.instance_id] = report.rejected
+            self.model.markers[load.provider] = load.began
+
+    # Runs that die, and their next tries
+
+    @rule(
+        provider=PROVIDER,
+        size=SIZE,
+        has_cursor=st.booleans(),
+        place=st.integers(0, 10),
+        how=st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"]),
+    )
+    def run_is_killed(self, provider: str, size: int, has_cursor: bool, place: int, how: str) -> None:
+        """A run dies; its next try may come at any time."""
+        load = self._load(provider, size, in_ledger=True)
+        load.visit.has_cursor = has_cursor
+        self._try(load, place, how)
+
+    @precondition(lambda self: self.killed)
+    @rule(
+        data=st.data(),
+        size=SIZE,
+        place=st.none() | st.integers(0, 10),
+        how=st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"]),
+    )
+    def next_try(self, data: st.DataObject, size: int, place: int | None, how: str) -> None:
+        """The next try goes on from the cursor, or starts over; it may die too."""
+        load = self.killed.pop(data.draw(st.sampled_from(sorted(self.killed)), label="provider"))
+        load.size = size
+        row = self.connection.execute(
+            "SELECT cursor FROM catalog_scheme_operation_instance WHERE id = %s", (load.instance_id,)
+        ).fetchone()
+        cursor = row[0] if row else None
+        assert load.visit.has_cursor or cursor is None
+        if cursor is None:
+            for _, counts in load.outcomes:
+                load.before += Counter({name: counts[name] for name in ("created", "updated")})
+            load.outcomes = []
+            load.began = self.last_change
+            load.feed = self._feed(load.provider, 0)
+            load.listing = self._listing(load.provider, everything=self._reads_all(load))
+            self.model.rejected[load.instance_id] = 0
+            load.visit = self._visit(load, has_cursor=load.visit.has_cursor)
+            self.done["started over"] += 1
+        else:
+            uncounted = [counts for end, counts in load.outcomes if end > int(cursor)]
+            assert not any(counts[name] for counts in uncounted for name in ("created", "updated", "rejected")), uncounted
+            load.outcomes = [(end, counts) for end, counts in load.outcomes if end <= int(cursor)]
+            assert int(cursor) == max(end for end, _ in load.outcomes)
+            listing = load.listing
+            load.visit = replace(
+                load.visit, listing=lambda *_: listing, interrupted_at=None, has_interrupted=False, resumed_from=None
+            )
+            self.done["went on"] += 1
+        self._try(load, place, how)
+        assert load.visit.resumed_from == cursor
+
+    def _try(self, load: Load, place: int | None, how: str) -> None:
+        visit = load.visit
+        visit.interrupted_at, visit.is_interrupted_filling = place, how.endswith("filling")
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+
+            def end() -> None:
+                if how.startswith("breaks"):
+                    raise ServiceUnavailable("the stream broke")
+                self.connection.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+
+            visit.interrupt = end
+            try:
+                report = self._sync(load, connection)
+            except (ServiceUnavailable, DatabaseUnavailable):
+                assert visit.has_interrupted
+                assert place is not None
+                self.done[f"kills: {how}"] += 1
+                self._saved(load, place, closed_only=True)
+                self.killed[load.provider] = load
+                return
+        assert not visit.has_interrupted
+        self._saved(load, len(load.listing))
+        self._finished(load, report)
+
+    # What all runs share
+
+    def _load(
+        self,
+        provider: str,
+        size: int,
+        *,
+        stale: float = 0.0,
+        until: float | None = None,
+        can_create: bool = True,
+        archive: list[Record] | None = None,
+        full_listing: bool = False,
+        distinct: bool = False,
+        in_ledger: bool = False,
+        **options: Any,
+    ) -> Load:
+        number = next(self.tries)
+        feed = self._feed(provider, stale, until=until, can_create=can_create, number=number)
+        load = Load(provider, Visit(lambda *_: [], self.beginning), feed, size, options, began=self.last_change)
+        everything = full_listing or self._reads_all(load)
+        load.listing = archive if archive is not None else self._listing(provider, everything=everything)
+        if distinct:
+            load.listing = _distinct(load.listing)
+        load.visit = self._visit(load, asked=feed.asked if stale else None, archive=archive, distinct=distinct)
+        self.done["runs"] += 1
+        if in_ledger:
+            catalog_id = ledger.open_load(
+                self.connection, PROVIDERS[provider], LoadParameters(), run_id=f"run {next(_NUMBERS)}"
+            )
+            load.instance_id = ledger.single_instance(self.connection, catalog_id)
+        return load
+
+    def _feed(
+        self, provider: str, stale: float, *, until: float | None = None, can_create: bool = True, number: int = 0
+    ) -> Feed:
+        number = number or next(self.tries)
+        asked = -stale + number if stale else number / 1000
+        return Feed(provider, TABLE_OF[provider], asked, until, provider in self.model.markers, can_create)
+
+    def _visit(
+        self,
+        load: Load,
+        *,
+        asked: float | None = None,
+        archive: list[Record] | None = None,
+        distinct: bool = False,
+        has_cursor: bool = False,
+    ) -> Visit:
+        """What the provider lists by the window that it is given; the model knows by itself what that must be."""
+
+        def listing(since: datetime | None, until: datetime | None) -> Sequence[Record]:
+            if archive is not None:
+                assert until is not None
+                return archive
+            assert until is None
+            wanted = _good_together(self.sources[load.provider])
+            listed = [record for record in wanted if since is None or (record.stamp and record.stamp >= since)]
+            return _distinct(listed) if distinct else listed
+
+        return Visit(listing, self.beginning, has_cursor, load.feed.can_create, asked)
+
+    def _reads_all(self, load: Load) -> bool:
+        return bool(load.options.get("full_refresh")) or PROVIDERS[load.provider].window == "none"
+
+    def _listing(self, provider: str, *, everything: bool) -> list[Record]:
+        since = None if everything else self.model.markers.get(provider)
+        wanted = _good_together(self.sources[provider])
+        return [record for record in wanted if since is None or record.changed > since]
+
+    def _sync(self, load: Load, connection: Any = None) -> SyncReport:
+        connection = connection or self.connection
+        options = dict(load.options)
+        if load.instance_id:
+            options["instance_id"] = load.instance_id
+        provider = PROVIDERS[load.provider](load.visit)
+        try:
+            report = sync.sync_provider(provider, connection, chunk_size=load.size, **options)
+        finally:
+            self._check_listed(load, provider)
+        if not load.instance_id:
+            row = self.connection.execute(
+                "SELECT max(instance.id) FROM catalog_scheme_operation_instance AS instance"
+                " JOIN catalog_scheme_operation AS operation ON operation.id = instance.operation_id"
+                " WHERE operation.name LIKE %s",
+                (f"%.{load.provider}",),
+            ).fetchone()
+            assert row is not None
+            load.instance_id = row[0]
+        return report
+
+    def _check_listed(self, load: Load, provider: Supplied) -> None:
+        if "interval" not in load.options:
+            listed = [(record.key, record.changed) for record in provider.listed]
+            assert listed == [(record.key, record.changed) for record in load.listing]
+
+    def _saved(self, load: Load, place: int, *, closed_only: bool = False) -> None:
+        """The chunks up to a place are saved, of those that were not before."""
+        done = max([end for end, _ in load.outcomes], default=0)
+        for begin, end, is_closed in chunks(load.listing[done:], load.size):
+            if done + end <= place and (is_closed or not closed_only):
+                counts = self.model.apply(load.feed, load.listing[done + begin : done + end])
+                load.outcomes.append((done + end, counts))
+                self.model.rejected[load.instance_id] += counts["rejected"]
+
+    def _finished(self, load: Load, report: SyncReport, *, moves: bool = True) -> None:
+        """A run came to its end: its counts are those of the model, and its marker moves."""
+        counts: Counter[str] = Counter()
+        for _, some in load.outcomes:
+            counts += some
+        met_again = min(counts["unchanged"], load.before.total())
+        counts += load.before
+        counts["unchanged"] -= met_again
+        assert _counts(report) == _plain(counts), (report, counts)
+        assert report.records == len(load.listing)
+        self.model.rejected[load.instance_id] += self.model.rejected.pop(0, 0)
+        if moves:
+            self.model.markers[load.provider] = max(load.began, self.model.markers.get(load.provider, 0))
+
+    # What always holds
+
+    @invariant()
+    def tables_are_those_of_the_model(self) -> None:
+        """Every row with its values, its dates and what is kept from the providers, and no other row."""
+        self.done["steps"] += 1
+        for table, rows in self.model.tables.items():
+            found = self._found(table)
+            assert found.keys() == rows.keys(), table
+            for key, row in rows.items():
+                assert _is(row, found[key], self.beginning), (table, key, found[key], row)
+
+    @invariant()
+    def parts_belong_to_their_gadgets(self) -> None:
+        """A part hangs on the gadget of its own key."""
+        strangers = self.connection.execute(
+            "SELECT part.id_at_providers FROM part JOIN gadget ON gadget.id = gadget_id"
+            " WHERE gadget.id_at_providers <> part.id_at_providers"
+        ).fetchall()
+        assert strangers == []
+
+    @invariant()
+    def the_ledger_adds_up(self) -> None:
+        """Rejected records are as many as there are to be, markers move on only, counts add up."""
+        rejected = dict(
+            self.connection.execute(
+                "SELECT instance_id, count(*) FROM rejected_record WHERE resolved_at IS NULL GROUP BY 1"
+            ).fetchall()
+        )
+        assert rejected == +self.model.rejected
+        markers = dict(
+            self.connection.execute(
+                "SELECT local_class, last_sync_date FROM provider WHERE last_sync_date IS NOT NULL"
+            ).fetchall()
+        )
+        assert markers.keys() == self.model.markers.keys()
+        for provider, marker in markers.items():
+            assert marker >= self.marker_before.get(provider, marker)
+        self.marker_before = markers
+        wrong = self.connection.execute(
+            "SELECT report FROM catalog_operation_instance_result WHERE state = 'done' AND (report ->> 'checked')::int <>"
+            " (report ->> 'created')::int + (report ->> 'updated')::int + (report ->> 'unchanged')::int"
+            " + (report ->> 'skipped')::int + (report ->> 'rejected')::int"
+        ).fetchall()
+        assert wrong == []
+
+    def _found(self, table: str) -> dict[str, dict[str, Any]]:
+        with self.connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(
+                f"SELECT held.*, provider.local_class FROM {table} AS held"
+                " LEFT JOIN provider ON provider.id = last_provider_id"
+            ).fetchall()
+            ids = dict(self.connection.execute("SELECT id::text, local_class FROM provider").fetchall())
+        for row in rows:
+            row["dates"] = {
+                ids[number]: datetime.fromisoformat(date) for number, date in row.get("provider_dates", {}).items()
+            }
+        return {row["id_at_providers"]: row for row in rows}
+
+    def _versions(self) -> list[Any]:
+        return self.connection.execute(
+            " UNION ALL ".join(f"SELECT '{table}', id, (xmin, ctid)::text FROM {table}" for table in COLUMNS)
+            + " ORDER BY 1, 2"
+        ).fetchall()
+
+
+def _is(row: Any, found: dict[str, Any] | None, beginning: datetime) -> bool:
+    """Whether a row is that of the model; None is no row."""
+    if row is None or found is None:
+        return row is found
+    return (
+        {name: found[name] for name in row.values} == row.values
+        and found["local_class"] == row.last
+        and _is_time(row.date, found["date_modified_at_last_provider"], beginning)
+        and found["dates"].keys() == row.dates.keys()
+        and all(_is_time(row.dates[name], date, beginning) for name, date in found["dates"].items())
+        and len(found["fields_updated"]) == len(row.held)
+        and set(found["fields_updated"]) == row.held
+    )
+
+
+def _is_time(expected: float | None, found: datetime | None, beginning: datetime) -> bool:
+    if expected is None or found is None:
+        return expected is found
+    return abs((found - beginning).total_seconds() - expected) < SAME
+
+
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    return list({record.key: record for record in records}.values())
+
+
+def _good_together(records: Sequence[Record]) -> list[Record]:
+    """A listing in which keys that come twice have only values that the database takes; of others the last stays."""
+    times = Counter(record.key for record in records)
+    bad = {
+        record.key
+        for record in records
+        if times[record.key] > 1
+        and (
+            is_refused("gadget", record.key, {"name": None, **record.fields})
+            or is_refused("product", record.key, {"name": None, **record.fields})
+            or is_refused("part", record.key, record.part or {})
+        )
+    }
+    last = {record.key: record for record in records}
+    return [record for record in records if record.key not in bad or last[record.key] is record]
+
+
+def _total(model: Model, load: Load) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for begin, end, _ in chunks(load.listing, load.size):
+        counts += model.apply(load.feed, load.listing[begin:end])
+    return counts
+
+
+def _counts(report: SyncReport) -> dict[str, int]:
+    assert report.checked == sum(getattr(report, name) for name in PARTS), report
+    return {name: getattr(report, name) for name in PARTS}
+
+
+def _plain(counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in PARTS}
+
+
+@contextmanager
+def _refused(kind: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kind:
+        return
+    raise AssertionError(f"{kind.__name__} is missing")
+
+
+@contextmanager
+def machine_on(conninfo: str) -> Iterator[Callable[[], InboundMachine]]:
+    """The machine on a database with its tables; nobody else may use that one meanwhile."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+
+        class Machine(InboundMachine):
+            pass
+
+        Machine.conninfo, Machine.connection, Machine.done = conninfo, connection, Counter()
+        yield Machine
