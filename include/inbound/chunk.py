@@ -431,6 +431,15 @@ class Outcome:
         """Whether a row with this date is newer than a record that would take it over."""
         return held is not None and held > (info.date_modified_at_provider or self._guard_date).timestamp()
 
+    def _may_change(self, info: ProvidableInfo, held: float | None) -> bool:
+        """Whether a record may change a row that was written at this time."""
+        if info.role == "create only":
+            return False
+        date = info.date_modified_at_provider
+        if date is None:
+            return self._undated_may_be_newer(held)
+        return held is None or held < date.timestamp()
+
     def _undated_may_be_newer(self, held: float | None) -> bool:
         """Whether records without a date may change a row written at this time.
 
@@ -600,7 +609,7 @@ class Outcome:
                 continue
             before = astuple(obj)
             dated = again.date_modified_at_provider
-            if dated is not None and dated <= (info.date_modified_at_provider or self._guard_date):
+            if not self._may_change(again, (info.date_modified_at_provider or self._guard_date).timestamp()):
                 self.unchanged += 1
                 continue
             filled = self._filled(table, again, before)
@@ -632,11 +641,12 @@ class Outcome:
                 self._check_can_move(row, moved[row[ID]], infos[0])
                 date = None  # also a record of the same date has to be written
             winner: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
+            must_write = row[DATE] is None or is_moved
             for info in infos:
                 applied = self._apply(table, info, date, values, held)
                 if applied is not None:
                     obj, new_date = applied
-                    must_write = info.date_modified_at_provider is not None or row[DATE] is None or is_moved
+                    must_write |= info.date_modified_at_provider is not None
                     winner = (info, new_date, must_write, obj)
                     date, values = new_date.timestamp(), astuple(obj)
             if is_moved and len(self.rejections) > rejected:
@@ -718,13 +728,10 @@ class Outcome:
     ) -> tuple[Providable, datetime] | None:
         """A record on a locked row: the filled object and its date, or None when it changes nothing."""
         date = info.date_modified_at_provider
-        if info.role == "create only" or (date is None and not self._undated_may_be_newer(held_date)):
-            self.unchanged += 1
-            return None
-        if date is not None and held_date is not None and held_date >= date.timestamp():
-            is_older = held_date > date.timestamp()
-            pictured = None if is_older or "thumbs" in protected else self._pictured(table, info, values)
-            if pictured is None:
+        if not self._may_change(info, held_date):
+            is_as_old = info.role != "create only" and date is not None and held_date == date.timestamp()
+            pictured = self._pictured(table, info, values) if is_as_old and "thumbs" not in protected else None
+            if pictured is None or date is None:
                 self.unchanged += 1
                 return None
             self.updated += 1

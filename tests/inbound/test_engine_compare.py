@@ -81,6 +81,31 @@ class TestDuplicates:
         assert rows("item", "quantity") == {"new": 2, "held": 2}
 
     @CHUNK_SIZES
+    def test_a_later_dateless_record_does_not_undo_a_date_that_is_ahead(self, counts, rows, chunk_size):
+        ahead = datetime.now(UTC) + timedelta(hours=12)
+        listing = [item("a", date=ahead, quantity=1), item("a", quantity=2)]
+        assert counts(listing, chunk_size=chunk_size) == (1, 0, 1, 0, 0)
+        assert rows("item", "quantity", "date_modified_at_last_provider") == {"a": (1, ahead)}
+
+    @CHUNK_SIZES
+    def test_a_date_is_kept_when_a_later_dateless_record_undoes_the_change(self, counts, rows, chunk_size):
+        counts([item("a", date=day(1), quantity=1)])
+        listing = [item("a", date=day(3), quantity=3), item("a", quantity=1)]
+        assert counts(listing, chunk_size=chunk_size) == (0, 2, 0, 0, 0)
+        assert counts([item("a", date=day(2), quantity=2)]) == (0, 0, 1, 0, 0)
+        assert rows("item", "quantity") == {"a": 1}
+
+    @CHUNK_SIZES
+    def test_of_records_that_only_create_the_first_counts(self, counts, rows, chunk_size):
+        class CreateOnly(Items):
+            def __next__(self):
+                self.record = next(self.records)
+                return [self.create_only_info(Item, self.record["key"])]
+
+        assert counts([item("a", quantity=n) for n in range(3)], CreateOnly, chunk_size=chunk_size) == (1, 0, 2, 0, 0)
+        assert rows("item", "quantity") == {"a": 0}
+
+    @CHUNK_SIZES
     def test_a_bad_record_of_a_key_leaves_the_good_ones(self, counts, rows, rejections, chunk_size):
         class Picky(Items):
             def fill_object_attributes(self, obj):
