@@ -54,6 +54,7 @@ PROVIDER = st.sampled_from(list(PROVIDERS))
 SIZE = st.sampled_from([1, 2, 3, 1000])
 DATE = st.sampled_from([None, None, -5 * DAY, -4 * DAY, -3 * DAY, -2 * DAY, -DAY, DAY / 2, 3 * DAY])
 FLAW = st.sampled_from([""] * 12 + ["unreadable", "empty", "left out", "skipped", "broken", "naive"])
+HOW = st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"])
 STALE = st.sampled_from([0.0] * 4 + [2 * HOUR, 30 * HOUR, 100 * HOUR])
 """How long ago the pages of a run were asked for."""
 
@@ -146,11 +147,11 @@ class InboundMachine(RuleBasedStateMachine):
 
     # What the sources do
 
-    @initialize(records=st.lists(ANY_RECORD, min_size=4, max_size=16))
-    def sources_begin(self, records: list[tuple[str, Record]]) -> None:
-        """The sources list something to begin with."""
+    @initialize(records=st.lists(ANY_RECORD, min_size=10, max_size=30), again=st.booleans())
+    def sources_begin(self, records: list[tuple[str, Record]], again: bool) -> None:
+        """The sources list something to begin with, some of them the same keys `again`."""
         for provider, record in records:
-            self._put(provider, record, again=False)
+            self._put(provider, record, again=again)
 
     @rule(changed=st.lists(ANY_RECORD, min_size=1, max_size=5), again=st.booleans())
     def source_changes(self, changed: list[tuple[str, Record]], again: bool) -> None:
@@ -316,7 +317,7 @@ class InboundMachine(RuleBasedStateMachine):
         if is_late:
             load.listing = ()
         self._saved(load, len(load.listing))
-        self._finished(load, report, moves=not is_late)
+        self._finished(load, report, moves=not is_late and "Texts" in self.model.markers)
 
     @rule(provider=PROVIDER, size=SIZE, place=st.integers(0, 12), data=st.data())
     def run_while_a_person_edits(self, provider: str, size: int, place: int, data: st.DataObject) -> None:
@@ -397,26 +398,34 @@ class InboundMachine(RuleBasedStateMachine):
         provider=PROVIDER,
         size=SIZE,
         has_cursor=st.booleans(),
-        place=st.integers(0, 10),
-        how=st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"]),
+        place=st.integers(0, 6),
+        how=HOW,
+        is_tried_at_once=st.booleans(),
     )
-    def run_is_killed(self, provider: str, size: int, has_cursor: bool, place: int, how: str) -> None:
-        """A run dies; its next try may come at any time."""
-        load = self._load(provider, size, in_ledger=True)
+    def run_is_killed(
+        self, provider: str, size: int, has_cursor: bool, place: int, how: str, is_tried_at_once: bool
+    ) -> None:
+        """A run of everything dies; its next try comes at once or at any time."""
+        load = self._load(provider, size, in_ledger=True, full_refresh=True)
         load.visit.has_cursor = has_cursor
         self._try(load, place, how)
+        if is_tried_at_once and load.provider in self.killed:
+            self._try_again(self.killed.pop(load.provider), None, how)
 
     @precondition(lambda self: self.killed)
     @rule(
         data=st.data(),
         size=SIZE,
-        place=st.none() | st.integers(0, 10),
-        how=st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"]),
+        place=st.none() | st.integers(0, 8),
+        how=HOW,
     )
     def next_try(self, data: st.DataObject, size: int, place: int | None, how: str) -> None:
         """The next try goes on from the cursor, or starts over; it may die too."""
         load = self.killed.pop(data.draw(st.sampled_from(sorted(self.killed)), label="provider"))
         load.size = size
+        self._try_again(load, place, how)
+
+    def _try_again(self, load: Load, place: int | None, how: str) -> None:
         row = self.connection.execute(
             "SELECT cursor FROM catalog_scheme_operation_instance WHERE id = %s", (load.instance_id,)
         ).fetchone()
@@ -552,7 +561,7 @@ class InboundMachine(RuleBasedStateMachine):
             row = self.connection.execute(
                 "SELECT max(instance.id) FROM catalog_scheme_operation_instance AS instance"
                 " JOIN catalog_scheme_operation AS operation ON operation.id = instance.operation_id"
-                " WHERE operation.name LIKE %s",
+                " WHERE operation.name LIKE %s AND instance.state = 'done'",
                 (f"%.{load.provider}",),
             ).fetchone()
             assert row is not None

@@ -59,7 +59,7 @@ class Part(Providable):
     amount: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Record:
     """What a source says of an object, and of its part if `part` is there.
 
@@ -80,7 +80,8 @@ class Record:
 
     def __repr__(self) -> str:
         said = {name: getattr(self, name) for name in ("date", "fields", "part", "flaw", "is_create_only")}
-        return f"Record({self.key!r}, {', '.join(f'{name}={value!r}' for name, value in said.items() if value)})"
+        told = [f"{name}={value!r}" for name, value in said.items() if value not in (None, "", False)]
+        return f"Record({', '.join([repr(self.key), *told])})"
 
 
 @dataclass
