@@ -36,6 +36,9 @@ TABLES = """
         date_modified_at_last_provider timestamptz,
         fields_updated                 text[] NOT NULL DEFAULT '{}'
     );
+    CREATE TRIGGER note_edit BEFORE UPDATE OF amount ON part FOR EACH ROW
+        WHEN (OLD.id_at_providers IS NOT NULL AND current_setting('provider_sync.writer', true) IS DISTINCT FROM 'sync')
+        EXECUTE FUNCTION note_edit('amount');
 """
 
 
@@ -82,6 +85,9 @@ class Record:
         said = {name: getattr(self, name) for name in ("date", "fields", "part", "flaw", "is_create_only")}
         told = [f"{name}={value!r}" for name, value in said.items() if value not in (None, "", False)]
         return f"Record({', '.join([repr(self.key), *told])})"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(repr(self))
 
 
 @dataclass
