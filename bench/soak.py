@@ -1,6 +1,6 @@
-"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills; the same for
-the patching of a search index, and how soon after a move it is done; and for the sending of orders, with two
-claimers on one queue and a target that is down.
+"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills, and
+random stories of syncs, kills and edits beside a model; the same for the patching of a search index, and how soon
+after a move it is done; and for the sending of orders, with two claimers on one queue and a target that is down.
 
 The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
 and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
@@ -35,6 +35,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], help="all of them without")
     parser.add_argument("--records", type=int, nargs="+", default=list(SIZES), help="sizes to load (%(default)s)")
+    parser.add_argument("--examples", type=int, default=1000, help="stories of machine (%(default)s)")
+    parser.add_argument("--seed", type=int, help="of machine; without it another one each time")
     parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="of search-size (%(default)s)")
     parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
     parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
@@ -89,6 +91,13 @@ def kills(_: argparse.Namespace) -> bool:
     return bool(importlib.import_module(KILLS).main([]) == 0)
 
 
+def machine(options: argparse.Namespace) -> bool:
+    """Tell random stories of syncs, kills and edits; True when each ended as the model of the engine says."""
+    from bench.inbound import soak_machine
+
+    return soak_machine.run(options.examples, options.seed)
+
+
 def search_size(options: argparse.Namespace) -> bool:
     """Patch indices of up to a million records; True when memory is flat and the records are right."""
     from bench.search import soak_size
@@ -141,6 +150,7 @@ def outbound_outage(options: argparse.Namespace) -> bool:
 SOAKS = {
     "sizes": sizes,
     "kills": kills,
+    "machine": machine,
     "search-size": search_size,
     "search-kills": search_kills,
     "search-minutes": search_minutes,
