@@ -218,10 +218,13 @@ class Outcome:
             infos = [info for info in infos if info.role != "reference"]
         if not infos:
             return
-        started = perf_counter()
         self.checked += len(infos)
-        table = table_of(model)
         infos = self._with_good_dates(self._with_good_keys(infos))
+        for some in _each_key_once(infos) if self.careful else [infos]:
+            self._bring_in(table_of(model), some, is_parent=is_parent)
+
+    def _bring_in(self, table: Table, infos: list[ProvidableInfo], *, is_parent: bool) -> None:
+        started = perf_counter()
         firsts = {info.id_at_providers: info for info in infos}  # in the order of the listing: so indexes grow best
         later: dict[str, list[ProvidableInfo]] = {}
         if len(firsts) < len(infos):
@@ -233,9 +236,9 @@ class Outcome:
         rows = find_rows(self.connection, table, self.chunk.provider_id, list(firsts), columns=has_undated)
         new, changed = self._compare(table, firsts, later, {row[KEY]: row for row in rows})
         if is_parent:
-            self._ids[model] = {row[KEY]: row[ID] for row in rows}
+            self._ids.setdefault(table.model, {}).update({row[KEY]: row[ID] for row in rows})
         moved: dict[int, str] = {}
-        if new and self._recognises and model.parent and model in self.provider.complete:
+        if new and self._recognises and table.model.parent and table.model in self.provider.complete:
             new, moves = self._recognise(table, new, later)
             moved = {row[ID]: row[KEY] for row, _ in moves}
             changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]
@@ -634,28 +637,12 @@ class Outcome:
         self.begin()
         rows = lock_rows(self.connection, table, self.chunk.provider_id, list(infos_by_id), with_key=bool(moved))
         for row in rows:
-            infos = infos_by_id.pop(row[ID])
-            date, values, held = row[DATE], row[ID:], row[HELD] or ()
-            is_moved, rejected = row[ID] in moved, len(self.rejections)
-            if is_moved:
-                self._check_can_move(row, moved[row[ID]], infos[0])
-                date = None  # also a record of the same date has to be written
-            winner: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
-            must_write = row[DATE] is None or is_moved
-            for info in infos:
-                applied = self._apply(table, info, date, values, held)
-                if applied is not None:
-                    obj, new_date = applied
-                    must_write |= info.date_modified_at_provider is not None
-                    winner = (info, new_date, must_write, obj)
-                    date, values = new_date.timestamp(), astuple(obj)
-            if is_moved and len(self.rejections) > rejected:
-                self.chunk.spared.add((table.model, row[KEY]))
-            if winner is not None:
-                pending.append(winner)
-                columns.update(changes(table.columns, values, row[ID:]))
+            change = self._change_of(table, row, infos_by_id.pop(row[ID]), moved)
+            if change is not None:
+                pending.append(change)
+                columns.update(changes(table.columns, astuple(change[3]), row[ID:]))
                 if self.chunk.is_dry_run:
-                    before[id(winner[0])] = row[ID:]
+                    before[id(change[0])] = row[ID:]
         for infos in infos_by_id.values():  # deleted since the look-up: the next run will find them unknown
             self.skipped += len(infos)
         if forbidden := columns - set(table.writable):
@@ -690,6 +677,29 @@ class Outcome:
             for info, _, _, obj in pending:
                 if id(info) not in refused:
                     self._note_difference(info, obj, before[id(info)], moved.get(before[id(info)][0]))
+
+    def _change_of(
+        self, table: Table, row: Sequence[Any], infos: list[ProvidableInfo], moved: Mapping[int, str]
+    ) -> tuple[ProvidableInfo, datetime, bool, Providable] | None:
+        """What the records of a locked row make of it together: the last that counts, its date, whether the row is to
+        be written even if it holds the same, and the filled object. None when it stays as it is."""
+        date, values, held = row[DATE], row[ID:], row[HELD] or ()
+        is_moved, rejected = row[ID] in moved, len(self.rejections)
+        if is_moved:
+            self._check_can_move(row, moved[row[ID]], infos[0])
+            date = None  # also a record of the same date has to be written
+        change: tuple[ProvidableInfo, datetime, bool, Providable] | None = None
+        must_write = row[DATE] is None or is_moved
+        for info in infos:
+            applied = self._apply(table, info, date, values, held)
+            if applied is not None:
+                obj, new_date = applied
+                must_write |= info.date_modified_at_provider is not None
+                change = (info, new_date, must_write, obj)
+                date, values = new_date.timestamp(), astuple(obj)
+        if is_moved and len(self.rejections) > rejected:
+            self.chunk.spared.add((table.model, row[KEY]))
+        return change
 
     def _check_can_move(self, row: Sequence[Any], held_key: str, info: ProvidableInfo) -> None:
         """Raise ChunkConflict if a locked row is not as it was when it was looked up."""
@@ -821,6 +831,21 @@ def _by_model(lists: Sequence[Sequence[ProvidableInfo]]) -> dict[type[Providable
     for info in infos:
         grouped[info.type].append(info)
     return grouped
+
+
+def _each_key_once(infos: Sequence[ProvidableInfo]) -> list[list[ProvidableInfo]]:
+    """The first info of each key, then the second of those that have one, and so on.
+
+    One after the other, so that one that PostgreSQL refuses does not cost the others of its key.
+    """
+    rounds: list[list[ProvidableInfo]] = []
+    times: Counter[str] = Counter()
+    for info in infos:
+        if times[info.id_at_providers] == len(rounds):
+            rounds.append([])
+        rounds[times[info.id_at_providers]].append(info)
+        times[info.id_at_providers] += 1
+    return rounds
 
 
 def changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:

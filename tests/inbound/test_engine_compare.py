@@ -106,6 +106,15 @@ class TestDuplicates:
         assert rows("item", "quantity") == {"a": 0}
 
     @CHUNK_SIZES
+    def test_a_record_that_postgresql_refuses_leaves_the_others_of_its_key(self, counts, rows, rejections, chunk_size):
+        listing = [item(key, quantity=n, price=1 if n % 2 else -1) for n in range(1, 5) for key in ("a", "b")]
+        assert counts(listing, chunk_size=chunk_size) == (2, 2, 0, 0, 4)
+        assert rows("item", "quantity", "price") == {"a": (3, 1), "b": (3, 1)}
+        assert counts([*listing[4:], *listing[:4]], chunk_size=chunk_size) == (0, 2, 2, 0, 4)
+        assert rows("item", "quantity") == {"a": 1, "b": 1}
+        assert len(rejections()) == 8
+
+    @CHUNK_SIZES
     def test_a_bad_record_of_a_key_leaves_the_good_ones(self, counts, rows, rejections, chunk_size):
         class Picky(Items):
             def fill_object_attributes(self, obj):
