@@ -124,6 +124,8 @@ class Load:
     before: Counter[str] = field(default_factory=Counter)
     """Created and updated by tries before this one, which began at the listing's start as well."""
     instance_id: int = 0
+    one_by_one: bool = False
+    """Whether this try has met a row that the database refuses."""
 
 
 class InboundMachine(RuleBasedStateMachine):
@@ -295,7 +297,8 @@ class InboundMachine(RuleBasedStateMachine):
         counts: Counter[str] = Counter()
         for begin, end, _ in chunks(load.listing, size):
             self.model = deepcopy(as_it_was)
-            counts += self.model.apply(load.feed, load.listing[begin:end])
+            some, load.one_by_one = self.model.apply(load.feed, load.listing[begin:end], one_by_one=load.one_by_one)
+            counts += some
         self.model = as_it_was
         assert _counts(report) == _plain(counts), (report, counts)
 
@@ -458,6 +461,7 @@ class InboundMachine(RuleBasedStateMachine):
                 load.visit, listing=lambda *_: listing, interrupted_at=None, has_interrupted=False, resumed_from=None
             )
             self.done["went on"] += 1
+        load.one_by_one = False
         self._try(load, place, how)
         assert load.visit.resumed_from == cursor
 
@@ -585,7 +589,8 @@ class InboundMachine(RuleBasedStateMachine):
         done = max([end for end, _ in load.outcomes], default=0)
         for begin, end, is_closed in chunks(load.listing[done:], load.size):
             if done + end <= place and (is_closed or not closed_only):
-                counts = self.model.apply(load.feed, load.listing[done + begin : done + end])
+                some = load.listing[done + begin : done + end]
+                counts, load.one_by_one = self.model.apply(load.feed, some, one_by_one=load.one_by_one)
                 load.outcomes.append((done + end, counts))
                 self.model.rejected[load.instance_id] += counts["rejected"]
 
@@ -714,8 +719,10 @@ def _good_together(records: Sequence[Record]) -> list[Record]:
 
 def _total(model: Model, load: Load) -> Counter[str]:
     counts: Counter[str] = Counter()
+    one_by_one = False
     for begin, end, _ in chunks(load.listing, load.size):
-        counts += model.apply(load.feed, load.listing[begin:end])
+        some, one_by_one = model.apply(load.feed, load.listing[begin:end], one_by_one=one_by_one)
+        counts += some
     return counts
 
 

@@ -88,8 +88,19 @@ class Model:
         self.rejected: Counter[int] = Counter()
         """Per operation instance."""
 
-    def apply(self, feed: Feed, records: Sequence[Record]) -> Counter[str]:
-        """Bring a chunk in; returns what became of the objects."""
+    def apply(self, feed: Feed, records: Sequence[Record], *, one_by_one: bool = False) -> tuple[Counter[str], bool]:
+        """Bring a chunk in; returns what became of the objects, and whether rows are written one by one from now on.
+
+        They are as soon as the database has refused one.
+        """
+        before = deepcopy(self.tables)
+        counts, has_refused = self._try(feed, records, one_by_one=one_by_one)
+        if has_refused and not one_by_one:
+            self.tables = before
+            counts, _ = self._try(feed, records, one_by_one=True)
+        return counts, one_by_one or has_refused
+
+    def _try(self, feed: Feed, records: Sequence[Record], *, one_by_one: bool) -> tuple[Counter[str], bool]:
         counts: Counter[str] = Counter()
         for record in records:
             if record.flaw == "unreadable":
@@ -97,22 +108,29 @@ class Model:
             elif record.flaw in ("left out", "empty"):
                 counts["skipped"] += 1
         described = [record for record in records if record.flaw not in ("unreadable", "left out", "empty")]
-        self._apply(feed, feed.table, described, counts)
-        self._apply(feed, "part", [record for record in described if record.part is not None], counts)
-        return counts
+        parts = [record for record in described if record.part is not None]
+        self._apply(feed, feed.table, described, counts, one_by_one=one_by_one)
+        self._apply(feed, "part", parts, counts, one_by_one=one_by_one)
+        has_refused = bool(counts.pop("refused", 0))
+        return counts, has_refused
 
-    def _apply(self, feed: Feed, table: str, records: Iterable[Record], counts: Counter[str]) -> None:
+    def _apply(
+        self, feed: Feed, table: str, records: Iterable[Record], counts: Counter[str], *, one_by_one: bool
+    ) -> None:
         rows = self.tables[table]
         before = deepcopy(rows)
         says_more: dict[str, bool] = {}
         for record in records:
             what = self._one(feed, table, record)
-            counts[what] += 1
+            counts["rejected" if what == "refused" else what] += 1
+            counts["refused"] += what == "refused"
             if what == "updated" and (held := before.get(record.key)) is not None:
                 is_dated = feed.date_of(record) is not None
                 says_more[record.key] = says_more.get(record.key, _own_date(held, table, feed) is None) or is_dated
         for key, is_written in says_more.items():
-            if not is_written and rows[key].values == before[key].values:  # what cancels out is not written at all
+            if (
+                not (is_written or one_by_one) and rows[key].values == before[key].values
+            ):  # what cancels out is not written at all
                 rows[key] = before[key]
                 counts["updated"] -= 1
                 counts["unchanged"] += 1
@@ -142,7 +160,7 @@ class Model:
         if row is not None and date is None and own is not None and values == row.values:
             return "unchanged"
         if is_refused(table, record.key, values):
-            return "rejected"
+            return "refused"
         time = feed.guard if date is None else date
         dates = {**(row.dates if row else {}), feed.provider: time} if table in SHARED else {}
         rows[record.key] = Row(values, feed.provider, time, dates, row.held if row else frozenset())
