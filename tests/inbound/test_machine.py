@@ -7,7 +7,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from bench.inbound.machine import machine_on, set_up
 
 FEW = settings(
-    max_examples=20,
+    max_examples=15,
     stateful_step_count=20,
     derandomize=True,
     deadline=None,
