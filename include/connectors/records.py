@@ -83,6 +83,7 @@ class RecordStream(Iterator[T]):
             self.waited += time.perf_counter() - began
             if isinstance(arrived, BaseException):
                 self._outcome = arrived
+                del arrived  # a frame that holds the error it raises keeps itself, and the whole listing, alive
                 continue
             self._wanted.release()
             self.asked_at = arrived.asked_at

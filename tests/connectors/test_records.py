@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -49,6 +50,23 @@ def test_records_of_all_pages_in_order():
 def test_many_empty_pages_are_no_depth_of_calls():
     pages = [page(number) for number in range(5000)]
     assert list(RecordStream(iter([*pages, page(5000, "a")]))) == ["a"]
+
+
+def test_what_was_read_goes_with_the_stream():
+    class Record:
+        pass
+
+    stream = RecordStream(iter([page(1, Record()), page(2, Record())]))
+    gc.collect()
+    gc.disable()
+    try:
+        kept = [weakref.ref(stream), *(weakref.ref(record) for record in stream)]
+        stream.close()
+        del stream
+        wait_until(lambda: not fetchers())
+        assert [one() for one in kept] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_attributes_tell_of_the_page_of_the_current_record():
