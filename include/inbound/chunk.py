@@ -34,6 +34,7 @@ from include.store.rows import (
     RowsRefused,
     find_children,
     find_rows,
+    insert_contested_rows,
     insert_rows,
     is_usable_key,
     lock_rows,
@@ -530,7 +531,13 @@ class Outcome:
                 made.extend(more)
                 yield self._lines(table, more, with_id=has_ids)
 
+        taken: set[int] = set()
+
         def write(some: list[tuple[ProvidableInfo, Providable]]) -> None:
+            if is_parent and table.model.is_shared:
+                inserted = insert_contested_rows(self.connection, table, batches(some))
+                taken.update(id(info) for info, _ in some if info.id_at_providers not in inserted)
+                return
             self._is_copying = is_streamed
             try:
                 insert_rows(self.connection, table, batches(some), with_id=has_ids)
@@ -538,18 +545,31 @@ class Outcome:
                 self._is_copying = False
 
         refused = self._write(table, made, write)
-        self.created += len(made) - len(refused)
+        self.created += len(made) - len(refused) - len(taken)
+        if taken:
+            self._take_as_known(table, [info for info, _ in made if id(info) in taken])
         known = self._ids.get(table.model)
         if known is None and not self.chunk.is_dry_run:
             return
         defaults = astuple(table.model())
         for info, obj in made:
-            if id(info) in refused:
+            if id(info) in refused or id(info) in taken:
                 continue
             if known is not None and obj.id is not None:
                 known[info.id_at_providers] = obj.id
             if self.chunk.is_dry_run:
                 self._note_difference(info, obj, defaults)
+
+    def _take_as_known(self, table: Table, infos: Sequence[ProvidableInfo]) -> None:
+        """Compare objects with the rows that somebody else made of them since the look-up."""
+        firsts = {info.id_at_providers: info for info in infos}
+        rows = find_rows(self.connection, table, self.chunk.provider_id, list(firsts), columns=True)
+        if len(rows) < len(firsts):
+            raise ChunkConflict(f"rows of {table.name} were made and deleted again by somebody else")
+        _, changed = self._compare(table, firsts, {}, {row[KEY]: row for row in rows})
+        self._ids[table.model].update({row[KEY]: row[ID] for row in rows})
+        if changed:
+            self._update(table, changed)
 
     def _give_ids(self, table: Table, made: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
         """Primary keys for new objects; those of a dry run are made up, since a sequence does not roll back."""

@@ -156,6 +156,14 @@ def insert_rows(
     _copy(connection, table.copy_new(with_id=with_id), batches)
 
 
+def insert_contested_rows(connection: Connection, table: Table, batches: Iterable[Sequence[Sequence[Any]]]) -> set[str]:
+    """Insert new rows, with their ids, that others may create at this moment; returns the keys of those inserted."""
+    connection.execute(table.create_contested)
+    connection.execute(table.clear_contested)
+    _copy(connection, table.copy_contested, batches)
+    return {row[0] for row in connection.execute(table.take_contested)}
+
+
 def update_rows(
     connection: Connection,
     table: Table,

@@ -126,16 +126,46 @@ class Table:
             self.identifier, sql.SQL(", ").join([*assignments, sql.SQL("gone_since = now()")]), self._changes
         )
 
-    @cache  # noqa: B019
-    def copy_new(self, *, with_id: bool) -> sql.Composed:
-        """COPY of new rows: sync columns, then the writable ones."""
+    def _new_names(self, *, with_id: bool) -> sql.Composed:
         names = ["id"] if with_id else []
         names += ["id_at_providers", "last_provider_id", "date_modified_at_last_provider"]
         names += ["provider_dates"] if self.model.is_shared else []
         names += ["id_at_provider"] if self.model.has_venue_reference else []
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(
-            self.identifier, sql.SQL(", ").join(map(sql.Identifier, (*names, *self.writable)))
-        )
+        return sql.SQL(", ").join(map(sql.Identifier, (*names, *self.writable)))
+
+    @cache  # noqa: B019
+    def copy_new(self, *, with_id: bool) -> sql.Composed:
+        """COPY of new rows: sync columns, then the writable ones."""
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self.identifier, self._new_names(with_id=with_id))
+
+    @cached_property
+    def _contested(self) -> sql.Identifier:
+        return sql.Identifier("pg_temp", f"new_{self.name}")
+
+    @cached_property
+    def create_contested(self) -> sql.Composed:
+        """The temporary table for new rows that others may create too, once per connection; a commit empties it."""
+        return sql.SQL(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA"
+        ).format(sql.Identifier(f"new_{self.name}"), self._new_names(with_id=True), self.identifier)
+
+    @cached_property
+    def clear_contested(self) -> sql.Composed:
+        """Empties that table before it is used a second time in the same transaction."""
+        return sql.SQL("DELETE FROM {}").format(self._contested)
+
+    @cached_property
+    def copy_contested(self) -> sql.Composed:
+        """COPY of new rows with their ids into that table."""
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self._contested, self._new_names(with_id=True))
+
+    @cached_property
+    def take_contested(self) -> sql.Composed:
+        """Takes its rows over, but those whose key exists by now; in one order, so that no two runs deadlock."""
+        return sql.SQL(
+            "INSERT INTO {} ({names}) SELECT {names} FROM {} ORDER BY id_at_providers"
+            " ON CONFLICT (id_at_providers) DO NOTHING RETURNING id_at_providers"
+        ).format(self.identifier, self._contested, names=self._new_names(with_id=True))
 
     @cached_property
     def next_ids(self) -> sql.Composed:

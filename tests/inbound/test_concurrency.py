@@ -1,5 +1,6 @@
 """Several at once: two runs of one link, two providers of one table, and people who book meanwhile."""
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -12,7 +13,7 @@ from include.errors import DatabaseUnavailable, LinkBusy
 from include.inbound.sync import sync_provider
 from include.models import Product, Stock
 from include.store.locks import link_lock
-from tests.inbound.items import CursorItems, Items, day, item
+from tests.inbound.items import CursorItems, Item, Items, day, item
 
 WAIT = 30
 
@@ -106,6 +107,39 @@ def test_two_providers_on_one_table_in_opposite_order(connect, elsewhere, connec
         assert connection.execute("SELECT name, description FROM product ORDER BY 1").fetchall() == [
             (f"{key} {generation}", f"{key} {generation}") for key in keys
         ]
+
+
+class Shows(Items):
+    """Each record is a product, which others list too, and an item of its own."""
+
+    def __next__(self):
+        self.record = next(self.records)
+        product = self.create_providable_info(Product, self.record["key"])
+        return [product, self.create_providable_info(Item, f"{self.record['key']} {type(self).__name__}")]
+
+    def fill_object_attributes(self, obj):
+        obj.name = self.record["key"]
+        if isinstance(obj, Product):
+            obj.subcategory_id = "SEANCE_CINE"
+        else:
+            obj.quantity = self.id_of(Product, self.record["key"])
+
+
+@pytest.mark.parametrize("chunk_size", [20, 1000])
+def test_many_that_create_the_same_parents_at_once(connect, elsewhere, connection, chunk_size):
+    """None gives up, none waits for a deadlock to be broken, and each finds the parents that another made."""
+    keys = [f"k{n:03d}" for n in range(200)]
+    classes = [type(f"Shows{n}", (Shows,), {}) for n in range(4)]
+    listings = [[{"key": key} for key in random.Random(n).sample(keys, len(keys))] for n in range(4)]
+    running = [
+        elsewhere(sync_provider, one(listing), connect(), chunk_size=chunk_size)
+        for one, listing in zip(classes, listings, strict=True)
+    ]
+    reports = [one.result(WAIT) for one in running]
+    assert sum(report.created for report in reports) == 200 + 4 * 200
+    assert {report.checked for report in reports} == {400}
+    wrong = "SELECT count(*), count(*) FILTER (WHERE product.name <> item.name) FROM item JOIN product"
+    assert connection.execute(f"{wrong} ON product.id = quantity").fetchone() == (800, 0)
 
 
 class Meddling(Items):
