@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import database, peers, server
+from bench import database, peers
 from bench.database import Database
 from bench.entries import Contender
 from bench.listing import CHANGED, FIRST, Listing
 from bench.measuring import MIB, Measured, Task
+from bench.serving import serving
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 3600
@@ -135,7 +136,7 @@ def arena(folder: Path) -> Iterator[Arena]:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("listing-*.tsv"):
         old.unlink()
-    with database.running(folder) as held, server.serving() as url:
+    with database.running(folder) as held, serving("bench.server") as url:
         yield Arena(folder, held, url)
 
 

@@ -7,19 +7,13 @@ then every answer takes that long.
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from threading import Thread
 
 from bench.listing import Listing
-
-ROOT = Path(__file__).parents[1]
+from bench.serving import tell_address
 
 
 def answer(target: str) -> tuple[float, bytes]:
@@ -59,32 +53,10 @@ def _converse(connection: socket.socket) -> None:
             connection.sendall(head + body)
 
 
-@contextmanager
-def serving() -> Iterator[str]:
-    """Run the server in a process of its own; yields its address."""
-    command = [sys.executable, "-m", "bench.server"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = process.stdout.readline().strip()
-            if not url:
-                raise RuntimeError(f"the server did not start, exit status {process.wait()}")
-            yield url
-        finally:
-            process.kill()
-
-
-def _end_with_parent() -> None:
-    """Whoever started the server holds the other end of its standard input."""
-    sys.stdin.read()
-    os._exit(0)
-
-
 def main() -> None:
     """Serve until standard input is closed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    Thread(target=_end_with_parent, daemon=True).start()
+    tell_address(listener.getsockname()[1])
     while True:
         connection, _ = listener.accept()
         Thread(target=_converse, args=(connection,), daemon=True).start()

@@ -9,10 +9,11 @@ from typing import Any, Self
 import msgspec
 import psycopg
 
+from bench.gate import pass_through
 from bench.measuring import main
 from bench.outbound.data import ATTENDEE, ATTENDEE_FIELDS, BUYER, BUYER_FIELDS, TARGET
 from bench.outbound.standin import Target, WrongObjects
-from bench.outbound.task import GATE, OutboundTask
+from bench.outbound.task import OutboundTask
 from include.connectors.http import HttpConnector
 from include.outbound.base import OutboundSyncProvider, StaticMapping
 from include.outbound.drain import drain
@@ -72,8 +73,7 @@ class Within:
 def prepare(task: OutboundTask) -> Callable[[], object]:
     """Nothing is prepared: the work is one drain, from its connections to its end. Twins wait for each other."""
     if task.waits:
-        with psycopg.connect(task.conninfo, autocommit=True) as gate:
-            gate.execute("SELECT pg_advisory_lock_shared(%s)", (GATE,))
+        pass_through(task.conninfo)
 
     within = Within()
 

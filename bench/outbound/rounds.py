@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,17 @@ from typing import Any
 import psycopg
 
 from bench.database import Database
+from bench.gate import busy_seconds, measure_together
 from bench.measuring import Measured
 from bench.outbound import data
 from bench.outbound.plain import TABLE
 from bench.outbound.standin import StandIn, WrongObjects
-from bench.outbound.task import ALL, GATE, NONE, OutboundTask
+from bench.outbound.task import ALL, NONE, OutboundTask
 from bench.rounds import measure
 
 PHASES = (ALL, NONE)
 CALLS = 16
 """That may run at once."""
-LONGEST_QUIET = 60.0
 
 
 @dataclass(frozen=True)
@@ -124,49 +122,8 @@ def side_by_side(held: Database, contender: Contender, task: OutboundTask, folde
     told = f"{contender.name}, {task.phase}"
     if contender.processes == 1:
         return measure(told, contender.module, task, folder)
-    waiting = replace(task, waits=True)
-    with (
-        psycopg.connect(held.conninfo, autocommit=True) as gate,
-        ThreadPoolExecutor(contender.processes) as pool,
-    ):
-        gate.execute("SELECT pg_advisory_lock(%s)", (GATE,))
-        running = [pool.submit(measure, told, contender.module, waiting, folder) for _ in range(contender.processes)]
-        try:
-            _wait_for_waiting(gate, contender.processes, running)
-        finally:
-            gate.execute("SELECT pg_advisory_unlock(%s)", (GATE,))
-        return _together([each.result() for each in running])
-
-
-def _wait_for_waiting(gate: psycopg.Connection[Any], count: int, running: Iterable[Any]) -> None:
-    """Until so many processes stand at the gate, or one of them is through with it already."""
-    statement = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    while (row := gate.execute(statement).fetchone()) and row[0] < count and not any(f.done() for f in running):
-        time.sleep(0.02)
-
-
-def _together(measured: Sequence[Measured]) -> Measured:
-    """Of processes side by side: as long as the longest, CPU in all, memory of the largest."""
-    return Measured(
-        max(each.seconds for each in measured),
-        sum(each.cpu_seconds for each in measured),
-        max(each.peak for each in measured),
-        max(each.growth for each in measured),
-    )
-
-
-def busy_seconds(connection: psycopg.Connection[Any]) -> float:
-    """How long statements ran in this database so far, once the others have gone and told."""
-    others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    others += " AND backend_type = 'client backend'"
-    deadline = time.monotonic() + LONGEST_QUIET
-    while connection.execute(others).fetchone() is not None:
-        if time.monotonic() > deadline:
-            raise RuntimeError("PostgreSQL holds on to the session of a process that has ended")
-        time.sleep(0.02)
-    connection.execute("SELECT pg_stat_force_next_flush()")
-    row = connection.execute("SELECT active_time FROM pg_stat_database WHERE datname = current_database()").fetchone()
-    return float(row[0]) / 1000 if row else 0.0
+    tasks = [replace(task, waits=True)] * contender.processes
+    return measure_together(held.conninfo, told, contender.module, tasks, folder)
 
 
 def check_queue(connection: psycopg.Connection[Any]) -> None:

@@ -21,8 +21,9 @@ from pathlib import Path
 import psycopg
 
 from bench import database
+from bench.gate import busy_seconds
 from bench.outbound import data, standin
-from bench.outbound.rounds import CALLS, busy_seconds, check_queue
+from bench.outbound.rounds import CALLS, check_queue
 from bench.outbound.standin import StandIn, WrongObjects
 
 ROOT = Path(__file__).parents[2]

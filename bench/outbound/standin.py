@@ -8,20 +8,16 @@ keeps of each object a checksum and how often it was sent. `GET /state` tells wh
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from threading import Thread
 
 import msgspec
 import requests
 
 from bench.outbound.data import OBJECTS, checksum, digest
+from bench.serving import serving, tell_address
 
-ROOT = Path(__file__).parents[2]
 _ANSWER = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 _TAKEN = _ANSWER % (b"200 OK", 15, b'{"status":"ok"}')
 _DOWN = _ANSWER % (b"503 Service Unavailable", 15, b'{"status":"no"}')
@@ -183,30 +179,15 @@ class StandIn:
 @contextmanager
 def running(*, is_small: bool = False) -> Iterator[StandIn]:
     """Start a stand-in, and stop it in the end."""
-    command = [sys.executable, "-m", "bench.outbound.standin", *(["small"] if is_small else [])]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            url = process.stdout.readline().strip()
-            if not url:
-                raise RuntimeError(f"the stand-in did not start, exit status {process.wait()}")
-            yield StandIn(url)
-        finally:
-            process.kill()
-
-
-def _end_with_parent() -> None:
-    """Whoever started it holds the other end of its standard input."""
-    sys.stdin.read()
-    os._exit(0)
+    with serving("bench.outbound.standin", *(["small"] if is_small else [])) as url:
+        yield StandIn(url)
 
 
 async def serve(*, is_small: bool) -> None:
     """Answer until standard input is closed."""
     target, loop = Target(is_small=is_small), asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Conversation(target, loop), "127.0.0.1", 0, backlog=256)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    Thread(target=_end_with_parent, daemon=True).start()
+    tell_address(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 

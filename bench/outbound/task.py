@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 ALL, NONE = "all", "none"
 """Phases: everything is new to the target; nothing changed since."""
-GATE = 7_230_917_900
-"""Key of the advisory lock at which processes wait that are to begin together."""
 
 
 @dataclass(frozen=True)

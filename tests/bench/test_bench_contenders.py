@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import database, peers, rounds, server
+from bench import database, peers, rounds
 from bench.entries import CONTENDERS, chosen
 from bench.measuring import Measured
 from bench.rounds import Arena, WrongRows
+from bench.serving import serving
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ def ring(postgres, new_database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     if (ROOT / ".bench" / "venv").is_dir():
         (folder / "venv").symlink_to(ROOT / ".bench" / "venv")
-    with database.attached(postgres, new_database()) as held, server.serving() as url:
+    with database.attached(postgres, new_database()) as held, serving("bench.server") as url:
         yield Arena(folder, held, url)
 
 

@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from bench import server
 from bench.listing import CHANGED, COLUMNS, FIRST, PAGE_SIZE, Listing
+from bench.serving import serving
 
 
 def read(listing):
@@ -74,7 +74,7 @@ def test_a_listing_has_whole_pages(records):
 
 def test_the_server_serves_it():
     listing = Listing(2000)
-    with server.serving() as url:
+    with serving("bench.server") as url:
         with urllib.request.urlopen(f"{url}{listing.path}?limit=1000") as answer:
             assert answer.read() == listing.page_after("")
         with urllib.request.urlopen(f"{url}/wait/20{listing.path}?limit=1000&after=9780000019999") as answer:
