@@ -1,6 +1,7 @@
-"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills, and
-random stories of syncs, kills and edits beside a model; the same for the patching of a search index, and how soon
-after a move it is done; and for the sending of orders, with two claimers on one queue and a target that is down.
+"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills, random stories
+of syncs, kills and edits beside a model, and four suppliers with a thousand venues each through a whole Airflow; the
+same for the patching of a search index, and how soon after a move it is done; and for the sending of orders, with two
+claimers on one queue and a target that is down.
 
 The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
 and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
@@ -41,6 +42,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
     parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
     parser.add_argument("--orders", type=int, nargs="+", default=list(ORDERS), help="of outbound-size (%(default)s)")
+    parser.add_argument("--venues", type=int, default=1000, help="of inbound-airflow, per supplier (%(default)s)")
+    parser.add_argument("--books", type=int, default=200, help="of inbound-airflow, per venue (%(default)s)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
     return parser.parse_args(given)
 
@@ -147,10 +150,18 @@ def outbound_outage(options: argparse.Namespace) -> bool:
     return soak_outage.run(options.folder)
 
 
+def inbound_airflow(options: argparse.Namespace) -> bool:
+    """Let a whole Airflow load four suppliers with many venues each; True when the rows are right."""
+    from bench.venues import soak_airflow
+
+    return soak_airflow.run(options.venues, options.books)
+
+
 SOAKS = {
     "sizes": sizes,
     "kills": kills,
     "machine": machine,
+    "inbound-airflow": inbound_airflow,
     "search-size": search_size,
     "search-kills": search_kills,
     "search-minutes": search_minutes,
