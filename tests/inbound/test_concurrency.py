@@ -142,6 +142,25 @@ def test_many_that_create_the_same_parents_at_once(connect, elsewhere, connectio
     assert connection.execute(f"{wrong} ON product.id = quantity").fetchone() == (800, 0)
 
 
+def test_parents_that_others_create_all_the_while(connect, connection):
+    """Between each look-up and its writing another one appears: they are taken as known, the chunk is not given up."""
+    keys = [f"k{n:03d}" for n in range(20)]
+    coming, other = iter(keys), connect()
+
+    class Raced(Shows):
+        def fill_object_attributes(self, obj):
+            if isinstance(obj, Product) and self.key == keys[-1] and (key := next(coming, None)):
+                other.execute(
+                    "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('?', 'SEANCE_CINE', %s)",
+                    (key,),
+                )
+            super().fill_object_attributes(obj)
+
+    report = sync_provider(Raced([{"key": key} for key in keys]), connection)
+    assert (report.created, report.updated, report.rejected) == (19 + 20, 1, 0)
+    assert connection.execute("SELECT count(*), count(DISTINCT name) FROM product").fetchone() == (20, 20)
+
+
 class Meddling(Items):
     """Runs a statement on another connection at its first fill: between the look-up and the writing of a chunk."""
 
