@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from bench.entries import YARDSTICK, Contender
 from bench.rounds import Outcome
-from bench.tables import INBOUND, Table, markdown, number
+from bench.tables import INBOUND, Table, markdown, medians, number, rounds_of
 
 PHASES = ("first", "changed", "unchanged")
 
@@ -45,7 +44,7 @@ class Results:
 
     def __init__(self, contenders: Sequence[Contender], outcomes: Sequence[Outcome], postgresql: str) -> None:
         self.postgresql = postgresql
-        self.rounds = 0
+        self.rounds = rounds_of(outcomes)
         self.lines = [line for each in contenders if (line := self._line(each, outcomes)) is not None]
 
     def _line(self, contender: Contender, outcomes: Sequence[Outcome]) -> Line | None:
@@ -53,19 +52,14 @@ class Results:
         if not own:
             return None
 
-        def per_phase(value: Callable[[Outcome], float]) -> dict[str, float]:
-            phases = {each.phase for each in own}
-            return {phase: median(value(each) for each in own if each.phase == phase) for phase in phases}
-
-        self.rounds = max(self.rounds, sum(each.phase == own[0].phase for each in own))
         return Line(
             contender,
             own[0].records,
-            per_phase(lambda each: each.measured.seconds),
-            per_phase(lambda each: each.measured.cpu_seconds),
-            max(per_phase(lambda each: each.measured.peak).values()),
-            max(per_phase(lambda each: each.measured.growth).values()),
-            per_phase(lambda each: each.wal).get("unchanged"),
+            medians(own, lambda each: each.measured.seconds),
+            medians(own, lambda each: each.measured.cpu_seconds),
+            max(medians(own, lambda each: each.measured.peak).values()),
+            max(medians(own, lambda each: each.measured.growth).values()),
+            medians(own, lambda each: each.wal).get("unchanged"),
         )
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from bench.outbound.data import POSITIONS
 from bench.outbound.rounds import CALLS, CONTENDERS, OURS, PLAIN, Arena, Contender, Outcome
 from bench.outbound.task import ALL, NONE
-from bench.tables import OUTBOUND, Table, markdown, number
+from bench.tables import OUTBOUND, Table, aims_table, markdown, medians, number, rounds_of
 
 AIM_AT_ONCE, AIM_SLOW = 3.0, 10.0
 """How many times faster than the plain loop."""
@@ -33,7 +32,7 @@ class OutboundResults:
     """The outcomes of a run."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self.rounds = 0
+        self.rounds = rounds_of(outcomes)
         arenas = dict.fromkeys(outcome.arena for outcome in outcomes)
         self.lines = [
             line for arena in arenas for each in CONTENDERS if (line := self._line(arena, each, outcomes)) is not None
@@ -44,20 +43,15 @@ class OutboundResults:
         if not own:
             return None
 
-        def per_phase(value: Callable[[Outcome], float]) -> dict[str, float]:
-            phases = dict.fromkeys(each.phase for each in own)
-            return {phase: median(value(each) for each in own if each.phase == phase) for phase in phases}
-
-        self.rounds = max(self.rounds, sum(each.phase == own[0].phase for each in own))
         return Line(
             arena,
             contender,
             own[0].orders,
-            per_phase(lambda each: each.orders_per_second),
-            per_phase(lambda each: each.measured.cpu_seconds * 1000 / each.orders),
-            per_phase(lambda each: each.database_ms),
-            max(per_phase(lambda each: each.measured.peak).values()),
-            max(per_phase(lambda each: each.measured.growth).values()),
+            medians(own, lambda each: each.orders_per_second),
+            medians(own, lambda each: each.measured.cpu_seconds * 1000 / each.orders),
+            medians(own, lambda each: each.database_ms),
+            max(medians(own, lambda each: each.measured.peak).values()),
+            max(medians(own, lambda each: each.measured.growth).values()),
         )
 
     def tables(self) -> Iterable[Table]:
@@ -74,9 +68,7 @@ class OutboundResults:
             "growth MiB",
         ]
         yield header, [self._row(line) for line in self.lines]
-        aims = [[told, number(value, 2), aim, "yes" if reached else "no"] for told, value, aim, reached in self.aims()]
-        if aims:
-            yield ["aim", "figure", "to reach", "reached"], aims
+        yield from aims_table(self.aims())
 
     def _row(self, line: Line) -> list[str]:
         def each(values: dict[str, float], digits: int) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from bench.search.rounds import CONTENDERS, OURS, PHASES, Arena, Contender, Outcome
 from bench.search.task import ALL, NONE, QUIET, SOME
-from bench.tables import SEARCH, Table, markdown, number
+from bench.tables import SEARCH, Table, aims_table, markdown, medians, number, rounds_of
 
 NAMED = {ALL: "all change", SOME: "1 % change", NONE: "none changes", QUIET: "quiet minute"}
 LONGEST_QUIET = 0.3
@@ -33,7 +32,7 @@ class SearchResults:
     """The outcomes of a run."""
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self.rounds = 0
+        self.rounds = rounds_of(outcomes)
         arenas = dict.fromkeys(outcome.arena for outcome in outcomes)
         self.lines = [
             line for arena in arenas for each in CONTENDERS if (line := self._line(arena, each, outcomes)) is not None
@@ -44,19 +43,14 @@ class SearchResults:
         if not own:
             return None
 
-        def per_phase(value: Callable[[Outcome], float]) -> dict[str, float]:
-            phases = dict.fromkeys(each.phase for each in own)
-            return {phase: median(value(each) for each in own if each.phase == phase) for phase in phases}
-
-        self.rounds = max(self.rounds, sum(each.phase == own[0].phase for each in own))
         return Line(
             arena,
             contender,
-            per_phase(lambda each: each.measured.seconds),
-            per_phase(lambda each: each.measured.cpu_seconds),
-            per_phase(lambda each: each.requests),
-            per_phase(lambda each: each.sent),
-            max(per_phase(lambda each: each.measured.peak).values()),
+            medians(own, lambda each: each.measured.seconds),
+            medians(own, lambda each: each.measured.cpu_seconds),
+            medians(own, lambda each: each.requests),
+            medians(own, lambda each: each.sent),
+            max(medians(own, lambda each: each.measured.peak).values()),
         )
 
     def tables(self) -> Iterable[Table]:
@@ -72,9 +66,7 @@ class SearchResults:
             "peak MiB",
         ]
         yield header, [self._row(line) for line in self.lines]
-        aims = [[told, number(value, 2), aim, "yes" if reached else "no"] for told, value, aim, reached in self.aims()]
-        if aims:
-            yield ["aim", "figure", "to reach", "reached"], aims
+        yield from aims_table(self.aims())
 
     def _row(self, line: Line) -> list[str]:
         def each(values: dict[str, float], digits: int) -> str:
