@@ -1,5 +1,5 @@
-"""`python -m bench`: the engine beside its peers on the same listing, the patching of a search index beside the
-service's own client, and the sending of orders beside a plain loop."""
+"""`python -m bench`: the engine beside its peers on the same listing, the showtimes of many theatres beside a plain
+loop, the patching of a search index beside the service's own client, and the sending of orders beside a plain loop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from bench.rounds import Arena, Outcome, WrongRows, arena
 from bench.search import results as search_results
 from bench.search import rounds as search_rounds
 from bench.search import standin
+from bench.theatres import results as theatre_results
+from bench.theatres import rounds as theatre_rounds
+from bench.theatres import standin as theatre_standin
+from bench.theatres.data import Programme
 
 ROOT = Path(__file__).parents[1]
 RECORDS = 200_000
@@ -30,12 +35,19 @@ OFFERS = (5000, 100_000)
 SEARCH_LATENCIES = (0.0, 50.0)
 ORDERS = (10_000, 1000)
 OUTBOUND_LATENCIES = (0.0, 50.0)
+THEATRES = {"theatres": 500, "movies": 60, "theatre_latency_ms": 50.0, "at_once": 8}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the options."""
     names = ", ".join(
-        each.name for each in (*entries.CONTENDERS, *search_rounds.CONTENDERS, *outbound_rounds.CONTENDERS)
+        each.name
+        for each in (
+            *entries.CONTENDERS,
+            *theatre_rounds.CONTENDERS,
+            *search_rounds.CONTENDERS,
+            *outbound_rounds.CONTENDERS,
+        )
     )
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*PARTS, []], help="all without")
@@ -48,6 +60,17 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--latency-ms", type=int, default=100, help="of each answer of the slow listing; 0: leave it out"
     )
     parser.add_argument("--latency-pages", type=int, default=100, help="pages of the slow listing (%(default)s)")
+    parser.add_argument("--theatres", type=int, default=THEATRES["theatres"], help="venues (%(default)s)")
+    parser.add_argument("--movies", type=int, default=THEATRES["movies"], help="of each theatre (%(default)s)")
+    parser.add_argument(
+        "--theatre-latency-ms",
+        type=float,
+        default=THEATRES["theatre_latency_ms"],
+        help="of each theatre's answer (%(default)s)",
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=THEATRES["at_once"], help="theatres that may be asked for (%(default)s)"
+    )
     parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="sizes of the index (%(default)s)")
     parser.add_argument(
         "--search-latency-ms",
@@ -87,7 +110,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def inbound(console: Console, options: argparse.Namespace) -> None:
     """The engine beside its peers."""
-    contenders = entries.chosen([name for name in options.only if name not in NAMES["search"] | NAMES["outbound"]])
+    contenders = entries.chosen([name for name in options.only if name not in ELSEWHERE])
     if any(contender.is_installed_apart for contender in contenders) and not peers.are_installed(options.folder):
         console.print("Installing the peers")
         peers.install(options.folder)
@@ -101,6 +124,26 @@ def inbound(console: Console, options: argparse.Namespace) -> None:
         found = Results(contenders, outcomes, ring.database.version())
     tables.show(console, results.tables(found, latency))
     _write(console, options, results.part(found, latency), is_whole=options.records == RECORDS)
+
+
+def theatres(console: Console, options: argparse.Namespace) -> None:
+    """The showtimes of many theatres, several at once, beside a plain loop."""
+    contenders = [each for each in theatre_rounds.CONTENDERS if not options.only or each.name in options.only]
+    place = theatre_rounds.Arena(options.theatres, options.movies, options.theatre_latency_ms, options.at_once)
+    programme = Programme(options.theatres, options.movies, datetime.now(UTC).date() + timedelta(days=2))
+    outcomes: list[theatre_rounds.Outcome] = []
+    tell = partial(_tell_theatres, console)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    console.print(place.told)
+    with database.running(options.folder) as held, theatre_standin.running(programme) as url:
+        for number in range(1, options.rounds + 1):
+            console.print(f"Round {number} of {options.rounds}")
+            outcomes += theatre_rounds.play(url, held, contenders, place, programme, folder=options.folder, tell=tell)
+        version = held.version()
+    found = theatre_results.TheatreResults(outcomes)
+    tables.show(console, found.tables())
+    is_whole = all(getattr(options, name) == usual for name, usual in THEATRES.items())
+    _write(console, options, theatre_results.part(found, version), is_whole=is_whole)
 
 
 def search(console: Console, options: argparse.Namespace) -> None:
@@ -146,12 +189,14 @@ def outbound(console: Console, options: argparse.Namespace) -> None:
     _write(console, options, outbound_results.part(found, version), is_whole=is_whole)
 
 
-PARTS = {"inbound": inbound, "search": search, "outbound": outbound}
+PARTS = {"inbound": inbound, "theatres": theatres, "search": search, "outbound": outbound}
 NAMES = {
     "inbound": {each.name for each in entries.CONTENDERS},
+    "theatres": {each.name for each in theatre_rounds.CONTENDERS},
     "search": {each.name for each in search_rounds.CONTENDERS},
     "outbound": {each.name for each in outbound_rounds.CONTENDERS},
 }
+ELSEWHERE = NAMES["theatres"] | NAMES["search"] | NAMES["outbound"]
 
 
 def _write(console: Console, options: argparse.Namespace, part: str, *, is_whole: bool) -> None:
@@ -179,6 +224,15 @@ def _tell(console: Console, outcome: Outcome) -> None:
     console.print(
         f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
         f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.wal:8.1f} MB WAL",
+        markup=False,
+    )
+
+
+def _tell_theatres(console: Console, outcome: theatre_rounds.Outcome) -> None:
+    measured = outcome.measured
+    console.print(
+        f"  {outcome.contender:<16} {outcome.phase:<10} {measured.seconds:8.2f} s  {measured.cpu_seconds:7.2f} s CPU"
+        f"  {measured.peak:6.0f} MiB  +{measured.growth:.0f}  {outcome.database_seconds:8.2f} s of the database",
         markup=False,
     )
 

@@ -1,0 +1,260 @@
+"""The theatres, what each shows, and what the tables must come to: all of it from numbers, in any amount.
+
+Every theatre shows some movies of one pool, so that several of them list the same product, each in an order of its
+own. A movie has three plain showtimes a day over three days, each theatre at minutes of its own, and one of a
+projection that is not for us. Two movies of three are foreign: they are shown in the original language and dubbed. One
+movie in sixty has a field that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from typing import Any, NamedTuple
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from include.providers.allocine_stocks import AllocineStocks
+from include.store.providers import register_provider
+
+FIRST, CHANGED = 0, 1
+"""The generations: what is listed first, and the same with one showtime in a hundred twenty minutes later."""
+POOL = 10
+"""The pool has so many times the movies of a theatre."""
+DAYS = 3
+BEGINNINGS = ((13, 30), (17, 10), (20, 45))
+SETTINGS = {"prices": [{"price": 7.5, "version": "VF"}, {"price": 9}], "is_duo": True, "quantity": 80}
+PRICES = {"VF": "7.50", "VO": "9.00"}
+ZONES = {"75": ZoneInfo("Europe/Paris"), "974": ZoneInfo("Indian/Reunion")}
+_MOVED = timedelta(minutes=20)
+_WORDS = (
+    *("une", "nuit", "le", "phare", "sur", "la", "côte", "où", "deux", "sœurs", "que", "tout", "sépare"),
+    *("retrouvent", "sans", "le", "vouloir", "leur", "ancien", "voisin"),
+)
+_GENRES = ("DRAMA", "COMEDY", "THRILLER", "ANIMATION", "DOCUMENTARY")
+_TITLES = ("Le phare sans retour", "Les heures d'ambre", "Une saison à l'estran", "La cartographe", "Minuit, rue Neuve")
+
+
+class Showtime(NamedTuple):
+    """A showtime that is for us, in the local time of the theatre."""
+
+    version: str
+    at: datetime
+
+
+class Sums(NamedTuple):
+    """What the tables come to: rows, and a checksum of each table's rows."""
+
+    products: int
+    product_checksum: int
+    offers: int
+    offer_checksum: int
+    stocks: int
+    stock_checksum: int
+
+
+@dataclass(frozen=True)
+class Programme:
+    """What so many theatres show of so many movies each, from a day on."""
+
+    theatres: int
+    movies: int
+    day: date
+
+    def movies_of(self, theatre: int) -> list[int]:
+        """The movies of a theatre, in its order."""
+        return random.Random(theatre).sample(range(POOL * self.movies), self.movies)
+
+    def showtimes(self, theatre: int, movie: int, generation: int) -> list[Showtime]:
+        """The plain showtimes of a movie in a theatre."""
+        minutes = (7 * theatre + 11 * movie) % 12 * 5
+        found = []
+        for number in range(DAYS * len(BEGINNINGS)):
+            day, place = divmod(number, len(BEGINNINGS))
+            at = datetime.combine(self.day + timedelta(days=day), time(*BEGINNINGS[place]))
+            if generation == CHANGED and (101 * theatre + 11 * movie + number) % 100 == 37:
+                at += _MOVED
+            version = ("VO", "VF")[number % 2] if movie % 3 else "VF"
+            found.append(Showtime(version, at + timedelta(minutes=minutes)))
+        return found
+
+    def edges(self, theatre: int, generation: int) -> Iterator[tuple[bytes, bytes]]:
+        """The listing of a theatre, per movie in two parts; the first is the same object wherever it is shown."""
+        for movie in self.movies_of(theatre):
+            listed = [
+                _rendered(one, "LOCAL" if not movie % 3 else {"VO": "ORIGINAL", "VF": "DUBBED"}[one.version], theatre)
+                for one in self.showtimes(theatre, movie, generation)
+            ]
+            at = datetime.combine(self.day, time(21))
+            listed.append(_rendered(Showtime("VF", at), "LOCAL", theatre, projection="IMAX", experience="DOLBY_CINEMA"))
+            yield self._movies[movie], f'"showtimes":[{",".join(listed)}]}}}}'.encode()
+
+    @cached_property
+    def _movies(self) -> list[bytes]:
+        return [f'{{"node":{{"movie":{_compact(described(m))},'.encode() for m in range(POOL * self.movies)]
+
+    def sums(self, generation: int) -> Sums:
+        """What the tables must come to: the listed showtimes are on sale, and no others."""
+        products: set[int] = set()
+        offers = stocks = offer_sum = stock_sum = 0
+        for theatre in range(self.theatres):
+            zone = ZONES[departement(theatre)]
+            for movie in self.movies_of(theatre):
+                products.add(movie)
+                prefix = f"{movie_id(movie)}%{theatre_id(theatre)}"
+                showtimes = self.showtimes(theatre, movie, generation)
+                for version in {one.version for one in showtimes}:
+                    offers += 1
+                    name = f"{title(movie)} - {version}"
+                    offer_sum += _digest((f"{prefix}-{version}", name, movie_id(movie), siret(theatre)))
+                for one in showtimes:
+                    stocks += 1
+                    epoch = int(one.at.replace(tzinfo=zone).timestamp())
+                    key = f"{prefix}#{one.version}/{one.at.isoformat()}"
+                    stock_sum += _digest((key, f"{prefix}-{one.version}", epoch, PRICES[one.version], 80))
+        product_sum = sum(_digest((movie_id(m), title(m), runtime(m), 100_000 + m)) for m in products)
+        return Sums(len(products), product_sum, offers, offer_sum, stocks, stock_sum)
+
+
+_SUMS = """
+    SELECT * FROM
+        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|',
+            id_at_providers, name, duration_minutes, extra_data ->> 'visa'), 'UTF8'))), 0)::bigint FROM product),
+        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|',
+            offer.id_at_providers, offer.name, product.id_at_providers, venue.siret), 'UTF8'))), 0)::bigint
+         FROM offer JOIN product ON product.id = product_id JOIN venue ON venue.id = venue_id),
+        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|', stock.id_at_providers, offer.id_at_providers,
+            extract(epoch FROM beginning_datetime)::bigint, price, quantity), 'UTF8'))), 0)::bigint
+         FROM stock JOIN offer ON offer.id = offer_id WHERE NOT is_soft_deleted)
+"""
+
+
+def held_sums(connection: psycopg.Connection[Any]) -> Sums:
+    """What the tables come to now."""
+    row = connection.execute(_SUMS).fetchone()
+    assert row is not None
+    return Sums(*row)
+
+
+def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
+    """Empty the tables, and make and link so many theatres."""
+    connection.execute("TRUNCATE provider, venue, product RESTART IDENTITY CASCADE")
+    provider_id = register_provider(connection, AllocineStocks.row_name(), AllocineStocks.name)
+    rows = [(f"Cinéma {n}", siret(n), departement(n), "caisse@cinema.example") for n in range(theatres)]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO venue (name, siret, departement_code, booking_email) VALUES (%s, %s, %s, %s)", rows
+        )
+        cursor.executemany(
+            "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider, settings)"
+            " SELECT id, %s, %s, %s FROM venue WHERE siret = %s",
+            [(provider_id, theatre_id(n), Jsonb(SETTINGS), siret(n)) for n in range(theatres)],
+        )
+        cursor.executemany(
+            "INSERT INTO provider_pivot (provider_id, venue_id, id_at_provider, internal_id)"
+            " SELECT %s, id, %s, %s FROM venue WHERE siret = %s",
+            [(provider_id, theatre_id(n), f"P{n:05d}", siret(n)) for n in range(theatres)],
+        )
+
+
+def described(movie: int) -> dict[str, Any]:
+    """A movie as the service describes it, with some fields that nobody reads."""
+    return {
+        "id": movie_id(movie),
+        "internalId": 100_000 + movie,
+        "title": title(movie),
+        "originalTitle": title(movie).upper(),
+        "type": "FEATURE_FILM",
+        "runtime": f"PT{runtime(movie) // 60}H{runtime(movie) % 60}M0S",
+        "languages": ["FRENCH"],
+        "synopsis": " ".join(_WORDS[movie * (n + 3) % 19] for n in range(110)).capitalize() + ".",
+        "poster": {"url": f"https://pictures.example/posters/{movie:06d}.jpg", "height": 800, "width": 600},
+        "backlink": {"url": f"https://movies.example/film/{100_000 + movie}.html", "label": "Tout sur le film"},
+        "genres": [_GENRES[movie % 5], _GENRES[movie // 5 % 5]],
+        "companies": [
+            {"activity": activity, "company": {"name": f"Les Films du Grèbe {movie % 40}"}}
+            for activity in ("PRODUCTION", "DISTRIBUTION", "INTERNATIONAL_DISTRIBUTION_EXPORTS")
+        ],
+        "countries": [{"name": "France"}, {"name": "Belgique"}] if movie % 60 != 59 else "France",
+        "credits": {"edges": [_credit(movie, "DIRECTOR")]},
+        "cast": {"edges": [_role(movie, n) for n in range(6)], "backlink": {"url": "https://movies.example/cast"}},
+        "releases": [
+            {
+                "name": "Released",
+                "releaseDate": {"date": f"2026-{movie % 12 + 1:02d}-11"},
+                "data": {"visa_number": str(100_000 + movie)},
+                "certificate": None,
+            }
+        ],
+        "stats": {"userRating": {"score": 3.5, "count": 1200 + movie}, "pressReview": {"score": 3.1, "count": 21}},
+    }
+
+
+def _person(number: int) -> dict[str, str]:
+    return {"firstName": f"Prénom{number % 300}", "lastName": f"Delmarre-{number % 700}"}
+
+
+def _credit(movie: int, position: str) -> dict[str, Any]:
+    return {"node": {"person": _person(movie), "position": {"name": position}}}
+
+
+def _role(movie: int, place: int) -> dict[str, Any]:
+    return {"node": {"actor": _person(7 * movie + place), "role": f"Rôle {place}", "rank": place}}
+
+
+def _rendered(
+    one: Showtime, diffusion: str, theatre: int, *, projection: str = "DIGITAL", experience: str | None = None
+) -> str:
+    shown = "null" if experience is None else f'"{experience}"'
+    at = one.at.isoformat()
+    return (
+        f'{{"startsAt":"{at}","diffusionVersion":"{diffusion}","projection":["{projection}"],"experience":{shown},'
+        '"service":["ACCESSIBILITY_HANDICAP"],"comfort":null,"picture":["F_2K"],"sound":["DOLBY_51"],"tags":[],'
+        f'"data":{{"ticketing":[{{"provider":"DEFAULT","urls":["https://tickets.example/{theatre}/{at}"]}}]}}}}'
+    )
+
+
+def _digest(values: Iterable[object]) -> int:
+    return crc32("|".join(map(str, values)).encode())
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def movie_id(movie: int) -> str:
+    """The key of a movie."""
+    return b64encode(f"Movie:{100_000 + movie}".encode()).decode()
+
+
+def title(movie: int) -> str:
+    """Its title."""
+    return f"{_TITLES[movie % 5]}, {movie}"
+
+
+def runtime(movie: int) -> int:
+    """Its minutes."""
+    return 80 + movie % 70
+
+
+def theatre_id(theatre: int) -> str:
+    """What the service calls a theatre."""
+    return f"T{theatre:05d}"
+
+
+def siret(theatre: int) -> str:
+    """Our key of it."""
+    return f"{30_000_000_000_000 + theatre}"
+
+
+def departement(theatre: int) -> str:
+    """Where it is: one in fifty overseas."""
+    return "974" if theatre % 50 == 49 else "75"
