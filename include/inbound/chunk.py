@@ -568,7 +568,7 @@ class Outcome:
         _, changed = self._compare(table, firsts, {}, {row[KEY]: row for row in rows})
         self._ids[table.model].update({row[KEY]: row[ID] for row in rows})
         if changed:
-            self._update(table, changed)
+            self._update(table, changed, {})
 
     def _give_ids(self, table: Table, made: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
         """Primary keys for new objects; those of a dry run are made up, since a sequence does not roll back."""
