@@ -21,7 +21,7 @@ import psycopg
 from msgspec.structs import astuple
 
 from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
-from include.inbound.masking import MASK, is_personal, masked
+from include.inbound.masking import MASK, Fields, fields_of, is_personal, masked
 from include.inbound.reading import Reading, Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.inbound.thumb_step import ChunkThumbs, ThumbStep, take_thumbs
@@ -804,20 +804,18 @@ class Outcome:
         self._noted[info.type] += 1
         if self._noted[info.type] <= SAMPLE_SIZE:
             change = "create" if before[0] is None else "update"
-            told = difference(info.id_at_providers, change, obj, before, self.provider.masked_fields)
+            told = difference(info.id_at_providers, change, obj, before, fields_of(self.provider))
             if held_key is not None:
                 told["fields"]["id_at_providers"] = [held_key, info.id_at_providers]
             self.differences.append(told)
 
 
-def difference(
-    key: str, change: str, obj: Providable, before: Sequence[Any], masked_fields: frozenset[str]
-) -> dict[str, Any]:
+def difference(key: str, change: str, obj: Providable, before: Sequence[Any], masking: Fields) -> dict[str, Any]:
     """What a dry run tells of an object: its table, key, change, and per field the old and the new value."""
     after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
     held = dict(zip(obj.__struct_fields__, before, strict=True))
     fields = {
-        name: [MASK, MASK] if is_personal(name, masked_fields) else masked([held[name], after[name]], masked_fields)
+        name: [MASK, MASK] if is_personal(name, masking) else masked([held[name], after[name]], masking)
         for name in changes(obj.__struct_fields__, astuple(obj), before)
         if name != "id"
     }

@@ -37,6 +37,7 @@ from include.inbound.chunk import (
     own_copy,
 )
 from include.inbound.ledger import Connection, Instance
+from include.inbound.masking import fields_of
 from include.inbound.reading import Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.models import Providable
@@ -202,7 +203,7 @@ class GoneChunk:
         outcome.gone = len(pending) - len(refused)
         for key, obj in pending if self.is_dry_run else ():
             if key not in refused and obj.id is not None and len(outcome.differences) < SAMPLE_SIZE:
-                outcome.differences.append(difference(key, "gone", obj, before[obj.id], self.provider.masked_fields))
+                outcome.differences.append(difference(key, "gone", obj, before[obj.id], fields_of(self.provider)))
         outcome.seconds = perf_counter() - started
         return outcome
 

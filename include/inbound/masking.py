@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from include.providers.base import LocalProvider
 
 MASK = "***"
+
+
+class Fields(NamedTuple):
+    """What differs from the usual personal fields: more that are personal, and some that are public in this source."""
+
+    personal: frozenset[str] = frozenset()
+    public: frozenset[str] = frozenset()
+
+
+USUAL = Fields()
+
+
+def fields_of(provider: LocalProvider) -> Fields:
+    """What a provider says of its fields."""
+    return Fields(provider.masked_fields, provider.public_fields)
+
+
 PERSONAL_FIELDS = frozenset(
     {"email", "mail", "phone", "telephone", "mobile", "firstname", "lastname", "fullname", "address", "street",
      "birthdate", "dateofbirth", "iban", "password", "token"}
@@ -16,27 +36,29 @@ _NAMED_VALUE = re.compile(
 )
 
 
-def masked(value: Any, more_fields: frozenset[str] = frozenset()) -> Any:
+def masked(value: Any, fields: Fields = USUAL) -> Any:
     """Plain values (dictionaries, lists and what is in them) with those of personal fields replaced."""
     if isinstance(value, dict):
         return {
-            key: MASK if isinstance(key, str) and is_personal(key, more_fields) else masked(item, more_fields)
+            key: MASK if isinstance(key, str) and is_personal(key, fields) else masked(item, fields)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [masked(item, more_fields) for item in value]
+        return [masked(item, fields) for item in value]
     return value
 
 
-def masked_text(text: str, more_fields: frozenset[str] = frozenset()) -> str:
+def masked_text(text: str, fields: Fields = USUAL) -> str:
     """Text in which personal fields are told by pattern: `"email": "…"`, `email=…`."""
-    return _NAMED_VALUE.sub(lambda match: f"{match[1]}{MASK}" if is_personal(match[2], more_fields) else match[0], text)
+    return _NAMED_VALUE.sub(lambda match: f"{match[1]}{MASK}" if is_personal(match[2], fields) else match[0], text)
 
 
-def is_personal(name: str, more_fields: frozenset[str] = frozenset()) -> bool:
+def is_personal(name: str, fields: Fields = USUAL) -> bool:
     """Whether a field of this name is masked: `booking_email`, `bookingEmail` and `email` alike."""
     plain = _plain(name)
-    return plain in PERSONAL_FIELDS or plain.endswith(_ENDINGS) or plain in {_plain(field) for field in more_fields}
+    if plain in map(_plain, fields.personal):
+        return True
+    return (plain in PERSONAL_FIELDS or plain.endswith(_ENDINGS)) and plain not in map(_plain, fields.public)
 
 
 def _plain(name: str) -> str:

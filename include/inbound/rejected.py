@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from include.inbound.ledger import Connection, Instance
-from include.inbound.masking import masked, masked_text
+from include.inbound.masking import USUAL, Fields, fields_of, masked, masked_text
 from include.inbound.reading import Rejection
 from include.inbound.report import storable
 from include.providers.base import LocalProvider
@@ -41,10 +41,10 @@ def save_rejections(
     """Keep rejected records, in the transaction of their chunk; `asked_at` is the date of its undated records."""
     if not rejections:
         return
+    fields = fields_of(provider)
     statement = (
         "COPY rejected_record (provider_id, venue_provider_id, instance_id, model, id_at_providers, reason, payload,"
-        " asked_at)"
-        " FROM STDIN"
+        " asked_at) FROM STDIN"
     )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         for rejection in rejections:
@@ -57,7 +57,7 @@ def save_rejections(
                     rejection.model,
                     None if key is None else storable(str(key))[:255],
                     storable(rejection.reason)[:LONGEST_REASON],
-                    masked_payload(rejection.payload, provider.masked_fields),
+                    masked_payload(rejection.payload, fields),
                     asked_at,
                 )
             )
@@ -94,7 +94,7 @@ def resolve_listed_again(connection: Connection, instance: Instance) -> int:
     ).rowcount
 
 
-def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> str | None:
+def masked_payload(payload: Any, fields: Fields = USUAL) -> str | None:
     """A payload as JSON text with personal fields masked; None stays None.
 
     Takes raw JSON (bytes), a struct, or plain values. Text that is not JSON is masked by pattern. What is longer than
@@ -104,11 +104,11 @@ def masked_payload(payload: Any, more_fields: frozenset[str] = frozenset()) -> s
         return None
     try:
         value = msgspec.json.decode(payload) if isinstance(payload, bytes) else msgspec.to_builtins(payload)
-        text = msgspec.json.encode(masked(value, more_fields)).decode()
+        text = msgspec.json.encode(masked(value, fields)).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         shown = _shown(payload)
         whole = shown.removesuffix(CUT)
-        text = masked_text(whole[:LONGEST_PAYLOAD], more_fields)
+        text = masked_text(whole[:LONGEST_PAYLOAD], fields)
         if whole != shown or len(whole) > LONGEST_PAYLOAD:
             text += CUT
     text = storable(text)

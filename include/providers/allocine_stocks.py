@@ -81,6 +81,7 @@ class AllocineStocks(LocalProvider):
     conn_id: ClassVar[str] = "allocine_api"
     requests_per_second: ClassVar[float | None] = 100 / 60
     needs_pivot: ClassVar[bool] = True
+    public_fields: ClassVar[frozenset[str]] = frozenset({"firstName", "lastName"})  # of directors and actors
     complete: ClassVar[tuple[type[Providable], ...]] = (Stock,)
 
     record: Edge

@@ -101,6 +101,8 @@ class LocalProvider(ABC):
     """Error budget of a new scheme: so many rejected records, and this share of those read. The ledger may say else."""
     masked_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields masked in payloads kept for diagnosis, beside the usual personal ones."""
+    public_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are called like personal ones and are public in this source, such as the names of actors."""
 
     def __init__(self, venue_provider: VenueLink | None = None, connector: HttpConnector | None = None) -> None:
         self.venue_provider = venue_provider
