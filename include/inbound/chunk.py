@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain, count
 from time import perf_counter
 from typing import Any, TypeVar
 
-import msgspec
 import psycopg
 from msgspec.structs import astuple
 
 from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
-from include.inbound.masking import MASK, Fields, fields_of, is_personal, masked
+from include.inbound.differences import changes, difference, keep_protected, own_copy
+from include.inbound.masking import fields_of
+from include.inbound.moved_keys import find_moves, row_is_newer
 from include.inbound.reading import Reading, Rejection
 from include.inbound.report import SAMPLE_SIZE, SyncReport
 from include.inbound.thumb_step import ChunkThumbs, ThumbStep, take_thumbs
@@ -31,7 +31,6 @@ from include.store.rows import (
     ChunkConflict,
     Connection,
     RowsRefused,
-    find_children,
     find_rows,
     insert_contested_rows,
     insert_rows,
@@ -43,7 +42,7 @@ from include.store.rows import (
     write_or_raise,
     write_or_reject,
 )
-from include.store.tables import Table, table_of
+from include.store.tables import DATE, HELD, ID, KEY, Table, table_of
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,6 @@ FUTURE_TOLERANCE = timedelta(days=1)
 
 FILLED_AT_ONCE = 128
 """New rows that are filled and sent together; PostgreSQL works on them while the next ones are filled."""
-
-KEY, DATE, HELD, ID = 0, 1, 2, 3  # places in a looked-up row; from ID on the columns of the model
 
 
 class Chunk:
@@ -97,7 +94,7 @@ class Chunk:
         """
         outcome = Outcome(self, connection, begin, careful=careful)
         if self._thumb_step is not None:  # once, before anything has begun: what it did holds for further tries too
-            self.thumbs = self._thumb_step.prepare(connection, self.provider_id, self.infos, outcome.is_newer)
+            self.thumbs = self._thumb_step.prepare(connection, self.provider_id, self.infos, outcome.is_not_older)
             self._thumb_step = None
         self.provider.known = outcome
         try:
@@ -137,10 +134,10 @@ class Outcome:
         self._thumbs_taken: dict[tuple[type[Providable], str], tuple[int, int]] = {}
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
-        self._guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
-        self._guard_time = self._guard_date.timestamp()
+        self.guard_date = chunk.asked_at if until is None else min(chunk.asked_at, until)
+        self._guard_time = self.guard_date.timestamp()
         # Only the end of an interval is compared with the marker: the time of a request is told by another clock.
-        self._undated_is_old = until is not None and chunk.marker is not None and self._guard_date < chunk.marker
+        self._undated_is_old = until is not None and chunk.marker is not None and self.guard_date < chunk.marker
 
     def add_to(self, report: SyncReport) -> None:
         """Add these counts and seconds to a report."""
@@ -166,10 +163,10 @@ class Outcome:
         for reason, number in thumbs.errors.items():
             report.count_thumb_error(reason, number)
         told = Counter(one["table"] for one in report.differences)
-        for difference in self.differences:
-            told[difference["table"]] += 1
-            if told[difference["table"]] <= SAMPLE_SIZE:
-                report.differences.append(difference)
+        for one in self.differences:
+            told[one["table"]] += 1
+            if told[one["table"]] <= SAMPLE_SIZE:
+                report.differences.append(one)
 
     # What providers ask while they fill
 
@@ -239,7 +236,7 @@ class Outcome:
             self._ids.setdefault(table.model, {}).update({row[KEY]: row[ID] for row in rows})
         moved: dict[int, str] = {}
         if new and self._recognises and table.model.parent and table.model in self.provider.complete:
-            new, moves = self._recognise(table, new, later)
+            new, moves = find_moves(self, table, new, later)
             moved = {row[ID]: row[KEY] for row, _ in moves}
             changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]
         self.diff_seconds += perf_counter() - started
@@ -327,7 +324,7 @@ class Outcome:
                 try:
                     fill(obj)
                 except Exception as error:
-                    self._put_aside(info, error)
+                    self.put_aside(info, error)
                     continue
                 after = astuple(obj)
                 try:
@@ -351,89 +348,6 @@ class Outcome:
             new = []
         return new, changed
 
-    def _recognise(
-        self, table: Table, new: list[ProvidableInfo], later: Mapping[str, list[ProvidableInfo]]
-    ) -> tuple[list[ProvidableInfo], list[tuple[Sequence[Any], ProvidableInfo]]]:
-        """Ask the provider which unknown objects are rows of the same parents that it lists no more.
-
-        Returns the infos that remain unknown, and the rows with the infos that take them over.
-        """
-        remaining = {id(info): info for info in new}
-        by_record = [  # what one step of the provider gave; an info may have a part of it as its own record
-            (listed, infos)
-            for listed in self.chunk.lists
-            if (infos := [info for info in listed if id(info) in remaining and info.role == "sync"])
-        ]
-        moves: list[tuple[Sequence[Any], ProvidableInfo]] = []
-        taken: set[str] = set()
-        by_parent = self._unlisted(table, [listed for listed, _ in by_record])
-        for listed, infos in by_record:
-            parents = self._parents(table, listed)
-            rows = {row[KEY]: row for parent in parents for row in by_parent.get(parent, ()) if row[KEY] not in taken}
-            if not rows:
-                continue
-            self.provider.record = infos[0].record
-            try:
-                answer = self.provider.recognise(
-                    infos, [(key, table.model(*own_copy(row[ID:]))) for key, row in rows.items()]
-                )
-            except Exception as error:
-                rejected = len(self.rejections)
-                for info in infos:
-                    del remaining[id(info)]
-                    for one in (info, *later.get(info.id_at_providers, ())):
-                        self._put_aside(one, error)
-                if len(self.rejections) > rejected:
-                    self.chunk.spared.update((table.model, key) for key in rows)
-                continue
-            self._check_recognised(answer, rows, infos)
-            for key, info in answer.items():
-                if not self._is_newer(rows[key][DATE], info):
-                    moves.append((rows[key], info))
-                    taken.add(key)
-                    del remaining[id(info)]
-        return list(remaining.values()), moves
-
-    def _parents(self, table: Table, listed: Sequence[ProvidableInfo]) -> set[int]:
-        """Primary keys of the parents that are named together with objects of this table."""
-        assert table.model.parent is not None
-        model = table.model.parent[1]
-        found = set()
-        for info in listed:
-            if info.type is model and is_usable_key(info.id_at_providers):
-                with suppress(SkipObject):
-                    found.add(self.id_of(model, info.id_at_providers))
-        return found
-
-    def _unlisted(self, table: Table, lists: Sequence[Sequence[ProvidableInfo]]) -> dict[int, list[Sequence[Any]]]:
-        """Per parent that these lists name, the rows of ours that this chunk does not name."""
-        assert table.model.parent is not None
-        place = ID + table.columns.index(table.model.parent[0])
-        named = {info.id_at_providers for info in self.chunk.infos[table.model] if is_usable_key(info.id_at_providers)}
-        wanted = sorted(set().union(*[self._parents(table, listed) for listed in lists]))
-        by_parent: dict[int, list[Sequence[Any]]] = {}
-        if wanted:
-            for row in find_children(self.connection, table, self.chunk.provider_id, wanted):
-                if row[KEY] not in named:
-                    by_parent.setdefault(row[place], []).append(row)
-        return by_parent
-
-    def _check_recognised(
-        self, answer: Mapping[str, ProvidableInfo], rows: Mapping[str, Any], infos: list[ProvidableInfo]
-    ) -> None:
-        """Refuse an answer of `recognise` that names what it was not asked about, or one object twice."""
-        asked = {id(info) for info in infos}
-        told = [id(info) for info in answer.values()]
-        if not (answer.keys() <= rows.keys() and asked.issuperset(told) and len({*told}) == len(told)):
-            raise ConfigurationError(
-                f"{type(self.provider).__name__}.recognise returns what it was not asked about, or an object for two "
-                "keys: it maps keys of `unlisted` to objects of `new`, each at most once"
-            )
-
-    def _is_newer(self, held: float | None, info: ProvidableInfo) -> bool:
-        """Whether a row with this date is newer than a record that would take it over."""
-        return held is not None and held > (info.date_modified_at_provider or self._guard_date).timestamp()
-
     def _may_change(self, info: ProvidableInfo, held: float | None) -> bool:
         """Whether a record may change a row that was written at this time."""
         if info.role == "create only":
@@ -451,7 +365,7 @@ class Outcome:
         """
         return not self._undated_is_old and (held is None or held <= self._guard_time)
 
-    def is_newer(self, info: ProvidableInfo, held: float | None) -> bool:
+    def is_not_older(self, info: ProvidableInfo, held: float | None) -> bool:
         """Whether a record's picture may replace that of a row of this date: the record is not older than the row."""
         date = info.date_modified_at_provider
         if date is None:
@@ -481,11 +395,11 @@ class Outcome:
         try:
             self.provider.fill_object_attributes(obj)
         except Exception as error:
-            self._put_aside(info, error)
+            self.put_aside(info, error)
             return None
         return obj
 
-    def _put_aside(self, info: ProvidableInfo, error: Exception) -> None:
+    def put_aside(self, info: ProvidableInfo, error: Exception) -> None:
         """Skip or reject an object that could not be filled; raise again what does not concern it alone."""
         if isinstance(error, SkipObject):
             self.skipped += 1
@@ -603,7 +517,7 @@ class Outcome:
         self, table: Table, made: Sequence[tuple[ProvidableInfo, Providable]], *, with_id: bool
     ) -> list[tuple[Any, ...]]:
         """The new rows, in the order of `Table.copy_new`."""
-        model, provider_id, guard_date = table.model, self.chunk.provider_id, self._guard_date
+        model, provider_id, guard_date = table.model, self.chunk.provider_id, self.guard_date
         is_plain = not (model.is_shared or model.has_venue_reference or with_id)
         last = 1 + len(table.writable)
         lines: list[tuple[Any, ...]] = []
@@ -631,7 +545,7 @@ class Outcome:
                 continue
             before = astuple(obj)
             dated = again.date_modified_at_provider
-            if not self._may_change(again, (info.date_modified_at_provider or self._guard_date).timestamp()):
+            if not self._may_change(again, (info.date_modified_at_provider or self.guard_date).timestamp()):
                 self.unchanged += 1
                 continue
             filled = self._filled(table, again, before)
@@ -722,7 +636,7 @@ class Outcome:
 
     def _check_can_move(self, row: Sequence[Any], held_key: str, info: ProvidableInfo) -> None:
         """Raise ChunkConflict if a locked row is not as it was when it was looked up."""
-        if row[KEY] != held_key or self._is_newer(row[DATE], info):
+        if row[KEY] != held_key or row_is_newer(self, row[DATE], info):
             raise ChunkConflict(f"{held_key} was changed before it could take over another key")
 
     def _rename(self, table: Table, moves: Sequence[tuple[ProvidableInfo, Providable]]) -> None:
@@ -776,7 +690,7 @@ class Outcome:
             self.unchanged += 1
             return None
         self.updated += 1
-        return obj, date or self._guard_date
+        return obj, date or self.guard_date
 
     def _write(self, table: Table, pending: Sequence[Any], write: Any) -> set[int]:
         """Write and reject what PostgreSQL refuses; returns the identities of the refused infos."""
@@ -810,28 +724,6 @@ class Outcome:
             self.differences.append(told)
 
 
-def difference(key: str, change: str, obj: Providable, before: Sequence[Any], masking: Fields) -> dict[str, Any]:
-    """What a dry run tells of an object: its table, key, change, and per field the old and the new value."""
-    after = dict(zip(obj.__struct_fields__, astuple(obj), strict=True))
-    held = dict(zip(obj.__struct_fields__, before, strict=True))
-    fields = {
-        name: [MASK, MASK] if is_personal(name, masking) else masked([held[name], after[name]], masking)
-        for name in changes(obj.__struct_fields__, astuple(obj), before)
-        if name != "id"
-    }
-    return {"table": type(obj).table_name, "key": key, "change": change, "fields": msgspec.to_builtins(fields)}
-
-
-def keep_protected(table: Table, obj: Providable, values: Sequence[Any], protected: Sequence[str]) -> list[str]:
-    """Give the protected fields of a filled object back what the row holds; returns those that differed."""
-    names = [name for name in protected if name in table.writable]
-    held = [values[table.columns.index(name)] for name in names]
-    differing = changes(names, [getattr(obj, name) for name in names], held)
-    for name, value in zip(names, held, strict=True):
-        setattr(obj, name, value)
-    return differing
-
-
 def _by_model(lists: Sequence[Sequence[ProvidableInfo]]) -> dict[type[Providable], list[ProvidableInfo]]:
     """The objects table by table, parents first: as far back as any record names them."""
     infos = list(chain.from_iterable(lists))
@@ -863,23 +755,3 @@ def _each_key_once(infos: Sequence[ProvidableInfo]) -> list[list[ProvidableInfo]
         rounds[times[info.id_at_providers]].append(info)
         times[info.id_at_providers] += 1
     return rounds
-
-
-def changes(names: Sequence[str], after: Sequence[Any], before: Sequence[Any]) -> list[str]:
-    """The names of the values that differ."""
-    try:
-        return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and a != b]
-    except ArithmeticError:  # a signalling NaN cannot be compared: it differs
-        return [name for name, a, b in zip(names, after, before, strict=True) if a is not b and repr(a) != repr(b)]
-
-
-def own_copy(values: Sequence[Any]) -> list[Any]:
-    """The values, with documents and lists that a provider may change without changing what we compare with."""
-    return [_copied(value) if isinstance(value, (dict, list)) else value for value in values]
-
-
-def _copied(document: dict[str, Any] | list[Any]) -> Any:
-    """A document of its own: what `copy.deepcopy` makes of JSON, in a third of the time."""
-    if isinstance(document, dict):
-        return {name: _copied(part) if isinstance(part, (dict, list)) else part for name, part in document.items()}
-    return [_copied(part) if isinstance(part, (dict, list)) else part for part in document]

@@ -26,16 +26,8 @@ from include.errors import (
     RetryableError,
     SkipObject,
 )
-from include.inbound.chunk import (
-    HELD,
-    ID,
-    KEY,
-    Chunk,
-    changes,
-    difference,
-    keep_protected,
-    own_copy,
-)
+from include.inbound.chunk import Chunk
+from include.inbound.differences import changes, difference, keep_protected, own_copy
 from include.inbound.ledger import Connection, Instance
 from include.inbound.masking import fields_of
 from include.inbound.reading import Rejection
@@ -45,7 +37,7 @@ from include.providers.base import LocalProvider
 from include.store import gone as store
 from include.store.gone import Missing, Scope
 from include.store.rows import is_usable_key, write_or_raise, write_or_reject
-from include.store.tables import Table, table_of
+from include.store.tables import HELD, ID, KEY, Table, table_of
 
 log = logging.getLogger(__name__)
 

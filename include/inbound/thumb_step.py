@@ -34,7 +34,7 @@ MOST_REMEMBERED = 10_000
 """Sources of which a run remembers what came of them."""
 PROGRESS_SECONDS = 30.0
 
-IsNewer = Callable[[ProvidableInfo, float | None], bool]
+IsNotOlder = Callable[[ProvidableInfo, float | None], bool]
 """Whether a record may change a row of this date (seconds since 1970, or None)."""
 
 
@@ -80,7 +80,7 @@ class ThumbStep:
         connection: Connection,
         provider_id: int,
         infos: Mapping[type[Providable], Sequence[ProvidableInfo]],
-        is_newer: IsNewer,
+        is_not_older: IsNotOlder,
     ) -> ChunkThumbs:
         """Store the pictures that differ from what the rows hold, and tell what these are to hold.
 
@@ -90,7 +90,9 @@ class ThumbStep:
         thumbs = ChunkThumbs()
         for model, some in infos.items():
             if model.has_thumbs:
-                self._prepare_model(connection, provider_id, model, infos=some, is_newer=is_newer, thumbs=thumbs)
+                self._prepare_model(
+                    connection, provider_id, model, infos=some, is_not_older=is_not_older, thumbs=thumbs
+                )
         thumbs.seconds = perf_counter() - began
         return thumbs
 
@@ -101,7 +103,7 @@ class ThumbStep:
         model: type[Providable],
         *,
         infos: Sequence[ProvidableInfo],
-        is_newer: IsNewer,
+        is_not_older: IsNotOlder,
         thumbs: ChunkThumbs,
     ) -> None:
         numbered = [(info, number) for info in infos if info.role == "sync" and (number := self._number(info, thumbs))]
@@ -117,9 +119,9 @@ class ThumbStep:
             key = info.id_at_providers
             date, protected, held = rows.get(key, (None, None, {}))
             if key in rows:
-                if "thumbs" in (protected or ()) or not is_newer(info, dates.get(key, date)):
+                if "thumbs" in (protected or ()) or not is_not_older(info, dates.get(key, date)):
                     continue
-            elif not is_newer(info, dates.get(key)) or not self._would_be_created(model, info):
+            elif not is_not_older(info, dates.get(key)) or not self._would_be_created(model, info):
                 continue
             if info.date_modified_at_provider is not None:
                 dates[key] = info.date_modified_at_provider.timestamp()

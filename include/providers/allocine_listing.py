@@ -195,7 +195,7 @@ _DECODE = PageDecoder(Listing, Edge, "edges", within="movieShowtimeList")
 def salvage(rejected: Rejected) -> list[Edge | Rejected]:
     """What can be used of an irregular edge, without optional fields that are malformed.
 
-    Showtimes that cannot be read come as a `Rejected` of their own: the same edge with only those.
+    Showtimes that cannot be read come before it, as a `Rejected` of their own: the same edge with only those.
     """
     try:
         edge = msgspec.json.decode(rejected.raw)
@@ -205,7 +205,7 @@ def salvage(rejected: Rejected) -> list[Edge | Rejected]:
                 del movie[name]
         if not isinstance(showtimes, list):
             edge["node"]["showtimes"] = []
-            return [msgspec.convert(edge, Edge), Rejected(rejected.raw, "showtimes: a list is needed")]
+            return [Rejected(rejected.raw, "showtimes: a list is needed"), msgspec.convert(edge, Edge)]
         bad = {place: problem for place, one in enumerate(showtimes) if (problem := _problem(one, Showtime))}
         edge["node"]["showtimes"] = [one for place, one in enumerate(showtimes) if place not in bad]
         good = msgspec.convert(edge, Edge)
@@ -216,7 +216,7 @@ def salvage(rejected: Rejected) -> list[Edge | Rejected]:
     edge["node"]["showtimes"] = [showtimes[place] for place in bad]
     place, problem = next(iter(bad.items()))
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return [good, Rejected(msgspec.json.encode(edge), f"showtimes[{place}]: {problem}{more}")]
+    return [Rejected(msgspec.json.encode(edge), f"showtimes[{place}]: {problem}{more}"), good]
 
 
 def _problem(value: Any, wanted: Any) -> str:

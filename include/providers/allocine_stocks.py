@@ -89,6 +89,8 @@ class AllocineStocks(LocalProvider):
     def __init__(self, venue_provider: VenueLink | None = None, connector: HttpConnector | None = None) -> None:
         super().__init__(venue_provider, connector)
         self._keyed: tuple[Edge | None, dict[str, Showtime]] = (None, {})
+        self._partly_read: set[str | None] = set()
+        """References of movies of which showtimes could not be read."""
 
     def open(self) -> None:
         """Read the theatre's listing."""
@@ -137,6 +139,7 @@ class AllocineStocks(LocalProvider):
         except RejectRecord as error:
             if error.reference is None and isinstance(error.payload, bytes):
                 error.reference = _reference(error.payload)
+            self._partly_read.add(error.reference)
             raise
         movie = self.record.node.movie
         if movie.type == "SPECIAL_EVENT":
@@ -230,6 +233,8 @@ class AllocineStocks(LocalProvider):
         self, new: Sequence[ProvidableInfo], unlisted: Sequence[tuple[str, Providable]]
     ) -> Mapping[str, ProvidableInfo]:
         """Showtimes of one version and day that moved: as many vanished as appeared, none by more than three hours."""
+        if _reference_of(self.record.node.movie.id) in self._partly_read:
+            return {}  # what seems to have vanished may be what could not be read
         appeared: dict[str, list[ProvidableInfo]] = defaultdict(list)
         vanished: dict[str, list[str]] = defaultdict(list)
         for info in new:
@@ -258,7 +263,11 @@ class AllocineStocks(LocalProvider):
 def _reference(raw: bytes) -> str | None:
     """What the keys of a movie's offers and showtimes begin with."""
     found = movie_id(raw)
-    return f"{found}%" if found else None
+    return _reference_of(found) if found else None
+
+
+def _reference_of(movie: str) -> str:
+    return f"{movie}%"
 
 
 def _day(key: str) -> str:

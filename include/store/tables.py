@@ -13,6 +13,9 @@ from psycopg import sql
 from include.errors import ConfigurationError
 from include.models import Providable
 
+KEY, DATE, HELD, ID = 0, 1, 2, 3
+"""Places in a looked-up row; from ID on the columns of the model."""
+
 
 class Table:
     """The table of a model: its columns and its statements.

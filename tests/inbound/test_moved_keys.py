@@ -205,7 +205,7 @@ class TestAtTheSameTime:
 
 
 def test_others_pay_nothing(sync, cinema, monkeypatch):
-    monkeypatch.setattr("include.inbound.chunk.find_children", None)
+    monkeypatch.setattr("include.inbound.moved_keys.find_children", None)
     sync(Shows([film("a", 1)], cinema))
     assert sync(Shows([film("a", 2)], cinema)).created == 1
     sync(Moving([film("a", 2)], cinema))  # nothing is unknown

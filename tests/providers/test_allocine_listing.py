@@ -96,7 +96,7 @@ def test_an_optional_field_that_is_malformed_costs_only_itself(name, value):
     ],
 )
 def test_a_showtime_that_cannot_be_read_costs_only_itself(showtime, told):
-    good, bad = read(edge([SHOWTIME, showtime, SHOWTIME | {"startsAt": "2026-11-22T20:00:00"}])).edges
+    bad, good = read(edge([SHOWTIME, showtime, SHOWTIME | {"startsAt": "2026-11-22T20:00:00"}])).edges
     assert [one.starts_at.day for one in good.node.showtimes] == [21, 22]
     assert isinstance(bad, Rejected)
     assert bad.reason.startswith("showtimes[1]")
@@ -109,7 +109,7 @@ def test_a_showtime_that_cannot_be_read_costs_only_itself(showtime, told):
 def test_showtimes_that_are_no_list_are_not_an_empty_list(showtimes):
     whole = edge()
     whole["node"]["showtimes"] = showtimes
-    good, bad = read(whole).edges
+    bad, good = read(whole).edges
     assert good.node.showtimes == []
     assert bad.reason == "showtimes: a list is needed"
     assert movie_id(bad.raw) == REQUIRED["id"]

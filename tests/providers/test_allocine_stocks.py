@@ -9,6 +9,7 @@ import pytest
 
 from include.errors import ConfigurationError, ListingShrank
 from include.models import Stock
+from include.providers.allocine_listing import Edge, Movie, Node
 from include.providers.allocine_stocks import AllocineStocks
 from include.providers.base import ProvidableInfo
 from sandbox.movies import movies
@@ -269,10 +270,16 @@ class TestMoves:
 
     @pytest.fixture
     def recognise(self, paris):
-        def run(appeared, vanished):
+        movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
+        edge = Edge(Node(movie, []))
+
+        def run(appeared, vanished, unread=frozenset()):
             new = [ProvidableInfo(Stock, f"m%t#VF/2026-11-{start}:00") for start in appeared]
             held = [(f"m%t#VF/2026-11-{start}:00", Stock()) for start in vanished]
-            found = AllocineStocks(paris).recognise(new, held)
+            provider = AllocineStocks(paris)
+            provider.record = edge
+            provider._partly_read |= unread
+            found = provider.recognise(new, held)
             return {key[-11:-3]: info.id_at_providers[-11:-3] for key, info in found.items()}
 
         return run
@@ -291,3 +298,7 @@ class TestMoves:
     )
     def test_as_many_of_a_day_and_not_far_apart(self, recognise, appeared, vanished, moved):
         assert recognise(appeared, vanished) == moved
+
+    def test_nothing_moved_in_a_movie_that_was_not_wholly_read(self, recognise):
+        assert recognise(["21T14:30"], ["21T14:00"], {"m%"}) == {}
+        assert recognise(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
