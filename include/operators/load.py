@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_MOST_BATCHES = 32
+AT_MOST_BATCHES = 16
 """Mapped tasks that the venue links of a load are dealt out to."""
 
 
@@ -148,10 +148,14 @@ class CloseLoadOperator(BaseOperator):
                 f"downstream to go on with what is left:\n{errors}"
             )
         told: dict[str, Any] = {"catalog_id": summary.catalog_id, "dry_run": summary.dry_run, **summary.counts}
-        if not summary.dry_run and summary.counts["created"] + summary.counts["updated"]:
+        if not summary.dry_run and any(summary.counts[name] for name in ("created", "updated", "gone")):
             for outlet in self.outlets:
                 context["outlet_events"][outlet].add(table_asset(outlet.name), extra=told)
         return told
+
+
+_RARE = {"gone": "gone", "held_back": "held back for edits by people"}
+"""Counts that are told only when there are any."""
 
 
 def _told(summary: LoadSummary) -> str:
@@ -160,5 +164,6 @@ def _told(summary: LoadSummary) -> str:
         f"Load {summary.catalog_id} is {summary.state}{' (dry run: nothing was written)' if summary.dry_run else ''}: "
         f"{summary.done} venue links done, {summary.failed} failed, {summary.skipped} skipped; "
         + ", ".join(f"{counts[name]:.0f} {name}" for name in list(counts)[:7])
+        + "".join(f", {counts[name]:.0f} {told}" for name, told in _RARE.items() if counts[name])
         + f"; seconds of work: {counts['seconds']:.1f}"
     )

@@ -54,10 +54,17 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
         log.info("%s objects, read in %s chunks", f"{report.checked:,}", report.chunks)
     with group("Diff: %s objects in %.2f s", f"{report.checked:,}", report.diff_seconds):
         log.info("%s unchanged, %s skipped", f"{max(0, report.unchanged):,}", f"{report.skipped:,}")
+        if report.held_back:
+            fields = ", ".join(f"{name} {count:,}" for name, count in sorted(report.held_back_fields.items()))
+            log.info(
+                "%s held back, which people edited (the view fields_held_back): %s", f"{report.held_back:,}", fields
+            )
     would = "would be " if report.dry_run else ""
     changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
     with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
         log.info("%s transactions%s", report.chunks, ", rolled back: a dry run writes nothing" if would else "")
+        if report.gone:
+            log.info("%s %sgone, since the listing no longer has them", f"{report.gone:,}", would)
     if report.checked_thumbs:
         with group("Pictures: %s in %.2f s", f"{report.checked_thumbs:,}", report.thumb_seconds):
             log.info("%s created, %s updated", f"{report.created_thumbs:,}", f"{report.updated_thumbs:,}")

@@ -80,6 +80,7 @@ class AllocineStocks(LocalProvider):
     can_create: ClassVar[bool] = True
     conn_id: ClassVar[str] = "allocine_api"
     requests_per_second: ClassVar[float | None] = 100 / 60
+    link_marks: ClassVar[tuple[str, ...]] = ("%{}-", "%{}#")
     needs_pivot: ClassVar[bool] = True
     public_fields: ClassVar[frozenset[str]] = frozenset({"firstName", "lastName"})  # of directors and actors
     complete: ClassVar[tuple[type[Providable], ...]] = (Stock,)

@@ -85,6 +85,11 @@ class LocalProvider(ABC):
     """What the source can filter on: nothing, records changed since a time, or changed between two times."""
     overlap: ClassVar[timedelta] = timedelta(minutes=5)
     """How far before its marker a run reads, for a supplier whose clock is a little behind."""
+    link_marks: ClassVar[tuple[str, ...]] = ()
+    """How the link's id stands in keys, `@{}` say: of which link a row is, and what changes when the id does.
+
+    Empty: keys do not hold it.
+    """
     complete: ClassVar[tuple[type[Providable], ...]] = ()
     """Tables of which a full listing names each row of the venue that is not history yet: what it lacks is gone.
 

@@ -50,6 +50,7 @@ class StockApiProvider(LocalProvider):
     """Offers and stocks of one venue. Subclasses are the facts of one supplier."""
 
     can_create: ClassVar[bool] = True
+    link_marks: ClassVar[tuple[str, ...]] = ("@{}",)
     window: ClassVar[Literal["none", "since", "between"]] = "since"
     page_size: ClassVar[int] = 1000
     prices_in_cents: ClassVar[bool] = False

@@ -32,7 +32,7 @@ def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
     )
     batches = ledger.batches_of(connection, load)
     opened = perf_counter() - began
-    assert batches == list(range(32))
+    assert batches == list(range(AT_MOST_BATCHES))
     sizes = [len(ledger.pending_instances(connection, load, batch)) for batch in batches]
     assert sum(sizes) == 10_000
     assert max(sizes) - min(sizes) <= 1
@@ -40,8 +40,8 @@ def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
     summary = ledger.close_load(connection, load)
     closed = perf_counter() - began
     assert summary.failed == 10_000
-    assert opened < 5
-    assert closed < 5
+    assert opened < 20
+    assert closed < 20
 
 
 def test_few_links_make_few_batches(many_links):
