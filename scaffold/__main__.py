@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import os
 import re
 import subprocess
@@ -35,12 +36,12 @@ def names_of(name: str, subject: str, root: Path) -> dict[str, str]:
     Raises:
         Refused: the name is no module name, or something has it already.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50 or keyword.iskeyword(name):
         raise Refused(f"NAME={name!r}: give a module's name such as acme or acme_events, in small letters")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", subject):
         raise Refused(f"SUBJECT={subject!r}: give a word in small letters, such as stocks or events")
     taken = [path.format(module=name) for path in FILES.values() if (root / path.format(module=name)).exists()]
-    if taken or f"{name}_api" in (root / SETTINGS).read_text(encoding="utf-8"):
+    if taken or f"conn_id: {name}_api\n" in (root / SETTINGS).read_text(encoding="utf-8"):
         raise Refused(f"{name} is taken: {', '.join(taken) or f'{name}_api stands in {SETTINGS}'}")
     camel = "".join(part.capitalize() for part in name.split("_"))
     suppliers = len(list((root / "sandbox" / "suppliers").glob("*.py")))
@@ -102,7 +103,7 @@ def _end_of(block: str, lines: Sequence[str]) -> int:
 
 def _enter_tag(file: Path, subject: str) -> None:
     text = file.read_text(encoding="utf-8")
-    if f"    {subject} = " not in text:
+    if f"    {subject} = " not in text.partition("class Subject")[2]:
         file.write_text(f'{text.rstrip()}\n    {subject} = "{subject.lower()}"\n', encoding="utf-8")
 
 

@@ -73,7 +73,7 @@ def test_a_new_provider_runs(project, run, capsys):
     )
 
 
-@pytest.mark.parametrize("name", ["", "Acme", "1acme", "acme-events", "acme__x", "a b", "../acme", "x" * 60])
+@pytest.mark.parametrize("name", ["", "class", "Acme", "1acme", "acme-events", "acme__x", "a b", "../acme", "x" * 60])
 def test_a_name_that_is_no_module_is_refused(name, capsys):
     assert scaffold.main([name], ROOT) == 2
     assert "NAME=" in capsys.readouterr().err

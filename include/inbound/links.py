@@ -8,7 +8,7 @@ old one fed: the new one takes the rows over, and nothing more of them can be so
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -152,9 +152,8 @@ def change_provider(
     until the next run, which reads everything. That goes for quantities that a person holds too; `fields_updated` stays
     as it is.
 
-    Keys of the form `<ref>@<id at the provider>` follow the id. Keys of other forms (showtimes' say) are not rewritten:
-    the new provider takes over those that it forms alike. Rows of another link of the venue to the old provider are
-    left out as far as their keys end in that link's id.
+    Where keys hold the venue's id at the provider (`link_marks`), they hold the new one then. A new provider that forms
+    its keys in another way does not know the rows again, and makes its own beside them.
 
     Settings are those given. Without any the link has none, or keeps its own if the provider stays and the id changes.
     A change that was made already, by an earlier try say, is no error.
@@ -182,13 +181,15 @@ def change_provider(
             _refusing(connection, "keys would collide, be too long, or the venue was linked meanwhile"),
         ):
             _lock_unchanged(connection, held)
-            if new_id != held.venue_id_at_offer_provider and (keys := store.keys_in_the_way(connection, held, new_id)):
+            marks = _link_marks(held.provider)
+            is_other_id = new_id != held.venue_id_at_offer_provider
+            if is_other_id and (keys := store.keys_in_the_way(connection, held, new_id, marks)):
                 raise ConfigurationError(
                     f"Nothing was changed: under the id {new_id} rows would get keys that others have: "
                     f"{', '.join(keys)}, and more if these are {store.MOST_NAMED}. Give those another id_at_providers, "
                     "or remove them, or link the venue under another id"
                 )
-            taken = store.take_over(connection, held, wanted.provider_id, new_id)
+            taken = store.take_over(connection, held, wanted.provider_id, new_id, marks)
             store.repoint_link(connection, wanted.link, wanted.provider_id)
             store.forget_progress(connection, held.id)
             given_up = store.give_up_rejections(connection, held.id, held.provider_id)
@@ -350,6 +351,14 @@ def _check(connect: Connect, wanted: _Wanted) -> None:
             provider.check_link()
         finally:
             provider.close()
+
+
+def _link_marks(provider: str) -> Sequence[str]:
+    """How a link's id stands in the keys of a provider, also of one that the project has no more."""
+    try:
+        return named_provider(provider).link_marks
+    except ConfigurationError:
+        return ()
 
 
 def _nothing_to_change(connection: Connection, held: LinkStanding, settings: dict[str, Any]) -> LinkOutcome:

@@ -141,7 +141,7 @@ class ThumbStep:
             date is None or (isinstance(date, datetime) and date.tzinfo is not None)
         ):
             return 0
-        self._provider.record = info.record
+        self._provider.record, self._provider.key = info.record, info.id_at_providers
         try:
             return max(0, self._provider.get_object_thumb_index())
         except psycopg.Error:
@@ -155,7 +155,7 @@ class ThumbStep:
         """Whether an unknown object is one for us, so that its picture is worth fetching."""
         if not self._provider.can_create:
             return False
-        self._provider.record = info.record
+        self._provider.record, self._provider.key = info.record, info.id_at_providers
         try:
             self._provider.fill_object_attributes(model())
         except ConfigurationError:  # it asks for parents, which are not known yet
@@ -166,7 +166,7 @@ class ThumbStep:
 
     def _thumb(self, info: ProvidableInfo, held: dict[str, Any] | None, thumbs: ChunkThumbs) -> dict[str, Any] | None:
         """What a row is to hold of the current picture; None if it is to stay as it is."""
-        self._provider.record = info.record
+        self._provider.record, self._provider.key = info.record, info.id_at_providers
         source = None
         try:
             source = self._provider.get_object_thumb_source()

@@ -166,7 +166,7 @@ class Edge(Lenient):
 class Listing(Lenient):
     """The whole listing of a theatre: it has no pages."""
 
-    edges: list[Edge | Rejected] = []
+    edges: list[Edge | Rejected]
     total_count: int | None = None
     received: int = 0
     """How many edges there were."""
@@ -183,8 +183,13 @@ def decode_listing(body: bytes) -> Listing:
     """
     listing = _DECODE(body)
     edges: list[Edge | Rejected] = []
-    for edge in listing.edges:
-        edges += salvage(edge) if isinstance(edge, Rejected) else (edge,)
+    by_id: dict[str, Edge] = {}
+    for received in listing.edges:
+        for edge in salvage(received) if isinstance(received, Rejected) else (received,):
+            if isinstance(edge, Edge) and (first := by_id.setdefault(edge.node.movie.id, edge)) is not edge:
+                first.node.showtimes += edge.node.showtimes  # a record has all showtimes of its movie
+            else:
+                edges.append(edge)
     listing.edges, listing.received = edges, len(listing.edges)
     return listing
 

@@ -72,6 +72,15 @@ class AllocineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     """Places per showtime, booked ones included; None: without limit."""
 
+    def __post_init__(self) -> None:
+        for version in ("VO", "VF"):
+            if not any(rule.version in (None, version) for rule in self.prices):
+                raise ValueError(f"no price fits a showtime in {version}: add one without a version, as the last")
+
+    def price(self, version: Version) -> Decimal:
+        """What a place costs."""
+        return next(rule.price for rule in self.prices if rule.version in (None, version))
+
 
 class AllocineStocks(LocalProvider):
     """A cinema's movies, offers and showtimes."""
@@ -119,8 +128,12 @@ class AllocineStocks(LocalProvider):
             )
 
     def check_link(self) -> None:
-        """See that the settings are right and that Allociné knows the theatre."""
+        """See that the settings are right, that the time zone is known, and that Allociné knows the theatre."""
         self._settings()
+        if not self.venue.departement_code:
+            raise ConfigurationError(
+                f"Venue {self.venue.venue_id} has no departement_code: without it the time of a showtime is not known"
+            )
         theatre = self.venue.venue_id_at_offer_provider
         self.connector.get("movieShowtimeList", {"theater": theatre}, decode=decode_listing)
 
@@ -158,14 +171,15 @@ class AllocineStocks(LocalProvider):
     def _showtimes(self) -> dict[str, Showtime]:
         """The showtimes of the current record that are for us, by their keys."""
         if self._keyed[0] is not self.record:
-            prefix = f"{self.record.node.movie.id}%{self.venue.venue_id_at_offer_provider}"
             keyed = {
-                f"{prefix}#{showtime.version}/{showtime.starts_at.isoformat()}": showtime
-                for showtime in self.record.node.showtimes
-                if showtime.is_plain
+                self._stock_key(showtime): showtime for showtime in self.record.node.showtimes if showtime.is_plain
             }
             self._keyed = (self.record, keyed)
         return self._keyed[1]
+
+    def _stock_key(self, showtime: Showtime) -> str:
+        theatre = self.venue.venue_id_at_offer_provider
+        return f"{self.record.node.movie.id}%{theatre}#{showtime.version}/{showtime.starts_at.isoformat()}"
 
     def _offer_key(self, version: Version) -> str:
         return f"{self.record.node.movie.id}%{self.venue.venue_id_at_offer_provider}-{version}"
@@ -207,19 +221,10 @@ class AllocineStocks(LocalProvider):
         stock.offer_id = self.id_of(Offer, self._offer_key(showtime.version))
         beginning = showtime.starts_at.replace(tzinfo=zone_of(self.venue.departement_code)).astimezone(UTC)
         stock.beginning_datetime = stock.booking_limit_datetime = beginning
-        stock.price = self._price(showtime.version)
+        stock.price = self.settings.price(showtime.version)
         quantity = self.settings.quantity
         stock.quantity = None if quantity is None else max(quantity, stock.booked_quantity)
         stock.is_soft_deleted = False
-
-    def _price(self, version: Version) -> Decimal:
-        for rule in self.settings.prices:
-            if rule.version in (None, version):
-                return rule.price
-        raise ConfigurationError(
-            f"No price rule of venue link {self.venue.id} fits a showtime in {version}: add one without a version to "
-            "its settings, as the last"
-        )
 
     def fill_gone_attributes(self, obj: Providable) -> None:
         """Take a showtime off sale; one with bookings stays, with nothing more to be booked."""
@@ -240,8 +245,10 @@ class AllocineStocks(LocalProvider):
         vanished: dict[str, list[str]] = defaultdict(list)
         for info in new:
             appeared[_day(info.id_at_providers)].append(info)
-        for key, _ in unlisted:
-            vanished[_day(key)].append(key)
+        listed = {self._stock_key(showtime) for showtime in self.record.node.showtimes}
+        for key, row in unlisted:
+            if key not in listed and isinstance(row, Stock) and not row.is_soft_deleted:
+                vanished[_day(key)].append(key)
         moved: dict[str, ProvidableInfo] = {}
         for day, infos in appeared.items():
             keys = sorted(vanished.get(day, ()))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -29,8 +30,8 @@ _FED = sql.SQL("""
     )
 """)
 _OFFER, _STOCK = sql.Identifier("offer"), sql.Identifier("stock")
-_NEW_KEY = sql.SQL("left({row}.id_at_providers, -length(%(old)s)) || %(new)s")
-_HAS_OLD_KEY = sql.SQL("right({row}.id_at_providers, length(%(old)s)) = %(old)s")
+_NEW_KEY = sql.SQL("regexp_replace({row}.id_at_providers, %(old)s, %(new)s)")
+_HAS_OLD_KEY = sql.SQL("{row}.id_at_providers ~ %(old)s")
 _RELATIONS = {
     "offer": sql.SQL("offer"),
     "stock": sql.SQL("stock JOIN offer ON offer.id = stock.offer_id"),
@@ -173,8 +174,11 @@ def set_settings(connection: Connection, link_id: int, settings: Mapping[str, An
     )
 
 
-def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str) -> list[str]:
-    """Keys that rows of a link would get under another id at the provider, and that other rows have; a few of them."""
+def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, marks: Sequence[str]) -> list[str]:
+    """Keys that rows of a link would get under another id at the provider, and that other rows have; a few of them.
+
+    `marks` are the provider's `link_marks`.
+    """
     keys: list[str] = []
     for name, relation in _RELATIONS.items():
         row = sql.Identifier(name)
@@ -191,18 +195,20 @@ def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str) -> 
             fed=_FED.format(row=row),
             limit=MOST_NAMED,
         )
-        keys += [f"{name} {key}" for (key,) in connection.execute(statement, _suffixes(link, new_id))]
+        keys += [f"{name} {key}" for (key,) in connection.execute(statement, _patterns(link, new_id, marks))]
     return keys
 
 
-def take_over(connection: Connection, link: LinkStanding, provider_id: int, new_id: str) -> TakenOver:
+def take_over(
+    connection: Connection, link: LinkStanding, provider_id: int, new_id: str, marks: Sequence[str]
+) -> TakenOver:
     """Give the rows that a link feeds to a provider; what is not booked goes off sale until that one has filled it.
 
-    Keys that end in `@<old id>` then end in `@<new id>`; others stay. The dates of the rows were the old provider's and
-    are forgotten. `fields_updated` stays as it is.
+    Where keys hold the id, as the provider's `link_marks` say, they hold the new one then. The dates of the rows were
+    the old provider's and are forgotten. `fields_updated` stays as it is.
     """
     connection.execute("SET LOCAL provider_sync.writer = 'sync'")
-    given = {**_suffixes(link, new_id), "provider": provider_id}
+    given = {**_patterns(link, new_id, marks), "provider": provider_id}
     found = connection.execute(
         sql.SQL(
             "WITH taken AS ("
@@ -218,6 +224,7 @@ def take_over(connection: Connection, link: LinkStanding, provider_id: int, new_
     offers = connection.execute(
         sql.SQL(
             "UPDATE offer SET last_provider_id = %(provider)s, date_modified_at_last_provider = NULL,"
+            " id_at_provider = CASE WHEN id_at_provider = id_at_providers THEN {key} ELSE id_at_provider END,"
             " id_at_providers = {key} FROM venue_provider AS link WHERE link.id = %(link)s AND {fed}"
         ).format(key=_kept_or_new_key(_OFFER), fed=_FED.format(row=_OFFER)),
         given,
@@ -249,5 +256,11 @@ def _kept_or_new_key(row: sql.Identifier) -> sql.Composed:
     )
 
 
-def _suffixes(link: LinkStanding, new_id: str) -> dict[str, Any]:
-    return {"link": link.id, "old": f"@{link.venue_id_at_offer_provider}", "new": f"@{new_id}"}
+def _patterns(link: LinkStanding, new_id: str, marks: Sequence[str]) -> dict[str, Any]:
+    """Where keys hold the link's id, and what stands there with the new one, as `regexp_replace` takes it."""
+    around = [mark.partition("{}") for mark in marks or ("@{}",)]
+    old, new = re.escape(link.venue_id_at_offer_provider), new_id.replace("\\", "\\\\")
+    pattern = "|".join(f"({re.escape(before)}){old}({re.escape(after) or '$'})" for before, _, after in around)
+    groups = range(1, 2 * len(around), 2)
+    begin, end = "".join(f"\\{group}" for group in groups), "".join(f"\\{group + 1}" for group in groups)
+    return {"link": link.id, "old": pattern, "new": f"{begin}{new}{end}"}

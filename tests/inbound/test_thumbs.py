@@ -509,3 +509,24 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
     }  # fmt: skip
     assert thumbs()["film"]["1"]["key"] == key_of(LARGE_RED)
     assert provider.pictures is None
+
+
+def test_two_objects_of_one_record_have_each_its_own_picture(run, thumbs):
+    class Pairs(Films):
+        def __next__(self):
+            self.record = next(self.records)
+            return [self.create_providable_info(Product, key) for key in self.record["keys"]]
+
+        def get_object_thumb_source(self):
+            return f"https://pictures/{self.key}"
+
+        def get_object_thumb(self):
+            return self.record["keys"][self.key]
+
+    record = {"keys": {"a": RED, "b": BLUE}, "index": 1}
+    report, _ = run(provider=Pairs([record]))
+    assert counted(report) == (2, 2, 0, 0)
+    assert {key: held["1"] for key, held in thumbs().items()} == {
+        "a": thumb(RED, "https://pictures/a"),
+        "b": thumb(BLUE, "https://pictures/b"),
+    }

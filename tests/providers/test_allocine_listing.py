@@ -130,7 +130,18 @@ def test_text_that_cannot_be_read_costs_only_its_movie():
         assert [type(one) for one in found] == [Edge, Rejected]
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>", b'{"movieShowtimeList": null}'])
+def test_a_movie_in_two_edges_is_one_record_with_all_its_showtimes():
+    later = SHOWTIME | {"startsAt": "2026-11-22T20:00:00"}
+    listing = read(edge([SHOWTIME]), edge(id="other"), edge([later, SHOWTIME]))
+    first, other = listing.edges
+    assert [one.starts_at.day for one in first.node.showtimes] == [21, 22, 21]
+    assert other.node.movie.id == "other"
+    assert listing.received == 3
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"<html>", b'{"movieShowtimeList": null}', b'{"movieShowtimeList": {}}']
+)
 def test_what_is_no_listing_is_an_error(body):
     with pytest.raises(msgspec.DecodeError):
         decode_listing(body)

@@ -1,15 +1,16 @@
 """Allociné's showtimes over real sockets: what becomes of a theatre's listing, and of what it no longer has."""
 
 from collections import defaultdict
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 
 import pytest
 
 from include.errors import ConfigurationError, ListingShrank
+from include.inbound.links import change_provider
 from include.models import Stock
-from include.providers.allocine_listing import Edge, Movie, Node
+from include.providers.allocine_listing import Edge, Movie, Node, Showtime
 from include.providers.allocine_stocks import AllocineStocks
 from include.providers.base import ProvidableInfo
 from sandbox.movies import movies
@@ -265,6 +266,34 @@ class TestGone:
         assert on_sale(reunion) == truth(source.world, reunion)
 
 
+class TestLinks:
+    """What becomes of showtimes when their cinema is linked in another way."""
+
+    def test_another_id_of_the_theatre_takes_the_keys_along(self, source, paris, connection):
+        source.sync(paris)
+        rows = "SELECT stock.id, offer.id, beginning_datetime FROM stock JOIN offer ON offer.id = offer_id ORDER BY 1"
+        before = connection.execute(rows).fetchall()
+
+        def connect(_):
+            return source.connector()
+
+        outcome = change_provider(connection, connect, link=paris.id, provider="AllocineStocks", id_at_provider="P0102")
+        assert outcome.stocks_taken_over == len(before)
+        assert connection.execute(rows).fetchall() == before
+        keys = connection.execute(
+            "SELECT offer.id_at_providers, id_at_provider, stock.id_at_providers FROM stock"
+            " JOIN offer ON offer.id = offer_id"
+        ).fetchall()
+        assert all("%P0102-" in offer and offer == own and "%P0102#" in stock for offer, own, stock in keys)
+
+    def test_a_cinema_without_a_departement_is_not_linked(self, source, paris):
+        import msgspec
+
+        nowhere = msgspec.structs.replace(paris, departement_code=None)
+        with source.connector() as connector, pytest.raises(ConfigurationError, match="departement_code"):
+            AllocineStocks(nowhere, connector).check_link()
+
+
 class TestMoves:
     """Which showtimes are taken for ones that moved."""
 
@@ -273,9 +302,9 @@ class TestMoves:
         movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
         edge = Edge(Node(movie, []))
 
-        def run(appeared, vanished, unread=frozenset()):
+        def run(appeared, vanished, unread=frozenset(), row=None):
             new = [ProvidableInfo(Stock, f"m%t#VF/2026-11-{start}:00") for start in appeared]
-            held = [(f"m%t#VF/2026-11-{start}:00", Stock()) for start in vanished]
+            held = [(f"m%t#VF/2026-11-{start}:00", row or Stock()) for start in vanished]
             provider = AllocineStocks(paris)
             provider.record = edge
             provider._partly_read |= unread
@@ -302,3 +331,17 @@ class TestMoves:
     def test_nothing_moved_in_a_movie_that_was_not_wholly_read(self, recognise):
         assert recognise(["21T14:30"], ["21T14:00"], {"m%"}) == {}
         assert recognise(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
+
+    def test_what_a_person_took_off_sale_did_not_move(self, recognise):
+        assert recognise(["21T14:30"], ["21T14:00"], row=Stock(is_soft_deleted=True)) == {}
+
+    def test_a_showtime_that_is_listed_as_something_special_did_not_move(self, paris):
+        def showtime(hour, experience=None):
+            return Showtime(datetime(2026, 11, 21, hour), "DUBBED", ["DIGITAL"], experience)  # noqa: DTZ001
+
+        provider = AllocineStocks(paris)
+        movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
+        provider.record = Edge(Node(movie, [showtime(14, "IMAX"), showtime(16)]))
+        key = "m%P0101#VF/2026-11-21T{}:00:00".format
+        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
+        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}
