@@ -102,10 +102,16 @@ def past_proxies(inherited: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def free_port() -> int:
-    """A port that nobody listens on just now."""
+def free_port(preferred: int = 0) -> int:
+    """A port that nobody listens on just now: the preferred one, or any."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            if not preferred:
+                raise
+            return free_port()
         return int(probe.getsockname()[1])
 
 

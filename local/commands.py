@@ -32,6 +32,8 @@ DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 REPLAY = "replay_rejected"
 """The parameter by which an inbound DAG reads its rejected records."""
 RUN_LIMIT_SECONDS = 900
+SANDBOX_PORT = 8765
+"""The same from run to run if it is free: addresses of pictures that the sandbox lists are those of the run before."""
 SANDBOX_SECONDS = 30
 STARTING_SECONDS = 180
 MOST_FAILED_TASKS = 3
@@ -293,7 +295,7 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
     sandbox = url = None
     if stand_ins := settings.in_sandbox(ours):
-        sandbox = ("127.0.0.1", airflow.free_port())
+        sandbox = ("127.0.0.1", airflow.free_port(SANDBOX_PORT))
         url = start_sandbox(local, *sandbox)
     env = airflow.environment(
         clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules

@@ -125,3 +125,10 @@ def test_the_end_of_a_log_comes_with_its_path(tmp_path):
     log.write_text("\n".join(map(str, range(100))))
     assert airflow.last_lines(log, 2) == f"    98\n    99\n  the whole log: {log}"
     assert "nothing.log" in airflow.last_lines(tmp_path / "nothing.log")
+
+
+def test_a_preferred_port_is_taken_if_it_is_free():
+    port = airflow.free_port()
+    assert airflow.free_port(port) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert airflow.free_port(port) != port
