@@ -58,7 +58,8 @@ FILLED_AT_ONCE = 128
 class Chunk:
     """The objects of some records, and what becomes of them.
 
-    `reading` is what the provider gave; `marker` that of its link, a dry run's outcome has differences.
+    `reading` is what the provider gave; `marker` that of its link, a dry run's outcome has differences. Moved keys are
+    looked for only `in_whole_listing`, of which the chunks before this one are noted (`CompleteListing.note`).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Chunk:
         provider_id: int,
         marker: datetime | None,
         is_dry_run: bool,
+        in_whole_listing: bool = False,
         thumbs: ThumbStep | None = None,
     ) -> None:
         self.provider = provider
@@ -77,6 +79,7 @@ class Chunk:
         self.rejections = reading.rejections
         self.asked_at = reading.asked_at
         self.is_dry_run = is_dry_run
+        self.in_whole_listing = in_whole_listing
         self.thumbs = ChunkThumbs()
         self._thumb_step = thumbs
         self.records = len(reading.lists) + len(reading.rejections)
@@ -130,7 +133,7 @@ class Outcome:
         self._references: dict[type[Providable], dict[str, Providable]] = {}
         self._is_copying = False
         self._made_up_ids = count(-1, -1)
-        self._recognises = type(chunk.provider).recognise is not LocalProvider.recognise
+        self._recognises = chunk.in_whole_listing and type(chunk.provider).recognise is not LocalProvider.recognise
         self._thumbs_taken: dict[tuple[type[Providable], str], tuple[int, int]] = {}
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until

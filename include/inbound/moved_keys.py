@@ -1,7 +1,8 @@
 """Rows that come under another key, because their key holds something that changed: a showtime that moved, say.
 
 The provider is asked which of the unknown objects of a record are rows that it lists no more (`recognise`). Those rows
-take over key and values, and keep what hangs on them.
+take over key and values, and keep what hangs on them. It is asked in whole listings only: a replayed payload holds a
+part of its record, and what an earlier try has read is not known any more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import ConfigurationError, SkipObject
 from include.inbound.differences import own_copy
 from include.providers.base import ProvidableInfo
+from include.store.gone import named_already
 from include.store.rows import find_children, is_usable_key
 from include.store.tables import DATE, ID, KEY, Table
 
@@ -82,15 +84,18 @@ def _parents(outcome: Outcome, table: Table, listed: Sequence[ProvidableInfo]) -
 def _unlisted(
     outcome: Outcome, table: Table, lists: Sequence[Sequence[ProvidableInfo]]
 ) -> dict[int, list[Sequence[Any]]]:
-    """Per parent that these lists name, the rows of ours that this chunk does not name."""
+    """Per parent that these lists name, the rows of ours that neither this chunk nor one before it names."""
     assert table.model.parent is not None
     place = ID + table.columns.index(table.model.parent[0])
     named = {info.id_at_providers for info in outcome.chunk.infos[table.model] if is_usable_key(info.id_at_providers)}
     wanted = sorted(set().union(*[_parents(outcome, table, listed) for listed in lists]))
     by_parent: dict[int, list[Sequence[Any]]] = {}
     if wanted:
-        for row in find_children(outcome.connection, table, outcome.chunk.provider_id, wanted):
-            if row[KEY] not in named:
+        children = find_children(outcome.connection, table, outcome.chunk.provider_id, wanted)
+        if not_here := {row[KEY] for row in children}.difference(named):
+            not_here -= named_already(outcome.connection, table, not_here)
+        for row in children:
+            if row[KEY] in not_here:
                 by_parent.setdefault(row[place], []).append(row)
     return by_parent
 

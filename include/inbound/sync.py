@@ -314,6 +314,7 @@ class _Run:
                     provider_id=self.instance.provider_id,
                     marker=self.marker,
                     is_dry_run=self.parameters.dry_run,
+                    in_whole_listing=self._listing is not None,
                     thumbs=self.thumbs,
                 )
                 self._save(chunk)

@@ -173,8 +173,11 @@ class LocalProvider(ABC):
         """Tell which objects are known under another key, because the key holds something that changed.
 
         Called per record and table of `complete` with the objects of the record that are unknown, and with key and row
-        of those that belong to the same parents and that the record does not name. Returns the info per key held: the
-        row takes over its key and its values, and keeps what hangs on it.
+        of those that belong to the same parents and that the listing has not named so far; rows that are gone already
+        are not among them. A record must name all children of its parents: else one that a later record names would
+        seem to have vanished. Asked only while a whole listing is read from its start, never in a replay, with a limit
+        or from a cursor on. Returns the info per key held: the row takes over its key and its values, and keeps what
+        hangs on it.
         """
         return {}
 

@@ -70,6 +70,17 @@ def note_references(connection: Connection, references: Collection[str]) -> None
     _note(connection, _REFERENCES, references)
 
 
+def named_already(connection: Connection, table: Table, keys: Collection[str]) -> set[str]:
+    """Those of the keys that were noted before."""
+    found = connection.execute(
+        sql.SQL("SELECT id_at_providers FROM {} WHERE table_name = %s AND id_at_providers = ANY(%s::text[])").format(
+            _LISTED
+        ),
+        (table.name, text_array([*keys])),
+    )
+    return {row[0] for row in found}
+
+
 def _note(connection: Connection, name: str, texts: Collection[str]) -> None:
     connection.execute(
         sql.SQL("INSERT INTO {} SELECT %s, unnest(%s::text[])").format(_LISTED), (name, text_array([*texts]))

@@ -119,7 +119,7 @@ def is_usable_key(key: object) -> bool:
 
 
 def find_children(connection: Connection, table: Table, provider_id: int, parents: list[int]) -> list[TupleRow]:
-    """This provider's rows of these parents that are not history yet, without a lock."""
+    """This provider's rows of these parents that are neither gone nor history yet, without a lock."""
     with connection.cursor(binary=True) as cursor:
         cursor.execute(table.select_children(provider_id), (parents,))
         return cursor.fetchall()

@@ -97,17 +97,18 @@ class Table:
 
     @cache  # noqa: B019
     def select_children(self, provider_id: int) -> sql.Composed:
-        """As `select`: this provider's rows of an array of parents that are not history yet."""
+        """As `select`: this provider's rows of an array of parents that are neither gone nor history yet."""
         assert self.model.parent is not None
         return sql.SQL(
             "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table} AS held"
-            " WHERE {parent} = ANY(%s) AND last_provider_id = {provider}{is_ahead} ORDER BY id"
+            " WHERE {parent} = ANY(%s) AND last_provider_id = {provider}{is_there}{is_ahead} ORDER BY id"
         ).format(
             date=self._own_date(provider_id),
             columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
             table=self.identifier,
             parent=sql.Identifier(self.model.parent[0]),
             provider=provider_id,
+            is_there=sql.SQL(" AND gone_since IS NULL" if self.model.can_be_gone else ""),
             is_ahead=self.is_ahead("held"),
         )
 
