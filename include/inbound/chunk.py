@@ -122,6 +122,7 @@ class Outcome:
         self.provider = chunk.provider
         self.connection = connection
         self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
+        self.moved = 0
         self.rejections: list[Rejection] = []
         self.differences: list[dict[str, Any]] = []
         self.held_back = 0
@@ -148,6 +149,7 @@ class Outcome:
         report.checked += self.checked
         report.created += self.created
         report.updated += self.updated
+        report.moved += self.moved
         report.count_unchanged(self.unchanged)
         report.skipped += self.skipped
         report.rejected += len(self.rejections)
@@ -662,6 +664,7 @@ class Outcome:
                 if id(info) in refused or self.chunk.is_dry_run:
                     self.chunk.spared.add((table.model, moved[obj.id]))
                 if id(info) not in refused:
+                    self.moved += 1
                     known[info.id_at_providers] = obj.id
 
     def _apply(

@@ -18,6 +18,7 @@ class SyncReport(msgspec.Struct):
 
     `records` are what the source listed; `checked` are the objects that they describe, and
     checked = created + updated + unchanged + skipped + rejected.
+    `moved` are those of `updated` whose row took over another key.
     `gone` are marked rows that a complete listing did not have: they were not listed, so they are not among `checked`.
     `held_back` are objects of which something was kept as a person edited it, though the provider says otherwise.
     `fetch_seconds` is the time the engine waited for pages, which are fetched while the database works.
@@ -59,6 +60,7 @@ class SyncReport(msgspec.Struct):
     """Complete listings only: highest primary key per table when one was last believed. See `include.inbound.gone`."""
     done_before: int = 0
     """Created or updated by earlier tries that listed the source from its start too, and not met again yet."""
+    moved: int = 0
 
     def count_unchanged(self, count: int) -> None:
         """Count unchanged objects, less those that an earlier try created or updated: they are counted already."""
@@ -127,7 +129,8 @@ class SyncReport(msgspec.Struct):
             else ""
         )
         return (
-            f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated, "
+            f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated"
+            f"{f' ({self.moved} moved)' if self.moved else ''}, "
             f"{self.unchanged} unchanged, {self.skipped} skipped, {self.rejected} rejected"
             f"{f', {self.gone} gone' if self.gone else ''}"
             f"{f', {self.held_back} held back for edits by people ({held_back})' if self.held_back else ''}{pictures}"

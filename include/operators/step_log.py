@@ -63,6 +63,8 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
     changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
     with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
         log.info("%s transactions%s", report.chunks, ", rolled back: a dry run writes nothing" if would else "")
+        if report.moved:
+            log.info("%s moved: they took over another key, with their bookings", f"{report.moved:,}")
         if report.gone:
             log.info("%s %sgone, since the listing no longer has them", f"{report.gone:,}", would)
     if report.checked_thumbs:

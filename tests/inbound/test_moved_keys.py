@@ -7,7 +7,9 @@ import pytest
 from include.errors import ConfigurationError, RejectRecord, RetryableError, SkipObject
 from include.inbound import ledger
 from include.inbound.ledger import LoadParameters
+from include.inbound.report import SyncReport
 from include.inbound.sync import sync_provider
+from include.operators.step_log import log_steps
 from tests.inbound.items import day
 from tests.inbound.shows import Shows, film, hour
 
@@ -42,11 +44,22 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
     report = listed(film("a", 1, 3, date=dates[1]), film("b", 1, date=dates[1]), chunk_size=chunk_size)
     assert (report.created, report.skipped, report.rejected, report.gone) == (0, 0, 0, 0)
     assert report.updated == (3 if dates[1] == day(2) else 1)
+    assert report.moved == 1
+    assert "updated (1 moved), " in report.summary()
     assert stocks("id") == {"a#1": before["a#1"], "a#3": before["a#2"], "b#1": before["b#1"]}
     assert stocks("beginning_datetime", "booked_quantity", "gone_since")["a#3"] == (hour(3), 4, None)
     assert connection.execute("SELECT stock_id, quantity FROM booking").fetchall() == [(before["a#2"], 4)]
     again = listed(film("a", 1, 3, date=dates[1]), film("b", 1, date=dates[1]), chunk_size=chunk_size)
-    assert (again.created, again.updated, again.gone) == (0, 0, 0)
+    assert (again.created, again.updated, again.moved, again.gone) == (0, 0, 0, 0)
+    assert "moved" not in again.summary()
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, False), (1200, True)])
+def test_the_task_log_tells_how_many_moved(caplog, number, told):
+    caplog.set_level("INFO")
+    log_steps(SyncReport(updated=number, moved=number), None)
+    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is told
+    assert (" moved" in caplog.text) is told
 
 
 def test_what_is_asked(listed, stocks, sync, cinema):
@@ -155,7 +168,7 @@ def test_older_records_take_no_newer_row_over(listed, stocks):
 def test_a_key_that_comes_twice_at_once(listed, stocks):
     listed(film("a", 1))
     report = listed(film("a", 2, price=11), film("a", 2, price=12))
-    assert (report.created, report.updated) == (0, 2)
+    assert (report.created, report.updated, report.moved) == (0, 2, 1)
     assert stocks("price") == {"a#2": 12}
 
 
@@ -176,7 +189,7 @@ def test_a_dry_run_shows_it(listed, versions):
     assert told["fields"]["id_at_providers"] == ["a#1", "a#2"]
     assert set(told["fields"]) == {"id_at_providers", "beginning_datetime"}
     assert versions("stock") == before
-    assert report.gone == 0
+    assert (report.moved, report.gone) == (1, 0)
 
 
 class TestMistakes:
@@ -221,7 +234,7 @@ class TestMistakes:
 
         listed(film("a", 1), film("b", 1))
         report = listed(film("a", 2, price=price), film("b", 2), provider_class=Picky)
-        assert (report.rejected, report.updated, report.gone) == (1, 1, 0)
+        assert (report.rejected, report.updated, report.moved, report.gone) == (1, 1, 1, 0)
         assert stocks("gone_since", "is_soft_deleted") == {"a#1": (None, False), "b#2": (None, False)}
 
 
