@@ -46,8 +46,10 @@ FROM stock
 JOIN offer ON offer.id = stock.offer_id
 JOIN venue ON venue.id = offer.venue_id
 LEFT JOIN provider ON provider.id = stock.last_provider_id
-WHERE stock.gone_since IS NOT NULL AND NOT stock.is_soft_deleted;
-COMMENT ON VIEW gone_with_bookings IS 'Stocks that their provider no longer lists although something is booked: a person has to look at them.';
+WHERE stock.gone_since IS NOT NULL AND NOT stock.is_soft_deleted AND stock.booked_quantity > 0
+AND coalesce(stock.beginning_datetime > now(), true);
+COMMENT ON VIEW gone_with_bookings IS
+    'Stocks still to come that their provider no longer lists although something is booked: a person has to look at them.';
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Edits by people. Whoever is not a sync and changes a column that providers write has it kept from them; a later edit
