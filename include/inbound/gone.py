@@ -3,8 +3,12 @@
 A run that reads a whole listing notes which keys it named. What else the database holds of the same provider and
 venue, and is not history yet, is gone. It is not believed when the listing was not wholly readable, when the rows
 might be those of another link, or when too much would be gone at once: what a source with new keys for everything
-looks like, or one that answers with a part. That share is taken of all live rows, and of those that were there when a
-listing was last believed: else the rows that a refused listing created would outvote the others in the next run.
+looks like, or one that answers with a part or with nothing. That share is taken of all live rows, and of those that
+were there when a listing was last believed: else the rows that a refused listing created would outvote the others in
+the next run.
+
+A row that stays on sale when it is gone, since it has bookings say, is filled again by each listing that lacks it
+still: when its bookings were cancelled or became more, something else follows. It does not count as gone again.
 """
 
 from __future__ import annotations
@@ -37,12 +41,12 @@ from include.providers.base import LocalProvider
 from include.store import gone as store
 from include.store.gone import Missing, Scope
 from include.store.rows import is_usable_key, write_or_raise, write_or_reject
-from include.store.tables import HELD, ID, KEY, Table, table_of
+from include.store.tables import DATE, HELD, ID, KEY, Table, table_of
 
 log = logging.getLogger(__name__)
 
 A_HANDFUL = 5
-"""So many rows may be gone whatever their share: the last showtimes of a film, say."""
+"""So many rows may be gone whatever their share, if the listing names any: the last showtimes of a film, say."""
 
 
 class CompleteListing:
@@ -55,7 +59,14 @@ class CompleteListing:
         assert instance.started_at is not None
         link = provider.venue_provider
         self.tables = [table_of(model) for model in provider.complete]
-        self.scope = Scope(instance.provider_id, link.venue_id if link else None, instance.started_at)
+        self.scope, self._cannot_tell_links = Scope(instance.provider_id, None, instance.started_at), False
+        if link is not None:
+            others = store.other_links(connection, instance.provider_id, link.venue_id, link.id)
+            marks = _marks(provider, link.venue_id_at_offer_provider)
+            # The mark @5 is in keys with @55 too, which are those of another link.
+            longer = [mark for other in others for mark in _marks(provider, other) if any(own in mark for own in marks)]
+            self.scope = self.scope._replace(venue_id=link.venue_id, marks=marks, other_marks=tuple(longer))
+            self._cannot_tell_links = bool(others and not marks)
         self._connection = connection
         self._provider = provider
         self._instance = instance
@@ -85,37 +96,40 @@ class CompleteListing:
         """Why nothing can be taken for gone after this listing; None when it can."""
         if self._unreadable:
             return f"not all of the listing could be read ({self._unreadable})"
-        link = self._provider.venue_provider
-        if link and store.has_other_link(self._connection, self.scope.provider_id, link.venue_id, link.id):
-            return "the venue has another active link of this provider, and rows do not tell from which they are"
+        if self._cannot_tell_links:
+            return "the venue has another link of this provider, and rows do not tell from which they are"
         return None
 
     def find(self, known_up_to: dict[str, int], *, accept_shrunk: bool) -> bool:
-        """Find what is gone; returns whether anything is.
+        """Find what is gone; returns whether anything is, or was before and is to be looked at again.
 
         Raises:
-            ListingShrank: it is more than the provider's `most_gone`, and not to be accepted.
+            ListingShrank: it is more than the provider's `most_gone`, or all of a table of which the listing names
+                nothing; and that is not to be accepted.
         """
         found = {
             table: store.find_gone(self._connection, table, self.scope, known_up_to.get(table.name, 0))
             for table in self.tables
         }
         for table, missing in found.items():
-            if not accept_shrunk and self._is_unbelievable(missing):
+            if not accept_shrunk and (why_not := self._why_unbelievable(missing)):
                 raise ListingShrank(
                     f"The listing lacks {missing.gone} of {missing.live} live rows ({missing.known_gone} of "
-                    f"{missing.known_live} that were there before), more than the share of {self._provider.most_gone} "
-                    "that is believed: nothing was marked as gone. Check the source; when it is right, trigger the "
-                    "load with accept_shrunk",
+                    f"{missing.known_live} that were there before), {why_not}: nothing was marked as gone. Check the "
+                    "source; when it is right, trigger the load with accept_shrunk",
                     table=table.name,
                 )
-        return any(missing.gone for missing in found.values())
+        return any(missing.gone or missing.gone_before for missing in found.values())
 
-    def _is_unbelievable(self, missing: Missing) -> bool:
+    def _why_unbelievable(self, missing: Missing) -> str | None:
+        if missing.gone and not missing.is_named:
+            return "and names none at all"
         most = self._provider.most_gone
-        return (missing.gone > A_HANDFUL and missing.gone > most * missing.live) or (
+        if (missing.gone > A_HANDFUL and missing.gone > most * missing.live) or (
             missing.known_gone > A_HANDFUL and missing.known_gone > most * missing.known_live
-        )
+        ):
+            return f"more than the share of {most} that is believed"
+        return None
 
     def chunks(self, size: int, *, is_dry_run: bool) -> Iterator[GoneChunk]:
         """What is gone, in chunks to be saved one after the other."""
@@ -134,6 +148,10 @@ class CompleteListing:
         store.end_listing(self._connection)
 
 
+def _marks(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
+    return tuple(mark.format(venue_id_at_offer_provider) for mark in provider.link_marks)
+
+
 class GoneChunk:
     """Some rows that are gone; to be saved as a `Chunk` is."""
 
@@ -150,7 +168,8 @@ class GoneChunk:
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> GoneOutcome:
         """Lock the rows, fill what follows from their being gone, and mark them.
 
-        What somebody wrote meanwhile is left alone, and so is what the provider skips.
+        What somebody wrote meanwhile is left alone, and so is what the provider skips. Rows that were gone before are
+        written only if something else follows now, and are not counted; a dry run's differences have them too.
         """
         started = perf_counter()
         table, outcome = self.table, GoneOutcome(self.table)
@@ -159,6 +178,7 @@ class GoneChunk:
         pending: list[tuple[str, Providable]] = []
         before: dict[int, Sequence[Any]] = {}
         columns: set[str] = set()
+        newly_gone: set[str] = set()
         for row in store.lock_gone(connection, table, self.scope, self.ids):
             values = row[ID:]
             obj = table.model(*own_copy(values))
@@ -170,7 +190,12 @@ class GoneChunk:
                 continue
             if row[HELD]:
                 outcome.count_held_back(keep_protected(table, obj, values, row[HELD]))
-            columns.update(changes(table.columns, astuple(obj), values))
+            changed = changes(table.columns, astuple(obj), values)
+            if row[DATE] is None:
+                newly_gone.add(row[KEY])
+            elif not changed:
+                continue
+            columns.update(changed)
             before[row[ID]] = values
             obj.id = row[ID]
             pending.append((row[KEY], obj))
@@ -192,7 +217,7 @@ class GoneChunk:
                 refused.add(key)
         elif pending:
             write_or_raise(pending, write)
-        outcome.gone = len(pending) - len(refused)
+        outcome.gone = len(newly_gone - refused)
         for key, obj in pending if self.is_dry_run else ():
             if key not in refused and obj.id is not None and len(outcome.differences) < SAMPLE_SIZE:
                 outcome.differences.append(difference(key, "gone", obj, before[obj.id], fields_of(self.provider)))

@@ -20,6 +20,7 @@ class SyncReport(msgspec.Struct):
     checked = created + updated + unchanged + skipped + rejected.
     `moved` are those of `updated` whose row took over another key.
     `gone` are marked rows that a complete listing did not have: they were not listed, so they are not among `checked`.
+    Those that were gone before and are filled anew, since their bookings changed say, are counted nowhere.
     `held_back` are objects of which something was kept as a person edited it, though the provider says otherwise.
     `fetch_seconds` is the time the engine waited for pages, which are fetched while the database works.
     """

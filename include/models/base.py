@@ -30,6 +30,8 @@ class Providable(msgspec.Struct, gc=False):
     """True for a table with pictures: it has `thumbs`, see `Product`."""
     can_be_gone: ClassVar[bool] = False
     """True for a table with `gone_since`, when a complete listing no longer had the row."""
+    off_sale: ClassVar[str] = ""
+    """Column that says that a row is off sale: one that is gone and is not is looked at again. Empty: none is."""
     parent: ClassVar[tuple[str, type[Providable]] | None] = None
     """Column and model of the row that this one belongs to; a model with a `venue_id` ends the chain."""
     passes_at: ClassVar[str] = ""

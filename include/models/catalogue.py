@@ -59,6 +59,7 @@ class Stock(Providable):
     parent: ClassVar[tuple[str, type[Providable]] | None] = ("offer_id", Offer)
     passes_at: ClassVar[str] = "beginning_datetime"
     can_be_gone: ClassVar[bool] = True
+    off_sale: ClassVar[str] = "is_soft_deleted"
     read_only: ClassVar[tuple[str, ...]] = ("booked_quantity",)
 
     offer_id: int | None = None

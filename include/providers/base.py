@@ -88,7 +88,8 @@ class LocalProvider(ABC):
     link_marks: ClassVar[tuple[str, ...]] = ()
     """How the link's id stands in keys, `@{}` say: of which link a row is, and what changes when the id does.
 
-    Empty: keys do not hold it.
+    Every key of the tables of `complete` has one of them. Empty: keys do not hold it; then nothing is taken for gone in
+    a venue with two links of the provider.
     """
     complete: ClassVar[tuple[type[Providable], ...]] = ()
     """Tables of which a full listing names each row of the venue that is not history yet: what it lacks is gone.
@@ -161,7 +162,8 @@ class LocalProvider(ABC):
         """Set on `obj` what follows from its being gone: a complete listing (see `complete`) no longer has it.
 
         `obj` holds the row's current values, read under lock. What a person edited stays; `SkipObject` leaves the row
-        as it is. When a later listing has the object again it is filled as usual.
+        as it is. One that stays on sale is filled again by each listing that still lacks it, since what follows may
+        change with its bookings. When a later listing has the object again it is filled as usual.
         """
         raise ConfigurationError(f"{type(self).__name__} has complete listings: it needs fill_gone_attributes")
 

@@ -26,21 +26,29 @@ _REFERENCES = ""
 class Scope(NamedTuple):
     """Whose rows a listing should name: those of a provider, and of one venue unless it is None.
 
+    Of these, with `marks`, those whose key contains one of them and none of `other_marks`.
     Rows with a date later than `started_at` were written since the listing began, and are nobody's business here.
     """
 
     provider_id: int
     venue_id: int | None
     started_at: datetime
+    marks: tuple[str, ...] = ()
+    other_marks: tuple[str, ...] = ()
 
 
 class Missing(NamedTuple):
-    """How many live rows there are and how many of them are lacking; `known_` counts those that are not new."""
+    """How many live rows there are and how many of them are lacking; `known_` counts those that are not new.
+
+    `gone_before` are lacking as before and not off sale yet: they are live no more. `is_named`: the listing named some.
+    """
 
     gone: int
     live: int
     known_gone: int
     known_live: int
+    gone_before: int
+    is_named: bool
 
 
 def begin_listing(connection: Connection) -> None:
@@ -50,7 +58,8 @@ def begin_listing(connection: Connection) -> None:
     )
     connection.execute(
         "CREATE TEMPORARY TABLE IF NOT EXISTS gone (table_name text, id bigint,"
-        ' id_at_providers text COLLATE "C", PRIMARY KEY (table_name, id), UNIQUE (id_at_providers, table_name))'
+        ' id_at_providers text COLLATE "C", is_new boolean,'
+        " PRIMARY KEY (table_name, id), UNIQUE (id_at_providers, table_name))"
     )
     end_listing(connection)
 
@@ -90,6 +99,7 @@ def _note(connection: Connection, name: str, texts: Collection[str]) -> None:
 def find_gone(connection: Connection, table: Table, scope: Scope, known_up_to: int) -> Missing:
     """Find the rows that the listing should have named and did not; `next_gone` gives them.
 
+    Among them are those that were gone before and are not off sale yet, since they have bookings say.
     Rows with primary keys up to `known_up_to` are counted apart.
 
     Raises:
@@ -98,13 +108,13 @@ def find_gone(connection: Connection, table: Table, scope: Scope, known_up_to: i
     connection.execute(sql.SQL("ANALYZE {}").format(_LISTED))
     found = connection.execute(
         sql.SQL(
-            "INSERT INTO {gone} SELECT {name}, held.id, held.id_at_providers FROM {live}"
+            "INSERT INTO {gone} SELECT {name}, held.id, held.id_at_providers, held.gone_since IS NULL FROM {unsettled}"
             " AND NOT EXISTS (SELECT FROM {listed} AS listed"
             " WHERE listed.table_name = {name} AND listed.id_at_providers = held.id_at_providers)"
-        ).format(gone=_GONE, listed=_LISTED, name=table.name, live=_live(table, scope))
+        ).format(gone=_GONE, listed=_LISTED, name=table.name, unsettled=_rows(table, scope, with_gone=True))
     ).rowcount
     if not found:
-        return Missing(0, 0, 0, 0)
+        return Missing(0, 0, 0, 0, 0, is_named=True)
     # With the bounds an index serves; in this collation nothing that begins so is behind the highest character.
     connection.execute(
         sql.SQL(
@@ -116,11 +126,19 @@ def find_gone(connection: Connection, table: Table, scope: Scope, known_up_to: i
     )
     row = connection.execute(
         sql.SQL(
-            "SELECT gone.rows, live.rows, gone.known, live.known FROM"
-            " (SELECT count(*) AS rows, count(*) FILTER (WHERE id <= {known}) AS known FROM {gone}"
-            "  WHERE table_name = {name}) AS gone,"
+            "SELECT gone.rows, live.rows, gone.known, live.known, gone.before,"
+            " EXISTS (SELECT FROM {listed} AS listed WHERE listed.table_name = {name}) FROM"
+            " (SELECT count(*) FILTER (WHERE is_new) AS rows,"
+            "  count(*) FILTER (WHERE is_new AND id <= {known}) AS known,"
+            "  count(*) FILTER (WHERE NOT is_new) AS before FROM {gone} WHERE table_name = {name}) AS gone,"
             " (SELECT count(*) AS rows, count(*) FILTER (WHERE held.id <= {known}) AS known FROM {live}) AS live"
-        ).format(gone=_GONE, name=table.name, known=known_up_to, live=_live(table, scope))
+        ).format(
+            gone=_GONE,
+            listed=_LISTED,
+            name=table.name,
+            known=known_up_to,
+            live=_rows(table, scope, with_gone=False),
+        )
     ).fetchone()
     assert row is not None
     return Missing(*row)
@@ -138,24 +156,27 @@ def next_gone(connection: Connection, table: Table, after: int, size: int) -> li
 
 
 def lock_gone(connection: Connection, table: Table, scope: Scope, ids: list[int]) -> list[TupleRow]:
-    """Those of the rows that may be marked still, as `lock_rows` gives them: locked, in the same order."""
+    """Those of the rows that may be marked still, as `lock_rows` gives them: locked, in the same order.
+
+    In the place of the date is since when they are gone.
+    """
     with connection.cursor(binary=True) as cursor:
         cursor.execute(
             sql.SQL(
-                "SELECT held.id_at_providers, NULL, nullif(held.fields_updated, '{{}}'), {columns} FROM {table} AS held"
-                " WHERE {conditions} AND held.id = ANY(%s) ORDER BY held.id FOR NO KEY UPDATE"
+                "SELECT held.id_at_providers, held.gone_since, nullif(held.fields_updated, '{{}}'), {columns}"
+                " FROM {table} AS held WHERE {conditions} AND held.id = ANY({ids}) ORDER BY held.id FOR NO KEY UPDATE"
             ).format(
                 columns=sql.SQL(", ").join(sql.Identifier("held", name) for name in table.columns),
                 table=table.identifier,
-                conditions=_conditions(table, scope),
-            ),
-            (ids,),
+                conditions=_conditions(table, scope, with_gone=True),
+                ids=ids,  # no parameter: with one, a per cent sign in a mark would be taken for a placeholder
+            )
         )
         return cursor.fetchall()
 
 
 def mark_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> None:
-    """Write `(id, *columns)` of locked rows, and from when on they are gone."""
+    """Write `(id, *columns)` of locked rows, and from when on they are gone if they were not before."""
     copy_changes(connection, table, [(row[0], None, True, *row[1:]) for row in rows], columns)
     connection.execute(table.mark_gone(columns))
 
@@ -166,18 +187,20 @@ def highest_id(connection: Connection, table: Table) -> int:
     return int(row[0]) if row else 0
 
 
-def has_other_link(connection: Connection, provider_id: int, venue_id: int, venue_provider_id: int) -> bool:
-    """Whether the venue has another active link of this provider."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM venue_provider"
-        " WHERE provider_id = %s AND venue_id = %s AND id <> %s AND is_active)",
+def other_links(connection: Connection, provider_id: int, venue_id: int, venue_provider_id: int) -> list[str]:
+    """The venue's ids in its other links of this provider, active or not: rows of a paused one stay as they are."""
+    found = connection.execute(
+        "SELECT venue_id_at_offer_provider FROM venue_provider WHERE provider_id = %s AND venue_id = %s AND id <> %s",
         (provider_id, venue_id, venue_provider_id),
-    ).fetchone()
-    return bool(row and row[0])
+    )
+    return [row[0] for row in found]
 
 
-def _live(table: Table, scope: Scope) -> sql.Composed:
-    """FROM and WHERE of the rows that a complete listing names: as `held`, whatever their parents are called."""
+def _rows(table: Table, scope: Scope, *, with_gone: bool) -> sql.Composed:
+    """FROM and WHERE of the rows that a complete listing names: as `held`, whatever their parents are called.
+
+    Without those that are gone they are the live ones.
+    """
     joins: list[sql.Composable] = []
     of_venue: sql.Composable = sql.SQL("")
     if scope.venue_id is not None:
@@ -196,7 +219,7 @@ def _live(table: Table, scope: Scope) -> sql.Composed:
             alias, model = upper, parent
         of_venue = sql.SQL(" AND {} = {}").format(sql.Identifier(alias, "venue_id"), scope.venue_id)
     return sql.SQL("{} AS held{} WHERE {}{}").format(
-        table.identifier, sql.Composed(joins), _conditions(table, scope), of_venue
+        table.identifier, sql.Composed(joins), _conditions(table, scope, with_gone=with_gone), of_venue
     )
 
 
@@ -209,9 +232,24 @@ def _parent_of(model: type[Providable], table: Table) -> tuple[str, type[Provida
     return model.parent
 
 
-def _conditions(table: Table, scope: Scope) -> sql.Composed:
-    """Fed by this provider and not since the listing began, not gone yet, not history."""
+def _conditions(table: Table, scope: Scope, *, with_gone: bool) -> sql.Composed:
+    """Fed by this provider and link, not since the listing began; not gone yet, or not off sale; not history."""
+    is_open: sql.Composable = sql.SQL("held.gone_since IS NULL")
+    if with_gone and (off_sale := table.model.off_sale):
+        is_open = sql.SQL("(held.gone_since IS NULL OR NOT {})").format(sql.Identifier("held", off_sale))
     return sql.SQL(
-        "held.last_provider_id = {} AND held.gone_since IS NULL"
-        " AND coalesce(held.date_modified_at_last_provider <= {}::timestamptz, true){}"
-    ).format(scope.provider_id, scope.started_at.isoformat(), table.is_ahead("held"))
+        "held.last_provider_id = {} AND {}"
+        " AND coalesce(held.date_modified_at_last_provider <= {}::timestamptz, true){}{}"
+    ).format(scope.provider_id, is_open, scope.started_at.isoformat(), table.is_ahead("held"), _of_link(scope))
+
+
+def _of_link(scope: Scope) -> sql.Composable:
+    """A further condition of WHERE: the key has a mark of the link."""
+    if not scope.marks:
+        return sql.SQL("")
+
+    def any_of(marks: Sequence[str]) -> sql.Composed:
+        return sql.SQL(" OR ").join(sql.SQL("strpos(held.id_at_providers, {}) > 0").format(mark) for mark in marks)
+
+    condition = sql.SQL(" AND ({})").format(any_of(scope.marks))
+    return condition + sql.SQL(" AND NOT ({})").format(any_of(scope.other_marks)) if scope.other_marks else condition

@@ -124,10 +124,12 @@ class Table:
 
     @cache  # noqa: B019
     def mark_gone(self, columns: Sequence[str]) -> sql.Composed:
-        """Takes the changes of the temporary table over, and marks the rows as gone."""
+        """Takes the changes of the temporary table over, and marks the rows as gone that are not yet."""
         assignments = [sql.SQL("{0} = changes.{0}").format(sql.Identifier(name)) for name in columns]
         return sql.SQL("UPDATE {} AS held SET {} FROM {} AS changes WHERE held.id = changes.id").format(
-            self.identifier, sql.SQL(", ").join([*assignments, sql.SQL("gone_since = now()")]), self._changes
+            self.identifier,
+            sql.SQL(", ").join([*assignments, sql.SQL("gone_since = coalesce(held.gone_since, now())")]),
+            self._changes,
         )
 
     def _new_names(self, *, with_id: bool) -> sql.Composed:

@@ -73,6 +73,21 @@ def test_bookings_of_what_is_gone_are_for_people_to_look_at(listed, book, connec
     assert found.fetchall() == [("Cinema", "a", 3, "a#2")]
 
 
+@pytest.mark.parametrize("statement", [
+    "UPDATE stock SET beginning_datetime = now() - interval '1 minute'",
+    "UPDATE booking SET is_cancelled = true",
+    "UPDATE stock SET is_soft_deleted = true",
+])  # fmt: skip
+def test_nobody_has_to_look_at_what_is_over_or_booked_no_more(listed, book, connection, statement):
+    listed(film("a", 1, 2, 3), film("b", 1, 2, beginning_datetime=None))
+    book("a#2", 3), book("b#2", 3)
+    listed(film("a", 1), film("b", 1, beginning_datetime=None))
+    found = "SELECT id_at_providers FROM gone_with_bookings ORDER BY 1"
+    assert connection.execute(found).fetchall() == [("a#2",), ("b#2",)]
+    connection.execute(statement)
+    assert connection.execute(found).fetchall() == []
+
+
 def test_history_is_not_gone(listed, gone):
     listed(film("a", -30, -25, 1, 2))
     assert listed(film("a", 1)).gone == 1
@@ -188,12 +203,21 @@ class TestTooMuchAtOnce:
 
     def test_a_handful_is(self, listed, gone):
         listed(film("a", *range(5)))
-        assert listed().gone == 5
+        assert listed(film("b", 1)).gone == 5
 
-    def test_nothing_at_all_is_not(self, listed, gone):
-        listed(film("a", *range(6)))
-        with pytest.raises(ListingShrank):
-            listed()
+    @pytest.mark.parametrize("films", [[], [film("b")]], ids=["no record", "no show"])
+    @pytest.mark.parametrize("number", [1, 6])
+    def test_nothing_at_all_is_not(self, listed, gone, number, films):
+        listed(film("a", *range(number), -30))
+        with pytest.raises(ListingShrank, match="names none at all"):
+            listed(*films)
+        assert gone() == set()
+        assert listed(*films, accept_shrunk=True).gone == number
+        assert listed(*films).gone == 0
+
+    def test_nothing_is_when_nothing_is_live(self, listed):
+        listed(film("a", -30))
+        assert listed().gone == 0
 
     def test_it_can_be_accepted(self, listed, gone):
         listed(film("a", *range(20)))
@@ -293,16 +317,64 @@ class TestWhoseRows:
         listed(film("a", 1))
         assert gone() == {"a#3"}
 
-    def test_a_second_link_of_the_venue_leaves_all_as_it_is(self, listed, connection, cinema, gone, caplog):
+    @pytest.fixture
+    def second(self, connection):
+        """Another link of the venue to the same provider."""
+
+        def link(id_at_provider):
+            (link_id,) = connection.execute(
+                "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+                " SELECT venue_id, provider_id, %s FROM venue_provider RETURNING id",
+                (id_at_provider,),
+            ).fetchone()
+            return load_link(connection, link_id)
+
+        return link
+
+    def test_a_second_link_of_the_venue_leaves_all_as_it_is(self, listed, connection, second, gone, caplog):
+        """Also one that is paused: what it brought stays as it is."""
         listed(film("a", 1, 2))
-        connection.execute(
-            "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-            " SELECT venue_id, provider_id, 'second' FROM venue_provider"
-        )
+        other = second("second")
         assert listed(film("a", 1)).gone == 0
-        assert "another active link" in caplog.text
-        connection.execute("UPDATE venue_provider SET is_active = false WHERE id <> %s", (cinema.id,))
+        assert "the venue has another link" in caplog.text
+        connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (other.id,))
+        assert listed(film("a", 1)).gone == 0
+        assert gone() == set()
+        connection.execute("DELETE FROM catalog WHERE venue_provider_id = %s", (other.id,))
+        connection.execute("DELETE FROM venue_provider WHERE id = %s", (other.id,))
         assert listed(film("a", 1)).gone == 1
+
+    @pytest.mark.parametrize("marks", [("@{}",), ("%{}-", "%{}#")], ids=str)
+    @pytest.mark.parametrize("other_id", ["second", "cc", "c2", "%s"])
+    @pytest.mark.parametrize("is_active", [True, False])
+    def test_marks_tell_links_apart(self, sync, connection, cinema, second, gone, stocks, marks, other_id, is_active):
+        class Marked(Shows):
+            local_class = "Shows"
+            link_marks = marks
+
+            def __next__(self):
+                infos = super().__next__()
+                here = self.venue.venue_id_at_offer_provider
+                for info in infos[2:]:
+                    number = info.id_at_providers.rpartition("#")[2]
+                    mark = marks[int(number) % len(marks)].format(here)
+                    info.id_at_providers = f"{number}{mark}" + ("" if marks[0] == "@{}" else number)
+                return infos
+
+        def run(link, *shows):
+            return sync(Marked([film(f"a{link.id}", *shows)], link))
+
+        other = second(other_id)
+        run(cinema, *range(1, 9)), run(other, *range(1, 21))
+        connection.execute("UPDATE venue_provider SET is_active = %s WHERE id = %s", (is_active, other.id))
+        assert run(cinema, *range(1, 7)).gone == 2
+        assert len(gone()) == 2
+        assert all(key.startswith(("7", "8")) and other_id not in key for key in gone())
+        with pytest.raises(ListingShrank, match="lacks 6 of 7 live rows"):  # of its own rows
+            run(cinema, 90)
+        if is_active:
+            assert run(other, *range(1, 20)).gone == 1
+            assert len(gone()) == 3
 
     def test_without_venue_links_all_rows_of_the_provider_count(self, sync, cinema, gone):
         class ForAll(Shows):
@@ -335,6 +407,79 @@ class TestWhoseRows:
         listed(film("a", 1, 2, 3))
         listed(film("a", 1), provider_class=Meddling)
         assert gone() == {"a#3"}
+
+
+class TestGoneBefore:
+    """What stays on sale with its bookings is looked at again by each listing that lacks it still."""
+
+    @pytest.fixture(autouse=True)
+    def _first(self, listed, book):
+        listed(film("a", 1, 2, 3, 4))
+        book("a#2", 5), book("a#3", 6)
+        assert listed(film("a", 1)).gone == 3
+
+    @pytest.mark.parametrize(
+        ("statement", "expected"),
+        [
+            ("UPDATE booking SET is_cancelled = true WHERE quantity = 5", (5, 0, True)),
+            ("UPDATE booking SET quantity = 3 WHERE quantity = 5", (3, 3, False)),
+            ("UPDATE stock SET quantity = 50 WHERE id_at_providers = 'a#2'", (5, 5, False)),
+        ],
+    )
+    def test_it_is_filled_again(self, listed, connection, stocks, versions, statement, expected):
+        connection.execute("SET provider_sync.writer = 'sync'")
+        connection.execute(statement)
+        since, before, ids = stocks("gone_since"), versions("stock"), stocks("id")
+        report = listed(film("a", 1), dry_run=True)
+        (told,) = report.differences
+        assert (told["change"], told["key"], report.gone) == ("gone", "a#2", 0)
+        assert versions("stock") == before
+        report = listed(film("a", 1))
+        assert (report.gone, report.checked, report.updated, report.rejected) == (0, 3, 0, 0)
+        assert stocks("quantity", "booked_quantity", "is_soft_deleted")["a#2"] == expected
+        assert stocks("gone_since") == since
+        after = versions("stock")
+        assert {one for one in before if before[one] != after[one]} == {ids["a#2"]}
+        listed(film("a", 1))
+        assert versions("stock") == after
+
+    def test_new_ones_count_alone(self, listed, connection, gone):
+        connection.execute("UPDATE booking SET is_cancelled = true")
+        listed(film("a", 1, 5))
+        report = listed(film("a", 5))
+        assert report.gone == 1
+        assert gone() == {"a#1", "a#2", "a#3", "a#4"}
+
+    def test_they_do_not_shrink_a_listing(self, listed, connection, stocks):
+        """A listing may name nothing at all when only they are left, and their share is nobody's business."""
+        listed(film("a", *range(10, 30)))
+        connection.execute("INSERT INTO booking (stock_id, quantity) SELECT id, 1 FROM stock WHERE gone_since IS NULL")
+        assert listed(accept_shrunk=True).gone == 20
+        connection.execute("UPDATE booking SET is_cancelled = true")
+        assert listed().gone == 0
+        assert set(stocks("is_soft_deleted").values()) == {True}
+
+    def test_not_by_a_listing_of_a_part(self, listed, connection, stocks):
+        connection.execute("UPDATE booking SET is_cancelled = true")
+        listed(film("a", 1), film("b", 1), limit=1)
+        listed(RejectRecord("bad", reference="a#"), film("b", 1))
+        assert stocks("is_soft_deleted")["a#2"] is False
+        listed(film("a", 1), film("b", 1))
+        assert stocks("is_soft_deleted")["a#2"] is True
+
+    def test_what_is_over_stays_as_it_is(self, listed, connection, stocks):
+        connection.execute("SET provider_sync.writer = 'sync'")
+        connection.execute("UPDATE stock SET beginning_datetime = now() - interval '1 minute'")
+        connection.execute("UPDATE booking SET is_cancelled = true")
+        listed(film("a", 1))
+        assert stocks("is_soft_deleted")["a#2"] is False
+
+    def test_what_a_person_put_on_sale_stays(self, listed, connection, stocks, versions):
+        connection.execute("UPDATE stock SET is_soft_deleted = false WHERE id_at_providers = 'a#4'")
+        before = versions("stock")
+        report = listed(film("a", 1))
+        assert (report.gone, report.held_back) == (0, 1)
+        assert versions("stock") == before
 
 
 class TestFilling:
