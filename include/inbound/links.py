@@ -120,14 +120,19 @@ def link_venue(
     """Link a venue to a provider, which its next run then reads wholly.
 
     The venue's id at the provider is the one given, else that of `provider_pivot` for a provider with pivots, else the
-    venue's SIRET.
+    venue's SIRET. A link that was made already, by an earlier try say, is no error if it is active and has these
+    settings.
 
     Raises:
-        ConfigurationError: no such venue or provider, no id, the link exists, or the service does not know the venue.
+        ConfigurationError: no such venue or provider, no id, the link exists but is not active or has other settings,
+            or the service does not know the venue.
         RetryableError: the service cannot be reached.
     """
     with _working(connection):
         wanted = _wanted(connection, store.find_venue(connection, venue), provider, id_at_provider, settings or {})
+        held = _same_link(connection, wanted)
+        if held is not None and held.is_active and held.settings == wanted.link.settings:
+            return LinkOutcome(f"Linked already: {_named(held)}", _counted(connection, held.id))
         _refuse_duplicate(connection, wanted)
         _check(connect, wanted)
         with _refusing(connection, "the venue was linked meanwhile"):
@@ -369,16 +374,26 @@ def _nothing_to_change(connection: Connection, held: LinkStanding, settings: dic
     return LinkOutcome(f"Nothing to change: that is {_named(held)} already", _counted(connection, held.id))
 
 
-def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:
+def _same_link(connection: Connection, wanted: _Wanted) -> LinkStanding | None:
+    """Another link of the venue to the provider under the same id."""
+    same = (wanted.provider_id, wanted.link.venue_id_at_offer_provider)
     for link in store.list_links(connection, venue_id=wanted.link.venue_id):
-        if (link.provider_id, link.venue_id_at_offer_provider) != (
-            wanted.provider_id,
-            wanted.link.venue_id_at_offer_provider,
-        ) or link.id == wanted.link.id:
-            continue
-        if link.is_active:
-            raise ConfigurationError(f"There is {_named(link)} already")
+        if (link.provider_id, link.venue_id_at_offer_provider) == same and link.id != wanted.link.id:
+            return link
+    return None
+
+
+def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:
+    link = _same_link(connection, wanted)
+    if link is None:
+        return
+    if not link.is_active:
         raise ConfigurationError(f"There is {_named(link)} already, it is not active: activate link {link.id}")
+    if link.settings != wanted.link.settings:
+        raise ConfigurationError(
+            f"There is {_named(link)} already, with other settings: the action settings changes them"
+        )
+    raise ConfigurationError(f"There is {_named(link)} already")
 
 
 def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStanding:

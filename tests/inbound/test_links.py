@@ -181,7 +181,7 @@ class TestLink:
             link_venue(connection, reach, venue=venue, provider="OldStocks")
             assert not connection.autocommit
             with pytest.raises(ConfigurationError):
-                link_venue(connection, reach, venue=venue, provider="OldStocks")
+                link_venue(connection, reach, venue="99", provider="OldStocks")
             assert not connection.autocommit
 
     @pytest.mark.parametrize(
@@ -238,10 +238,18 @@ class TestLink:
         with pytest.raises(ConfigurationError, match=f"set is_active of row {provider_id} of provider"):
             link_venue(connection, reach, venue=venue, provider="OldStocks")
 
+    def test_a_link_that_was_made_already_is_no_error(self, link, venue, connection, reach, stocks, everything):
+        """The task that made it is run again when its end was not noted."""
+        before, asked = everything(), len(stocks.asked)
+        outcome = link_venue(connection, reach, venue=venue, provider="OldStocks")
+        assert outcome.told == f"Linked already: link {link} of Plume (SIRET {SIRET}) to OldStocks as {SIRET}"
+        assert outcome.link.id == link
+        assert (everything(), len(stocks.asked)) == (before, asked)
+
     def test_a_duplicate(self, link, venue, connection, reach, stocks, links):
         asked = len(stocks.asked)
-        with pytest.raises(ConfigurationError, match=f"There is link {link} of Plume .* already$"):
-            link_venue(connection, reach, venue=venue, provider="OldStocks")
+        with pytest.raises(ConfigurationError, match=f"There is link {link} of Plume .* already, with other settings"):
+            link_venue(connection, reach, venue=venue, provider="OldStocks", settings={"a": 1})
         set_active(connection, is_active=False, link=link)
         with pytest.raises(ConfigurationError, match=f"it is not active: activate link {link}$"):
             link_venue(connection, reach, venue=venue, provider="OldStocks")
