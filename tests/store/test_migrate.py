@@ -80,3 +80,39 @@ def test_a_password_is_not_shown(postgres):
     with pytest.raises(DatabaseUnavailable) as raised:
         migrate("postgresql://someone:hidden-word@127.0.0.1:1/x")
     assert "hidden-word" not in str(raised.value)
+
+
+@pytest.fixture
+def before_broad(empty, monkeypatch):
+    """A database as it was before revision 0004."""
+    monkeypatch.setattr(
+        module.command, "upgrade", lambda config, _, upgrade=module.command.upgrade: upgrade(config, "0003")
+    )
+    migrate(empty)
+    monkeypatch.undo()
+    return empty
+
+
+def test_records_rejected_before_they_could_be_replayed_are_given_up(before_broad):
+    """Nobody can tell whether they are older than what is there."""
+    with psycopg.connect(before_broad) as connection:
+        connection.execute(
+            "WITH made AS (INSERT INTO provider (name, local_class) VALUES ('P', 'P') RETURNING id)"
+            " INSERT INTO rejected_record (provider_id, reason, payload) SELECT id, 'bad', '{}' FROM made"
+        )
+    assert migrate(before_broad)[0] == "0004"
+    with psycopg.connect(before_broad) as connection:
+        found = connection.execute("SELECT resolution, resolved_at IS NOT NULL FROM rejected_record").fetchall()
+    assert found == [("given up", True)]
+
+
+def test_it_does_not_wait_long_for_a_reader(before_broad, monkeypatch):
+    """Whoever books would queue up behind it."""
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda *args, **more: read_text(*args, **more).replace("'10s'", "'50ms'"))
+    with psycopg.connect(before_broad) as reader:
+        reader.execute("SET idle_in_transaction_session_timeout = '15s'")  # so that nothing waits for ever
+        reader.execute("SELECT FROM stock")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            migrate(before_broad)
+    assert migrate(before_broad)[0] == "0004"

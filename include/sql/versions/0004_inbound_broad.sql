@@ -1,5 +1,9 @@
 -- Settings of venue links, pictures, rows that a listing no longer has, edits by people, replay of rejected records.
 
+-- product, offer and stock are locked against everybody until this commits. Behind one long reader it would wait for that
+-- lock, and every booking would queue behind it: better to fail, change nothing, and be run again.
+SET LOCAL lock_timeout = '10s';
+
 ------------------------------------------------------------------------------------------------------------------------
 -- Venue links
 ------------------------------------------------------------------------------------------------------------------------
@@ -149,7 +153,8 @@ ALTER TABLE rejected_record
 COMMENT ON COLUMN rejected_record.id_at_providers IS 'Key of the object, or of the record, as far as it could be read.';
 COMMENT ON COLUMN rejected_record.asked_at IS 'When its page was asked for: what was written later is newer than this record.';
 COMMENT ON COLUMN rejected_record.resolution IS
-    'How it ended: replayed, rejected again when it was replayed (there is a newer row), listed again wholly since (what is still bad was rejected anew), or given up by a person. Null: it waits.';
+    'How it ended: replayed, rejected again when it was replayed (there is a newer row), listed again wholly since (what is still bad was rejected anew), or given up: by a person, with the provider of its link, with its payload, or as older than this column. Null: it waits.';
+UPDATE rejected_record SET resolved_at = now(), resolution = 'given up';  -- nobody can tell what is newer by now
 CREATE INDEX rejected_record_open ON rejected_record (provider_id, venue_provider_id, id) WHERE resolved_at IS NULL;
 CREATE INDEX rejected_record_open_payload ON rejected_record (md5(payload)) WHERE resolved_at IS NULL AND payload IS NOT NULL;
 
