@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,17 +12,22 @@ import msgspec
 from psycopg import sql
 from psycopg.rows import class_row
 
+from include.inbound.chunk import Chunk
 from include.inbound.ledger import Connection, Instance
 from include.inbound.masking import USUAL, Fields, fields_of, masked, masked_text
 from include.inbound.reading import Rejection
 from include.inbound.report import storable
-from include.providers.base import LocalProvider
+from include.providers.base import LocalProvider, ProvidableInfo
 
 LONGEST_PAYLOAD = 200_000
 """Characters kept of a payload."""
 CUT = " … (cut)"
 """End of a payload that was longer; no JSON ends like that."""
 LONGEST_REASON = 1_000
+LONGEST_KEY = 255
+MOST_WAITING = 10_000
+"""Rejected records of a link that a run watches out for: the newest ones."""
+SEPARATOR = re.compile(r"[\W_]")
 
 
 class Example(NamedTuple):
@@ -55,7 +62,7 @@ def save_rejections(
                     instance.venue_provider_id,
                     instance.id,
                     rejection.model,
-                    None if key is None else storable(str(key))[:255],
+                    None if key is None else _stored_key(key),
                     storable(rejection.reason)[:LONGEST_REASON],
                     masked_payload(rejection.payload, fields),
                     asked_at,
@@ -92,6 +99,94 @@ def resolve_listed_again(connection: Connection, instance: Instance) -> int:
             "began": instance.started_at,
         },
     ).rowcount
+
+
+class _Waiting(NamedTuple):
+    id: int
+    key: str
+    is_record: bool
+    """Whether no object could be read of it, so that `key` is at most what the keys of its objects begin with."""
+    asked_at: datetime
+
+
+class WaitingRecords:
+    """Rejected records of a link that waited when a run began, to be resolved when a later page has them again.
+
+    Otherwise a replay could write them over what is newer: a row that was listed again, unchanged or skipped, is not
+    written, so its date does not tell of it. What the run itself puts aside is not among them.
+    """
+
+    def __init__(self, connection: Connection, instance: Instance) -> None:
+        self._objects: defaultdict[str, set[_Waiting]] = defaultdict(set)
+        self._records: defaultdict[str, set[_Waiting]] = defaultdict(set)
+        link = "venue_provider_id IS NULL" if instance.venue_provider_id is None else "venue_provider_id = %(link)s"
+        statement = sql.SQL(
+            "SELECT id, id_at_providers AS key, model IS NULL AS is_record, coalesce(asked_at, created_at) AS asked_at"
+            " FROM rejected_record WHERE provider_id = %(provider)s AND {} AND resolved_at IS NULL"
+            " AND id_at_providers IS NOT NULL ORDER BY id DESC LIMIT %(most)s"
+        ).format(sql.SQL(link))
+        asked = {"provider": instance.provider_id, "link": instance.venue_provider_id, "most": MOST_WAITING}
+        with connection.cursor(row_factory=class_row(_Waiting)) as cursor:
+            for one in cursor.execute(statement, asked):
+                (self._records if one.is_record else self._objects)[one.key].add(one)
+
+    def __bool__(self) -> bool:
+        return bool(self._objects or self._records)
+
+    def listed_again(self, chunk: Chunk, asked_at: datetime) -> set[_Waiting]:
+        """Those that a chunk names again, whose undated records are of `asked_at`.
+
+        An object that has a date is newer than they are only if it was changed after their page was asked for. What
+        the objects of a chunk refer to is not listed with it. A record that is rejected anew is listed again too.
+        """
+        found: set[_Waiting] = set()
+        for infos in chunk.infos.values():
+            for info in infos:
+                if info.role == "reference" or not isinstance(info.id_at_providers, str):
+                    continue
+                for one in self._named_by(info.id_at_providers):
+                    if one.asked_at < _moment(info, asked_at):
+                        found.add(one)
+        for rejection in chunk.rejections:
+            if rejection.reference is not None:
+                named = self._records.get(_stored_key(rejection.reference), ())
+                found.update(one for one in named if one.asked_at < asked_at)
+        return found
+
+    def _named_by(self, key: str) -> Iterator[_Waiting]:
+        """Those of this key, and records with what it begins with, up to a separator or with it."""
+        yield from self._objects.get(key, ())
+        if self._records:
+            ends = {end for separator in SEPARATOR.finditer(key) for end in separator.span()} | {len(key)}
+            for end in ends:
+                yield from self._records.get(key[:end], ())
+
+    def forget(self, resolved: Collection[_Waiting]) -> None:
+        """Watch out for these no longer."""
+        for one in resolved:
+            by_key = self._records if one.is_record else self._objects
+            by_key[one.key].discard(one)
+            if not by_key[one.key]:
+                del by_key[one.key]
+
+
+def resolve_named_again(connection: Connection, waiting: Collection[_Waiting]) -> None:
+    """Resolve these, in the transaction of the chunk that names them."""
+    connection.execute(
+        "UPDATE rejected_record SET resolved_at = clock_timestamp(), resolution = 'listed again'"
+        " WHERE id = ANY(%s) AND resolved_at IS NULL",
+        ([one.id for one in waiting],),
+    )
+
+
+def _moment(info: ProvidableInfo, asked_at: datetime) -> datetime:
+    """What an object tells of is at least as new as this."""
+    date = info.date_modified_at_provider
+    return asked_at if date is None or date.tzinfo is None else min(date, asked_at)
+
+
+def _stored_key(key: object) -> str:
+    return storable(str(key))[:LONGEST_KEY]
 
 
 def masked_payload(payload: Any, fields: Fields = USUAL) -> str | None:

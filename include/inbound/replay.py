@@ -41,6 +41,9 @@ class Kept(NamedTuple):
     asked_at: datetime
     first_id: int
     """The first open row with this payload."""
+    model: str | None
+    key: str | None
+    """What that row says it is of."""
 
 
 def _open_rows(alias: str, instance: Instance) -> sql.Composed:
@@ -74,10 +77,11 @@ class KeptRecords(Iterator[Any]):
         self._instance_id = instance.id
         self._page = sql.SQL(
             "WITH page AS MATERIALIZED ("
-            " SELECT kept.id, kept.payload FROM rejected_record AS kept"
+            " SELECT kept.id, kept.payload, kept.model, kept.id_at_providers FROM rejected_record AS kept"
             " WHERE {kept_is_open} AND kept.instance_id IS DISTINCT FROM %(instance)s AND kept.id > %(last)s"
             " ORDER BY kept.id LIMIT %(count)s"
-            ") SELECT page.id, page.payload, alike.asked_at, alike.first_id FROM page CROSS JOIN LATERAL ("
+            ") SELECT page.id, page.payload, alike.asked_at, alike.first_id, page.model, page.id_at_providers AS key"
+            " FROM page CROSS JOIN LATERAL ("
             " SELECT max(coalesce(same.asked_at, same.created_at)) AS asked_at, min(same.id) AS first_id"
             " FROM rejected_record AS same WHERE {same_is_open} AND same.instance_id IS DISTINCT FROM %(instance)s"
             " AND md5(same.payload) = md5(page.payload) AND same.payload = page.payload"
@@ -214,9 +218,14 @@ class ReplayReader:
             if isinstance(error, (ProviderSyncError, psycopg.Error)) and not isinstance(error, RejectRecord):
                 raise
             reason = error.message if isinstance(error, RejectRecord) else f"{type(error).__name__}: {error}"
-            payload = self._last_taken(kept).payload.encode()
+            last = self._last_taken(kept)
+            payload = last.payload.encode()
             self._remember(payload, kept)
-            rejections.append(Rejection(None, None, reason, payload))
+            reference = error.reference if isinstance(error, RejectRecord) else None
+            if reference is not None:
+                rejections.append(Rejection(None, None, reason, payload, reference))
+            else:  # a later listing tells by its key that this was listed again
+                rejections.append(Rejection(last.model, last.key, reason, payload))
             self._iterator = iter(self._provider)  # a generator is over after an error
             return 1
         for info in infos:

@@ -33,7 +33,7 @@ from include.inbound.chunk import Chunk
 from include.inbound.gone import CompleteListing, GoneChunk
 from include.inbound.ledger import Connection, Instance, LoadParameters
 from include.inbound.reading import RecordReader
-from include.inbound.rejected import resolve_listed_again, save_rejections
+from include.inbound.rejected import WaitingRecords, resolve_listed_again, resolve_named_again, save_rejections
 from include.inbound.replay import ReplayReader
 from include.inbound.report import SyncReport
 from include.inbound.thumb_step import thumb_step
@@ -178,6 +178,7 @@ class _Run:
         """What this machine's clock lacks of the database's: rows of all workers are compared by that one."""
         self._careful = False
         self._replay: ReplayReader | None = None
+        self._waiting: WaitingRecords | None = None
         self._listing: CompleteListing | None = None
         self.thumbs = thumb_step(provider, storage, is_dry_run=parameters.dry_run)
 
@@ -251,6 +252,8 @@ class _Run:
         if self.parameters.replay:
             self._replay = ReplayReader(provider, self.connection, instance)
         else:
+            if not self.parameters.dry_run:
+                self._waiting = WaitingRecords(self.connection, instance)
             provider.open()
 
     def _complete_listing(self) -> CompleteListing | None:
@@ -373,6 +376,10 @@ class _Run:
             if self._replay is not None:
                 transaction.begin()
                 rejections = self._replay.resolve(self.connection, rejections)
+            again = self._waiting.listed_again(chunk, asked_at) if self._waiting and isinstance(chunk, Chunk) else ()
+            if again:
+                transaction.begin()
+                resolve_named_again(self.connection, again)
             if transaction.has_begun or rejections or writing - self._noted_at >= NOTED_EVERY_SECONDS:
                 transaction.begin()
                 save_rejections(self.connection, self.instance, self.provider, rejections, asked_at)
@@ -381,6 +388,8 @@ class _Run:
                 self._noted_at = writing = perf_counter()
         if transaction.has_begun:
             report.upsert_seconds += perf_counter() - writing
+        if self._waiting and again:
+            self._waiting.forget(again)
         self._is_noted = transaction.has_begun
         self._done_cursor = self.cursor
         self.report = report

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from include.connectors.decoding import PageDecoder, Rejected
+from include.connectors.decoding import PageDecoder, Rejected, raw_field
 from include.connectors.pagination import KeysetPaginator
 from include.connectors.records import Page, RecordStream
 from include.errors import ConfigurationError, RejectRecord, RequestRefused, SkipObject
@@ -97,12 +97,18 @@ class StockApiProvider(LocalProvider):
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
-        self.record = record = next(self.records)
-        if record.price is not None and not self._is_price(record.price):
-            raise RejectRecord(f"price: {record.price} is not between 0 and {HIGHEST_PRICE}", payload=record)
+        try:
+            self.record = record = next(self.records)
+        except RejectRecord as error:
+            if error.reference is None and isinstance(error.payload, bytes):
+                error.reference = _reference(error.payload)
+            raise
         ref = record.ref
         if "\0" in ref:
             raise RejectRecord("ref: a text with NUL", payload=record)
+        if record.price is not None and not self._is_price(record.price):
+            reason = f"price: {record.price} is not between 0 and {HIGHEST_PRICE}"
+            raise RejectRecord(reason, payload=record, reference=ref)
         key = f"{ref}@{self.venue.venue_id_at_offer_provider}"
         return [
             self.create_reference(Product, ref),
@@ -163,6 +169,12 @@ class StockApiProvider(LocalProvider):
         elif self.prices_in_cents:
             price /= 100
         return price.quantize(CENT, ROUND_HALF_UP)
+
+
+def _reference(raw: bytes) -> str | None:
+    """What the key of a row's offer and stock begins with, if that much can be read of the row."""
+    ref = raw_field(raw, "ref")
+    return None if ref is None else str(ref) or None
 
 
 def _fixed_price(product: Product) -> Decimal:

@@ -91,6 +91,12 @@ def repair(connection):
 
 
 @pytest.fixture
+def nameless(connection):
+    """Make nothing tell of what the rejected records are, so that no listing can be known to have them again."""
+    return lambda: connection.execute("UPDATE rejected_record SET id_at_providers = NULL")
+
+
+@pytest.fixture
 def kept(connection):
     """Resolutions, reasons and whether there is a payload, oldest first."""
 
@@ -226,7 +232,7 @@ def test_a_cleared_payload_waits_for_nobody(sync, replay, connection, kept):
     assert kept() == [(None, PRICE)] * 2
 
 
-def test_a_payload_that_was_kept_several_times_is_replayed_once(sync, replay, repair, kept, connection):
+def test_a_payload_that_was_kept_several_times_is_replayed_once(sync, replay, repair, kept, nameless):
     filled = []
 
     class Twins(Kept):
@@ -238,6 +244,7 @@ def test_a_payload_that_was_kept_several_times_is_replayed_once(sync, replay, re
 
     for _ in range(2):
         sync(Kept([item("a", price=-1), item("b", price=-1), item("a", price=-1)]), limit=9)
+        nameless()
     repair(":-1", ":1")
     assert len(kept()) >= 4
     assert replay(Twins(), chunk_size=1) == (2, 0, 0, 0, 0)
@@ -255,9 +262,10 @@ def test_its_date_is_when_it_was_listed_last(sync, replay, repair, rows, connect
     assert rows("item", "quantity") == {"a": 1}
 
 
-def test_an_undated_record_does_not_overwrite_what_was_written_since(sync, replay, repair, rows, kept):
+def test_an_undated_record_does_not_overwrite_what_was_written_since(sync, replay, repair, rows, kept, nameless):
     sync(Kept([item("a", quantity=0), item("b", quantity=0)]))
     sync(Kept([item("a", price=-1, quantity=1), item("b", price=-1, quantity=1)]), limit=9)
+    nameless()
     sync(Kept([item("a", quantity=2)]), limit=9)
     repair(":-1", ":1")
     assert replay() == (0, 1, 1, 0, 0)
@@ -275,14 +283,16 @@ def test_a_dated_record_goes_by_its_own_date(sync, replay, repair, rows):
     assert rows("item", "quantity") == {"a": 2, "b": 1}
 
 
-def test_it_stays_as_old_as_it_was(sync, replay, repair, rows, kept, connection):
+def test_it_stays_as_old_as_it_was(sync, replay, repair, rows, kept, nameless):
     sync(Kept([item("a", price=-1, quantity=1)]), limit=9)
+    nameless()
     sync(Kept([item("a", quantity=2)]), limit=9)
     assert replay() == (0, 0, 1, 0, 0)  # older than what is there, so its price is not even looked at
     sync(Kept([item("b", price=-1, quantity=1)]), limit=9)
     assert replay() == (0, 0, 0, 0, 1)
     (first,), (again,) = kept("asked_at")[-2:]
     assert first == again is not None
+    nameless()
     sync(Kept([item("b", quantity=2)]), limit=9)
     repair(":-1", ":1")
     assert replay() == (0, 0, 1, 0, 0)
@@ -568,6 +578,143 @@ class TestListedAgain:
         sync(Chain([item("a", price=-1)], links[0]))
         sync_provider(Chain([], links[0]), connection, instance_id=instance.id, full_refresh=True)
         assert kept("resolution") == [(None,)]
+
+
+class TestNamedAgain:
+    """A listing of what changed has a record again: what was kept of it before is not newer than that any more."""
+
+    class Paged(Chain):
+        local_class = "Chain"
+
+        def __next__(self):
+            try:
+                return super().__next__()
+            except RejectRecord as error:
+                error.reference = self.record.get("ref")
+                raise
+
+    def sold(self, key, **fields):
+        return item(key, **{"name": "n", "price": 1, **fields})
+
+    def test_unchanged_since_it_was_rejected(self, sync, replay, repair, rows, kept, links, versions):
+        sync(Chain([self.sold("a", quantity=5)], links[0]))
+        before = versions()
+        sync(Chain([self.sold("a", quantity=9, price=-1)], links[0]))
+        sync(Chain([self.sold("a", quantity=5)], links[0]))
+        assert kept("resolution") == [("listed again",)]
+        assert versions() == before
+        assert replay(Chain((), links[0])) == (0, 0, 0, 0, 0)
+        assert rows("item", "quantity") == {"a": 5}
+
+    def test_skipped_since(self, sync, kept, links):
+        class Choosy(Chain):
+            local_class = "Chain"
+
+            def fill_object_attributes(self, obj):
+                raise SkipObject("not for us any more")
+
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Choosy([self.sold("a")], links[0]))
+        assert kept("resolution") == [("listed again",)]
+
+    def test_rejected_anew_the_new_one_waits(self, sync, kept, links):
+        for price in (-1, -2):
+            sync(Chain([self.sold("a", price=price)], links[0]))
+        for size in (1, 2):
+            sync(self.Paged([self.sold("b", name="", ref="b%", quantity=size), self.sold("c")], links[0]))
+        assert kept("resolution") == [("listed again",), (None,), ("listed again",), (None,)]
+
+    def test_not_its_own(self, sync, kept, links):
+        sync(Chain([self.sold("a", price=-1), self.sold("a"), self.sold("b")], links[0]), chunk_size=1)
+        assert kept("resolution") == [(None,)]
+
+    def test_of_other_links_stay(self, sync, kept, links):
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Chain([self.sold("a")], links[1]))
+        assert kept("resolution") == [(None,)]
+
+    def test_without_a_link(self, sync, kept):
+        sync(Kept([item("a", price=-1), item("b", price=-1)]), limit=9)
+        sync(Kept([item("b")]), limit=9)
+        assert kept("resolution") == [(None,), ("listed again",)]
+
+    @pytest.mark.parametrize("options", [{"dry_run": True}, {"replay": True}], ids=str)
+    def test_neither_a_dry_run_nor_a_replay(self, sync, kept, links, options):
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Chain([self.sold("a")], links[0]), **options)
+        assert ("listed again",) not in kept("resolution")
+
+    def test_what_was_listed_after_it_began_stays(self, sync, connection, kept, links):
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        connection.execute("UPDATE rejected_record SET asked_at = now() + interval '1 minute'")
+        sync(Chain([self.sold("a")], links[0]))
+        assert kept("resolution") == [(None,)]
+
+    def test_a_dated_object_is_as_new_as_its_date(self, sync, kept, links):
+        now = datetime.now(UTC)
+        sync(Chain([self.sold(key, price=-1) for key in "ab"], links[0]))
+        sync(Chain([self.sold("a", date=now - timedelta(days=1)),
+                    self.sold("b", date=now + timedelta(minutes=1))], links[0]))  # fmt: skip
+        assert kept("id_at_providers", "resolution") == [("a", None), ("b", "listed again")]
+
+    @pytest.mark.parametrize(
+        ("reference", "key", "is_listed"),
+        [
+            ("123", "123", True),
+            ("123", "123@v0", True),
+            ("123", "123_v0", True),
+            ("123", "1234@v0", False),
+            ("123", "0123@v0", False),
+            ("1-23", "1-23@v0", True),
+            ("TW%", "TW%v0#1", True),
+            ("TW%", "TWA%v0#1", False),
+            ("é", "éa@v0", False),
+            (123, "123@v0", True),
+        ],
+    )
+    def test_a_record_without_a_key_is_told_by_its_reference(self, sync, kept, links, reference, key, is_listed):
+        sync(self.Paged([self.sold("x", name="", ref=reference), self.sold("y")], links[0]))
+        sync(Chain([self.sold(key)], links[0]))
+        assert kept("resolution", "id_at_providers") == [("listed again" if is_listed else None, str(reference))]
+
+    def test_an_object_is_told_by_its_whole_key(self, sync, kept, links):
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Chain([self.sold("a.b")], links[0]))
+        assert kept("resolution") == [(None,)]
+
+    def test_what_is_only_referred_to_is_not_listed(self, sync, kept, links):
+        class Referring(Chain):
+            local_class = "Chain"
+
+            def __next__(self):
+                (info,) = super().__next__()
+                return [self.create_reference(Item, "a")] if info.id_at_providers == "b" else [info]
+
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Referring([self.sold("b")], links[0]))
+        assert kept("resolution") == [(None,)]
+
+    def test_one_that_was_rejected_by_a_replay_too(self, sync, replay, connection, kept, links):
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        connection.execute("UPDATE rejected_record SET payload = replace(payload, '\"n\"', '\"***\"')")
+        assert replay(Chain((), links[0])) == (0, 0, 0, 0, 1)
+        sync(Chain([self.sold("a")], links[0]))
+        assert kept("resolution") == [("rejected again",), ("listed again",)]
+
+    def test_a_chunk_that_is_tried_again(self, sync, connect, kept, links):
+        """Somebody else writes the row at the same moment; what is noted of the first try is not lost."""
+        other = connect()
+
+        class Contested(Chain):
+            local_class = "Chain"
+
+            def fill_object_attributes(self, obj):
+                other.execute("INSERT INTO item (name, id_at_providers) VALUES ('x', 'a') ON CONFLICT DO NOTHING")
+                super().fill_object_attributes(obj)
+
+        sync(Chain([self.sold("a", price=-1)], links[0]))
+        sync(Contested([self.sold("a")], links[0]))
+        assert kept("resolution") == [("listed again",)]
 
 
 def test_starting_over_keeps_what_was_resolved(connection, sync, kept):

@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
 
+from include.connectors.records import Page, RecordStream
 from include.errors import (
     PaginationError,
     RateLimited,
@@ -16,7 +17,7 @@ from include.errors import (
 )
 from include.inbound.rejected import LONGEST_PAYLOAD
 from include.inbound.sync import sync_provider
-from include.providers import load_provider, provider_classes
+from include.providers import load_provider, provider_classes, stock_api
 from include.providers.titelive_stocks import TiteLiveStocks
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
@@ -309,7 +310,6 @@ class TestFaults:
         assert sync().records == 0
 
     def test_an_unknown_venue_is_a_matter_for_a_person(self, sync, connection, link, url):
-        connection.execute("UPDATE venue_provider SET venue_id_at_offer_provider = 'unknown'")
         with pytest.raises(RequestRefused) as refused:
             sync(path="titelive/stocks/no")
         assert refused.value.status == 404
@@ -353,6 +353,37 @@ class TestDecodeRecord:
         with pytest.raises(RejectRecord) as error:
             TiteLiveStocks().decode_record(raw)
         assert (error.value.message, error.value.payload) == (reason, raw)
+
+    @pytest.mark.parametrize(
+        ("raw", "reference"),
+        [
+            (b'{"ref":"978","available":-1}', "978"),
+            (b'{"ref":978,"available":1}', "978"),
+            (b'{"ref":"978","available":1,"price":-1}', "978"),
+            (b'{"ref":"","available":1}', None),
+            (b'{"ref":["978"],"available":1}', None),
+            (b'{"available":1}', None),
+            (b'["978"]', None),
+        ],
+    )
+    def test_a_row_that_cannot_be_used_says_of_which_book_it_is(self, link, raw, reference):
+        provider = TiteLiveStocks(link)
+        page = stock_api._DECODE(b'{"stocks":[' + raw + b"]}")
+        provider.records = RecordStream(iter([Page(page.stocks, START, 1)]))
+        with pytest.raises(RejectRecord) as error:
+            next(provider)
+        assert error.value.reference == reference
+
+    def test_a_row_that_is_listed_again_as_it_was_is_not_replayed(self, sync, connection, fault, stocks, clear_faults):
+        """It is unchanged, so nothing but its reference tells that what was rejected is older."""
+        sync()
+        fault("bad_records", kinds=["negative_available", "negative_price"], share=0.1)
+        assert sync(full_refresh=True).rejected > 0
+        clear_faults()
+        connection.execute("UPDATE venue_provider SET last_sync_date = '2020-01-01 UTC'")
+        assert sync().updated == 0
+        waiting = "SELECT count(*) FROM rejected_record WHERE resolved_at IS NULL"
+        assert connection.execute(waiting).fetchone() == (0,)
 
     def test_what_the_engine_keeps_of_a_record_can_be_read_again(
         self, sync, connection, fault, stocks, clear_faults, link
