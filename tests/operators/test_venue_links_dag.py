@@ -128,7 +128,10 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
     [
         ({"action": "link", "venue": "1", "provider": "Nobody"}, "There is no provider 'Nobody'"),
         ({"action": "link", "venue": "1"}, "To link a venue, say also: provider"),
-        ({"action": "link", "venue": "1", "provider": "TiteLiveStocks"}, "There is link 1 of"),
+        (
+            {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "settings": {"a": 1}},
+            "already, with other settings: the action settings changes them",
+        ),
         (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "id_at_provider": "nowhere"},
             "id nowhere is not registered at TiteLive stocks",
