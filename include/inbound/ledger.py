@@ -224,6 +224,12 @@ def _path(provider_class: type[LocalProvider]) -> str:
     return f"{provider_class.__module__}.{provider_class.__qualname__}"
 
 
+def was_opened(connection: Connection, run_id: str) -> bool:
+    """Whether a run has opened a load."""
+    found = connection.execute("SELECT FROM catalog WHERE run_id = %s AND parent_id IS NULL LIMIT 1", (run_id,))
+    return found.fetchone() is not None
+
+
 def _reopen(connection: Connection, scheme_id: int, run_id: str) -> int | None:
     """Open the load of a run again. What failed in it no longer counts against its error limit."""
     row = connection.execute(
@@ -515,7 +521,8 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
 def purge(connection: Connection, retention_days: int) -> int:
     """Clear what is older than so many days: payloads kept for diagnosis, closed loads, events.
 
-    Returns how many payloads were cleared. The reasons of rejected records stay.
+    Returns how many payloads were cleared. The reasons of rejected records stay; those that still wait are given up,
+    since nothing can be replayed of them.
     """
     with connection.transaction():
         connection.execute(
@@ -526,7 +533,8 @@ def purge(connection: Connection, retention_days: int) -> int:
             "DELETE FROM local_provider_event WHERE date < now() - make_interval(days => %s)", (retention_days,)
         )
         return connection.execute(
-            "UPDATE rejected_record SET payload = NULL"
+            "UPDATE rejected_record SET payload = NULL, resolved_at = coalesce(resolved_at, clock_timestamp()),"
+            " resolution = coalesce(resolution, 'given up')"
             " WHERE payload IS NOT NULL AND created_at < now() - make_interval(days => %s)",
             (retention_days,),
         ).rowcount

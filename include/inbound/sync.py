@@ -40,7 +40,7 @@ from include.inbound.thumb_step import thumb_step
 from include.providers.base import LocalProvider
 from include.store.locks import link_lock
 from include.store.objects import ObjectStorage
-from include.store.providers import is_active, register_provider
+from include.store.providers import is_active, is_current, register_provider
 from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, database_time, prepare_connection
 
 log = logging.getLogger(__name__)
@@ -192,6 +192,8 @@ class _Run:
                     ledger.skip(self.connection, self.instance, "the provider or the venue link is not active")
                     log.info("Skipped: the provider or the venue link is not active")
                     return SyncReport(state="skipped")
+                if link is not None and not is_current(self.connection, link):
+                    raise LinkBusy("The venue link was changed meanwhile", retry_after=1)
                 return self._run_locked()
         except ProviderSyncError as error:
             error.at(**where)

@@ -77,3 +77,11 @@ def is_active(connection: psycopg.Connection[Any], provider_id: int, venue_provi
         {"provider": provider_id, "link": venue_provider_id},
     ).fetchone()
     return bool(row and row[0])
+
+
+def is_current(connection: psycopg.Connection[Any], link: VenueLink) -> bool:
+    """Whether a venue link still has the id at the provider and the settings with which it was loaded."""
+    row = connection.execute(
+        "SELECT venue_id_at_offer_provider, settings FROM venue_provider WHERE id = %s", (link.id,)
+    ).fetchone()
+    return row is not None and tuple(row) == (link.venue_id_at_offer_provider, link.settings)

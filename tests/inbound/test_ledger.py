@@ -427,6 +427,36 @@ def test_purging_clears_old_payloads(sync, connection, rejections):
     assert ledger.purge(connection, 30) == 0
 
 
+def test_what_waits_when_its_payload_is_cleared_is_given_up(sync, connection):
+    sync([item(key, price=-1) for key in "abc"])
+    connection.execute("UPDATE rejected_record SET created_at = now() - interval '31 days' WHERE id_at_providers < 'c'")
+    connection.execute(
+        "UPDATE rejected_record SET resolution = 'replayed', resolved_at = '2026-01-01 UTC' WHERE id_at_providers = 'b'"
+    )
+    assert ledger.purge(connection, 30) == 2
+    found = connection.execute(
+        "SELECT resolution, resolved_at FROM rejected_record ORDER BY id_at_providers"
+    ).fetchall()
+    assert [resolution for resolution, _ in found] == ["given up", "replayed", None]
+    assert found[0][1] is not None
+    assert found[1][1] == day(1)
+
+
+def test_a_run_is_looked_up_by_its_index(connection, run, links):
+    """Loads are kept for months: they are not all read for each task."""
+    run("r")
+    plans = []
+
+    class Explaining:
+        def execute(self, statement, parameters):
+            plans.append("\n".join(row[0] for row in connection.execute(f"EXPLAIN {statement}", parameters)))
+            return connection.execute(statement, parameters)
+
+    connection.execute("SET enable_seqscan = off")
+    assert [ledger.was_opened(Explaining(), run_id) for run_id in ("r", "s")] == [True, False]
+    assert all("catalog_run_id" in plan for plan in plans)
+
+
 def test_registering_can_be_repeated(connection):
     for _ in range(2):
         ledger.register_providers(connection)
@@ -440,6 +470,23 @@ def test_a_new_structure_is_a_new_scheme(sync, connection):
     for Versioned.scheme_version in (1, 1, 2):
         sync([item("a")], Versioned)
     assert connection.execute("SELECT version FROM catalog_scheme ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "change", ["venue_id_at_offer_provider = 'new'", "settings = '{\"a\": 1}'"], ids=["id", "settings"]
+)
+def test_a_link_that_was_changed_while_its_run_waited_is_read_by_a_next_try(connection, links, sync, change):
+    """Its provider was made for the old id and settings."""
+    load = ledger.open_load(connection, Linked, LoadParameters(venue_links=(str(links[0]),)), run_id="r")
+    (instance,) = ledger.pending_instances(connection, load, 0)
+    stale = Linked(load_link(connection, links[0]))
+    connection.execute(f"UPDATE venue_provider SET {change} WHERE id = %s", (links[0],))
+    with pytest.raises(LinkBusy, match="was changed meanwhile") as raised:
+        sync_provider(stale, connection, instance_id=instance.id)
+    assert raised.value.retry_after == 1
+    assert connection.execute("SELECT count(*) FROM item").fetchone() == (0,)
+    Linked.listings["new"] = Linked.listings["v0"]
+    assert sync(Linked(load_link(connection, links[0])), instance_id=instance.id).created == 4
 
 
 class Renamed(Linked):
