@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.inbound.ledger import LoadParameters, LoadSummary
+    from include.providers.base import LocalProvider
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class OpenLoadOperator(BaseOperator):
         run_id = f"{run.dag_id}/{run.run_id}"
         with database(self.conn_id) as connection:
             with connection.transaction():
-                _release_fields(connection, asked.get("release_fields", ()), run_id, dry_run=parameters.dry_run)
+                _release_fields(connection, asked.get("release_fields", ()), run_id, provider_class, parameters)
                 catalog_id = ledger.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
@@ -89,19 +90,38 @@ class OpenLoadOperator(BaseOperator):
         return [{"catalog_id": catalog_id, "batch": batch} for batch in batches]
 
 
-def _release_fields(connection: psycopg.Connection[Any], wanted: Iterable[str], run_id: str, *, dry_run: bool) -> None:
-    """Give fields back to the providers, unless an earlier try of this task has done it, and log which."""
+def _release_fields(
+    connection: psycopg.Connection[Any],
+    wanted: Iterable[str],
+    run_id: str,
+    provider_class: type[LocalProvider],
+    parameters: LoadParameters,
+) -> None:
+    """Give fields back to the providers, unless an earlier try of this task has done it; log what happens next."""
+    from include.inbound import ledger
     from include.store.held_fields import release
 
     entries = list(filter(None, (entry.strip() for entry in wanted)))
     if not entries:
         return
-    if connection.execute("SELECT FROM catalog WHERE run_id = %s LIMIT 1", (run_id,)).fetchone() is not None:
+    if ledger.was_opened(connection, run_id):
         log.info("Fields were released when this load was opened first: not again")
         return
-    for entry, fields in release(connection, entries, dry_run=dry_run).items():
+    released = release(connection, entries, dry_run=parameters.dry_run)
+    for entry, fields in released.items():
         told = ", ".join(fields) or "nothing was held back"
-        log.info("%s %s: %s", "Dry run, would release" if dry_run else "Released", entry, told)
+        log.info("%s %s: %s", "Dry run, would release" if parameters.dry_run else "Released", entry, told)
+    if not any(released.values()):
+        return
+    next_step = "The provider's values are written by the next listing that has the records"
+    if provider_class.window != "none" and not parameters.full_refresh:
+        next_step += (
+            f". {provider_class.name} lists what changed since the last run: to have them at once, trigger this DAG "
+            "again with full_refresh, and with venue_links to read only the venues they are of"
+        )
+    if any(entry.startswith("offer.") and fields for entry, fields in released.items()):
+        next_step += ". Offers of the stock API keep what they hold: no sync writes them again once they are there"
+    log.info("%s", next_step)
 
 
 def _asked(parameters: LoadParameters) -> str:

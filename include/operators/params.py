@@ -64,7 +64,9 @@ def sync_params() -> dict[str, Param]:
             items={"type": "string"},
             title="Release fields",
             description="Give fields that a person edited back to the provider, one per line: table.id.field such as "
-            "offer.123.name, or table.id for all of the row. The view fields_held_back lists them.",
+            "stock.123.price, or table.id for all of the row. The view fields_held_back lists them. The next listing "
+            "that has the record writes them again, full_refresh at once. For stocks and movies; offers of the stock "
+            "API keep what they hold.",
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Fields that a person edited, given back to the providers: `table.id` or `table.id.field`, say `offer.123.name`."""
+"""Fields that a person edited, given back to the providers: `table.id` or `table.id.field`, say `stock.123.price`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def release(
         table, _, rest = entry.partition(".")
         row_id, dot, field = rest.partition(".")
         if not (row_id.isascii() and row_id.isdigit()) or int(row_id) > HIGHEST_ID or (dot and not field):
-            wrong.append(f"{entry!r} is not of the form table.id or table.id.field, such as offer.123.name")
+            wrong.append(f"{entry!r} is not of the form table.id or table.id.field, such as stock.123.price")
         elif table not in WRITABLE:
             wrong.append(f"{entry!r}: there is no table {table!r}, only {', '.join(WRITABLE)}")
         elif field and field not in WRITABLE[table]:

@@ -162,6 +162,9 @@ class TestReleaseFields:
         text = output()
         assert f"Released offer.{offer}.name: name" in text
         assert f"Released stock.{stock}: price" in text
+        assert "The provider's values are written by the next listing that has the records" in text
+        assert "Offers of the stock API keep what they hold" in text
+        assert "again with full_refresh" not in text
         assert shops.execute("SELECT price FROM stock WHERE id = %s", (stock,)).fetchone()[0] != 0.5
 
     def test_a_dry_run_gives_nothing_back(self, shops, run, edited, output):
@@ -181,7 +184,10 @@ class TestReleaseFields:
         done.clear("open_load", SYNC, CLOSE)
         assert done.state == "success"
         assert ("stock", stock, "price") in self.held(shops)
-        assert "Fields were released when this load was opened first: not again" in output()
+        text = output()
+        assert "trigger this DAG again with full_refresh, and with venue_links" in text
+        assert "Offers of the stock API" not in text
+        assert "Fields were released when this load was opened first: not again" in text
 
     def test_all_that_is_wrong_is_named_and_nothing_done(self, shops, run, edited, output):
         offer, _ = edited
@@ -196,7 +202,7 @@ class TestReleaseFields:
         for entry in wrong:
             assert repr(entry) in text
         for told in (
-            "'offer' is not of the form table.id or table.id.field, such as offer.123.name",
+            "'offer' is not of the form table.id or table.id.field, such as stock.123.price",
             "there is no table 'venue', only product, offer, stock",
             "offer has no field 'id_at_providers' that providers write",
             "there is no stock 999999",
