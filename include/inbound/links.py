@@ -138,7 +138,13 @@ def link_venue(
         with _refusing(connection, "the venue was linked meanwhile"):
             link_id = store.insert_link(connection, wanted.link, wanted.provider_id)
         link = _counted(connection, link_id)
-    return LinkOutcome(f"Linked {_named(link)}", link)
+        told = f"Linked {_named(link)}"
+        if rivals := _rivals(connection, wanted):
+            told += (
+                f". Mind that {', '.join(rivals)} uses the same keys in this venue: the two will write the same rows "
+                "by turns. If one is to replace the other, deactivate this link and use the action change"
+            )
+    return LinkOutcome(told, link)
 
 
 def change_provider(
@@ -381,6 +387,20 @@ def _same_link(connection: Connection, wanted: _Wanted) -> LinkStanding | None:
         if (link.provider_id, link.venue_id_at_offer_provider) == same and link.id != wanted.link.id:
             return link
     return None
+
+
+def _rivals(connection: Connection, wanted: _Wanted) -> list[str]:
+    """Other providers with an active link of the venue under the same id, whose keys look the same."""
+    marks = wanted.provider_class.link_marks
+    return [
+        _named(link)
+        for link in store.list_links(connection, venue_id=wanted.link.venue_id)
+        if link.is_active
+        and link.provider_id != wanted.provider_id
+        and link.venue_id_at_offer_provider == wanted.link.venue_id_at_offer_provider
+        and marks
+        and _link_marks(link.provider) == marks
+    ]
 
 
 def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:

@@ -270,8 +270,9 @@ class TestLink:
         assert len(links()) == 1
 
     def test_a_venue_may_have_several_providers(self, link, venue, connection, reach, links):
-        link_venue(connection, reach, venue=venue, provider="NewStocks")
+        outcome = link_venue(connection, reach, venue=venue, provider="NewStocks")
         assert [row[2] for row in links()] == ["OldStocks", "NewStocks"]
+        assert "the two will write the same rows by turns" in outcome.told
 
 
 class TestChange:

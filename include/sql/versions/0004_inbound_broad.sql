@@ -178,6 +178,8 @@ COMMENT ON VIEW rejected_report IS 'Rejected records with provider and venue; th
 -- versions stand side by side
 ------------------------------------------------------------------------------------------------------------------------
 
+CREATE INDEX catalog_root ON catalog (coalesce(parent_id, id));
+
 CREATE OR REPLACE VIEW load_report AS
 SELECT
     provider.name AS provider,
