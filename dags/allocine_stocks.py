@@ -6,9 +6,9 @@ French (VF), a `stock` per showtime, in UTC by the cinema's département. Prices
 the venue link: the DAG `venue_links` sets them.
 
 Allociné always lists everything from today on, so one run is enough: a backfill in Airflow has nothing to add. What a
-whole listing no longer has as an ordinary digital showtime (special events and IMAX are not for us) is taken off sale; a
-showtime with bookings is kept, with nothing more to be booked, and listed in the view `gone_with_bookings`. A showtime
-that moved by up to three hours keeps its bookings.
+whole listing no longer has as an ordinary digital showtime (special events and IMAX are not for us) is taken off sale;
+a showtime with bookings is kept, with nothing more to be booked, and listed in the view `gone_with_bookings`. A
+showtime that moved by up to three hours keeps its bookings.
 
 **Triage.** The red `close_load` names the cinemas that failed and why. A time-out, 5xx or busy link heals by itself:
 the next run reads all again. A listing that lacks more than half of what we hold is not believed: look at the cinema on
