@@ -15,6 +15,8 @@ from local.console import Screen
 
 COUNTS = ("checked", "created", "updated", "unchanged", "skipped", "rejected")
 SECONDS = ("fetch_seconds", "iterate_seconds", "diff_seconds", "upsert_seconds")
+RARE = {"gone": "gone, since the listing no longer has them", "held_back": "held back for edits by people"}
+"""Counts that are told only when there are any."""
 MOST_LINES = 60
 
 LOADS = "SELECT * FROM load_report WHERE run_id = ANY(%s) ORDER BY provider, venue NULLS FIRST"
@@ -84,8 +86,9 @@ def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     if len(rows) > len(shown):
         screen.say(f"({len(rows) - len(shown)} more: SELECT * FROM load_report)")
     for row in shown:
-        if row["error"]:
-            screen.say(f"{row['provider']}, {row['venue'] or '-'}: {row['error']}")
+        rare = [f"{row[name]:,} {told}" for name, told in RARE.items() if row[name]]
+        if row["error"] or rare:
+            screen.say(f"{row['provider']}, {row['venue'] or '-'}: {row['error'] or ', '.join(rare)}")
     screen.say()
 
 

@@ -103,14 +103,18 @@ def test_growing_logs_are_printed_once(tmp_path: Path, screen):
 def test_the_report_has_a_line_per_venue_and_a_total(screen):
     counts = dict.fromkeys(report.COUNTS, 0) | {"checked": 6000, "created": 5100}
     row = {"provider": "TiteLive stocks", "venue": "Au Fil des Marées", "state": "done", "error": None, "seconds": 1.2}
-    row |= counts | dict.fromkeys(report.SECONDS, 0.25) | {"records_per_second": 4600.4}
+    row |= counts | dict.fromkeys(report.SECONDS, 0.25) | {"records_per_second": 4600.4, "gone": 3, "held_back": 0}
     report.show_loads(screen, [row, row | {"venue": None, "error": "404: Not Found"}])
     lines = screen.console.file.getvalue().splitlines()
     assert lines[0].split()[:4] == ["provider", "venue", "state", "checked"]
     assert "Au Fil des Marées" in lines[1]
     assert "4,600" in lines[1]
     assert any(line.split()[:5] == ["all", "2", "loads", "12,000", "10,200"] for line in lines)
-    assert lines[-2:] == ["TiteLive stocks, -: 404: Not Found", ""]
+    assert lines[-3:] == [
+        "TiteLive stocks, Au Fil des Marées: 3 gone, since the listing no longer has them",
+        "TiteLive stocks, -: 404: Not Found",
+        "",
+    ]
 
 
 def test_the_report_has_a_line_per_patch_of_an_index(screen):
