@@ -111,8 +111,8 @@ def test_the_report_has_a_line_per_venue_and_a_total(screen):
     assert "4,600" in lines[1]
     assert any(line.split()[:5] == ["all", "2", "loads", "12,000", "10,200"] for line in lines)
     assert lines[-3:] == [
-        "TiteLive stocks, Au Fil des Marées: 3 gone, since the listing no longer has them",
         "TiteLive stocks, -: 404: Not Found",
+        "TiteLive stocks, Au Fil des Marées: 3 gone, since the listing no longer has them",
         "",
     ]
 
