@@ -32,8 +32,6 @@ DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 REPLAY = "replay_rejected"
 """The parameter by which an inbound DAG reads its rejected records."""
 RUN_LIMIT_SECONDS = 900
-SANDBOX_PORT = 8765
-"""The same from run to run if it is free: addresses of pictures that the sandbox lists are those of the run before."""
 SANDBOX_SECONDS = 30
 STARTING_SECONDS = 180
 MOST_FAILED_TASKS = 3
@@ -295,7 +293,7 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
     sandbox = url = None
     if stand_ins := settings.in_sandbox(ours):
-        sandbox = ("127.0.0.1", airflow.free_port(SANDBOX_PORT))
+        sandbox = ("127.0.0.1", _sandbox_port(local))
         url = start_sandbox(local, *sandbox)
     env = airflow.environment(
         clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules
@@ -356,6 +354,15 @@ def stop_airflow(local: Local, running: Airflow) -> None:
         ended = local.processes.stop(running.components[name], local.signals.patience(seconds))
         if name == "scheduler" and not ended:
             local.screen.say("  running tasks did not end in time and were killed; a later run picks up their work")
+
+
+def _sandbox_port(local: Local) -> int:
+    """The port of the run before if it is free, so that the addresses of pictures that the sandbox lists stay."""
+    kept = local.clone.state / "sandbox-port"
+    before = kept.read_text() if kept.exists() else ""
+    port = airflow.free_port(int(before) if before.isdecimal() else 0)
+    kept.write_text(str(port))
+    return port
 
 
 def start_sandbox(local: Local, host: str, port: int) -> str:

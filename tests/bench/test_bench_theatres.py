@@ -53,7 +53,6 @@ def test_the_plain_loop_takes_off_sale_what_moved(url, held, tmp_path):
     assert held.connection.execute("SELECT count(*) FROM stock WHERE is_soft_deleted").fetchone() > (0,)
 
 
-@pytest.mark.xfail(strict=False, reason="until the engine takes off sale what a complete listing lacks")
 def test_this_project_takes_off_sale_what_moved(url, held, tmp_path):
     play(url, held, tmp_path, names={rounds.BATCHES})
 
