@@ -128,6 +128,8 @@ def up(local: Local, port: int) -> int:
             local.screen.say(f"Contacts of the mailing service: {whole.sandbox}/sandbox/brevo")
         for dag_id in whole.for_real:
             local.screen.say(f"{dag_id} would send for real: it was left paused when it was first seen so.")
+        if not local.own_database:
+            local.screen.say(f"The database, while this runs: psql '{whole.conninfo}'")
         local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
@@ -456,7 +458,7 @@ def run_once(
     api = whole.api
     with local.screen.step("Reading the DAGs"):
         airflow.wait_until_parsed(whole.airflow, api, dag_ids, since=_file_times(local.clone))
-    check_replay(api, dag_ids, conf)
+    check_conf(api, dag_ids, conf)
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
         api.set_paused(dag_id, False)
@@ -549,11 +551,14 @@ def read_conf(text: str) -> dict[str, Any]:
     return conf
 
 
-def check_replay(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
-    """Refuse a replay of a DAG that has no such parameter: it would ignore it and do all that it usually does."""
-    for dag_id in dag_ids if conf.get(REPLAY) else ():
-        if REPLAY not in api.params(dag_id):
+def check_conf(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
+    """Refuse parameters that a DAG does not have: it would ignore them, a mistyped dry run say, and do all it does."""
+    for dag_id in dag_ids if conf else ():
+        known = api.params(dag_id)
+        if conf.get(REPLAY) and REPLAY not in known:
             raise LocalError(f"{dag_id} rejects no records that could be replayed: only inbound DAGs do", 2)
+        if unknown := sorted(conf.keys() - known.keys()):
+            raise LocalError(f"{dag_id} has no parameter {', '.join(unknown)}; it has: {', '.join(known) or 'none'}", 2)
 
 
 def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
@@ -566,7 +571,7 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     api = Api(holder["url"], local.clone.password("admin"))
     local.stack.callback(api.close)
     airflow.wait_until_parsed(None, api, [dag_id], since=_file_times(local.clone))
-    check_replay(api, [dag_id], conf)
+    check_conf(api, [dag_id], conf)
     if api.dags()[dag_id]["is_paused"]:
         page = f"{holder['url']}/dags/{dag_id}"
         raise LocalError(f"{dag_id} is paused in the Airflow that is up: unpause it at {page}", 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,15 @@ def load(conninfo: str) -> int:
     return added
 
 
-def load_venues(connection: Any, world: Any) -> int:
-    """Add the venues of a sandbox's world, the products that they sell, and their links to the project's providers."""
+def load_venues(connection: Any, world: Any, providers: Collection[str] | None = None) -> int:
+    """Add the venues of a sandbox's world, the products that they sell, and their links to the project's providers.
+
+    `providers` narrows the links to those of some provider classes.
+    """
     from sandbox.demo import products, venues
     from sandbox.suppliers import find_suppliers
 
-    suppliers = find_suppliers(world)
+    suppliers = [one for one in find_suppliers(world) if providers is None or one.provider in providers]
     linked = [link.venue for supplier in suppliers for link in supplier.links]
     added = _add(connection, "venue", VENUE_COLUMNS, [*venues(world.settings), *linked])
     added += _add(connection, "product", PRODUCT_COLUMNS, products(world.settings))

@@ -48,6 +48,8 @@ async def send(answer: Answer, fired: dict[str, Rule]) -> Response:
         await asyncio.sleep(delay.seconds)
     if "empty_body" in fired:
         answer = replace(answer, body=b"")
+    if "empty_object" in fired:
+        answer = replace(answer, body=b"{}")
     if "truncated_json" in fired:
         answer = replace(answer, body=answer.body[: len(answer.body) // 2])
     if "html" in fired:

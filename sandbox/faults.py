@@ -28,6 +28,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "truncated_json": (),
     "html": (),
     "empty_body": (),
+    "empty_object": (),
     "empty_page": (),
     "repeat_page": (),
     "bad_records": ("kinds", "share"),
@@ -38,7 +39,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 _ALL_OPTIONAL = {"duplicates", "shrunk_listing"}
 _WATCHED = {"fault", "service", "venue", "index", "call", "page", "request", "times", "probability"}
-ANY_SERVICE = frozenset({"status", "delay", "cut", "truncated_json", "html", "empty_body"})
+ANY_SERVICE = frozenset({"status", "delay", "cut", "truncated_json", "html", "empty_body", "empty_object"})
 """The faults that befall any answer."""
 
 Positive = Annotated[int, Field(ge=1)]
@@ -57,6 +58,7 @@ class Rule(BaseModel):
         "truncated_json",
         "html",
         "empty_body",
+        "empty_object",
         "empty_page",
         "repeat_page",
         "bad_records",

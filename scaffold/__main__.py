@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from sandbox.suppliers import find_suppliers
+from sandbox.world import World
+
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = {
@@ -40,6 +43,8 @@ def names_of(name: str, subject: str, root: Path) -> dict[str, str]:
         raise Refused(f"NAME={name!r}: give a module's name such as acme or acme_events, in small letters")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", subject):
         raise Refused(f"SUBJECT={subject!r}: give a word in small letters, such as stocks or events")
+    if name in _services():
+        raise Refused(f"{name} is taken: the sandbox has a service of this name")
     taken = [path.format(module=name) for path in FILES.values() if (root / path.format(module=name)).exists()]
     if taken or f"conn_id: {name}_api\n" in (root / SETTINGS).read_text(encoding="utf-8"):
         raise Refused(f"{name} is taken: {', '.join(taken) or f'{name}_api stands in {SETTINGS}'}")
@@ -55,6 +60,11 @@ def names_of(name: str, subject: str, root: Path) -> dict[str, str]:
         "subcategory": subject.upper(),
         "number": str(10 * suppliers),
     }
+
+
+def _services() -> set[str]:
+    """The services that the sandbox stands in for."""
+    return {supplier.service for supplier in find_suppliers(World())} | {"algolia", "brevo", "teams"}
 
 
 def write(root: Path, names: dict[str, str]) -> list[str]:

@@ -71,6 +71,9 @@ def test_a_new_provider_runs(project, run, capsys):
         "-p",
         "no:cacheprovider",
     )
+    listing = ("tests/sandbox/test_sandbox_demo.py", "tests/sandbox/test_sandbox_suppliers.py")
+    run("pytest", *listing, "tests/local/test_local_settings.py", "-p", "no:cacheprovider")
+    run("pytest", "tests/operators/test_venue_links_dag.py", "-k", "shows_the_links", "-p", "no:cacheprovider")
 
 
 @pytest.mark.parametrize("name", ["", "class", "Acme", "1acme", "acme-events", "acme__x", "a b", "../acme", "x" * 60])
@@ -79,6 +82,9 @@ def test_a_name_that_is_no_module_is_refused(name, capsys):
     assert "NAME=" in capsys.readouterr().err
 
 
-def test_a_name_that_is_taken_is_refused(capsys):
-    assert scaffold.main(["titelive_stocks"], ROOT) == 2
-    assert "include/providers/titelive_stocks.py" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "told"), [("titelive_stocks", "include/providers/titelive_stocks.py"), ("fnac", "service of this name")]
+)
+def test_a_name_that_is_taken_is_refused(name, told, capsys):
+    assert scaffold.main([name], ROOT) == 2
+    assert told in capsys.readouterr().err

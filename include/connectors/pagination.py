@@ -254,6 +254,8 @@ class OffsetPaginator(_Paginator):
 
     def advance(self, rows: Sequence[object], *, total: int) -> None:
         """Judge the page just read, and move on behind it."""
+        if rows and not total and not self._total.last:
+            raise self._error("the service lists rows and announces a total of 0: when its listing ends cannot be told")
         self._total.see(total)
         if not rows:
             if self._skip < self._total.last:

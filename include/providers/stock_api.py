@@ -39,11 +39,11 @@ class StockRecord(msgspec.Struct):
 class StockPage(msgspec.Struct):
     """A page of the listing; `total` counts the whole listing, whatever `after` says."""
 
-    stocks: list[StockRecord | Rejected] = []
+    stocks: list[StockRecord | Rejected]
     total: int | None = None
 
 
-_DECODE = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
+_DECODE = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
 
 
 class StockApiProvider(LocalProvider):
@@ -81,7 +81,7 @@ class StockApiProvider(LocalProvider):
                 f"{self.name} knows no settings: leave out {', '.join(sorted(self.venue.settings))}"
             )
         venue_id = self.venue.venue_id_at_offer_provider
-        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage())
+        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
         try:
             is_known = self.connector.get(quote(venue_id, safe=""), {"limit": 1}, decode=decode).status == OK
         except RequestRefused as error:

@@ -249,6 +249,7 @@ class TestFaults:
             ({"fault": "cut"}, ServiceUnavailable),
             ({"fault": "truncated_json"}, UndecodableBody),
             ({"fault": "html"}, UndecodableBody),
+            ({"fault": "empty_object"}, UndecodableBody),
             ({"fault": "status", "status": 404}, RequestRefused),
         ],
         ids=lambda value: value if isinstance(value, str) else "",

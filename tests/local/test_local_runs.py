@@ -61,11 +61,13 @@ def test_only_a_dag_with_rejected_records_is_replayed():
             return {"stocks": {"limit": {}, "replay_rejected": {}}, "search": {"dry_run": {}}}[dag_id]
 
     for conf in ({}, {"replay_rejected": False}):
-        commands.check_replay(Api(), ["search", "stocks"], conf)
-    commands.check_replay(Api(), ["stocks"], {"replay_rejected": True})
+        commands.check_conf(Api(), ["stocks"], conf)
+    commands.check_conf(Api(), ["stocks"], {"replay_rejected": True})
     with pytest.raises(LocalError, match="search rejects no records") as error:
-        commands.check_replay(Api(), ["search"], {"replay_rejected": True})
+        commands.check_conf(Api(), ["search"], {"replay_rejected": True})
     assert error.value.status == 2
+    with pytest.raises(LocalError, match="stocks has no parameter dryrun; it has: limit, replay_rejected"):
+        commands.check_conf(Api(), ["stocks"], {"dryrun": True, "limit": 3})
 
 
 def entry(event: str, **more: object) -> str:

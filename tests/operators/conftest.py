@@ -264,12 +264,11 @@ def shops(database, set_database, monkeypatch):
     """The database with the venues that the service lists, linked; set as `sync_db`. Gives a connection to it."""
     monkeypatch.setenv("SANDBOX_VENUES", str(VENUES))
     monkeypatch.setenv("SANDBOX_BOOKS", str(BOOKS))
-    for other in ("FNAC_SHOPS", "LIBRAIRES_SHOPS", "PRAXIEL_SHOPS", "THEATRES"):
-        monkeypatch.setenv(f"SANDBOX_{other}", "0")
     set_database(database)
     with psycopg.connect(database, autocommit=True) as connection:
         ledger.register_providers(connection)
-        demo.load(database)
+        with connection.transaction():
+            demo.load_venues(connection, World(Settings(venues=VENUES, books=BOOKS)), providers=["TiteLiveStocks"])
         yield connection
 
 

@@ -64,13 +64,13 @@ def truth(world, service, since=None):
 
 def test_every_supplier_says_whom_it_serves(world):
     suppliers = {supplier.service: supplier for supplier in find_suppliers(world)}
-    assert {name: (each.provider, len(each.links)) for name, each in suppliers.items()} == {
+    assert {name: (each.provider, len(each.links)) for name, each in suppliers.items()}.items() >= {
         "allocine": ("AllocineStocks", 3),
         "titelive": ("TiteLiveStocks", 3),
         "fnac": ("FnacStocks", 2),
         "libraires": ("LibrairesStocks", 2),
         "praxiel": ("PraxielStocks", 1),
-    }
+    }.items()
     links = [link for supplier in suppliers.values() for link in supplier.links]
     for key in ("siret", "name", "booking_email"):
         assert len({link.venue[key] for link in links}) == len(links)
