@@ -22,7 +22,7 @@ from msgspec import UNSET
 
 from include.connectors.decoding import Rejected
 from include.connectors.records import Page, RecordStream
-from include.errors import ConfigurationError, PaginationError, RejectRecord, SkipObject
+from include.errors import ConfigurationError, PaginationError, RejectRecord, RequestRefused, SkipObject
 from include.models import Offer, Product, Providable, Stock, VenueLink
 from include.providers.allocine_listing import (
     Cast,
@@ -135,7 +135,14 @@ class AllocineStocks(LocalProvider):
                 f"Venue {self.venue.venue_id} has no departement_code: without it the time of a showtime is not known"
             )
         theatre = self.venue.venue_id_at_offer_provider
-        self.connector.get("movieShowtimeList", {"theater": theatre}, decode=decode_listing)
+        try:
+            self.connector.get("movieShowtimeList", {"theater": theatre}, decode=decode_listing)
+        except RequestRefused as error:
+            if error.status != 404:
+                raise
+            raise ConfigurationError(
+                f"Allociné knows no theatre {theatre}: correct id_at_provider in provider_pivot"
+            ) from None
 
     def decode_record(self, raw: bytes) -> Edge:
         """An edge of the listing from the payload kept of it."""
