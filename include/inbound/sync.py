@@ -230,7 +230,7 @@ class _Run:
             self.report.end()
             with self.connection.transaction():
                 self.connection.execute("SET LOCAL synchronous_commit = on")
-                if self._has_read_everything():
+                if self._lists_everything() and not self.parameters.dry_run:
                     resolve_listed_again(self.connection, self.instance)
                 ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -261,8 +261,7 @@ class _Run:
     def _complete_listing(self) -> CompleteListing | None:
         """What notes the keys of this run, if its listing will be a whole one and tells what is gone."""
         provider, instance, parameters = self.provider, self.instance, self.parameters
-        is_whole = instance.since is None and instance.until is None and parameters.limit is None
-        if not provider.complete or not is_whole or parameters.replay:
+        if not provider.complete or not self._lists_everything():
             return None
         if self.cursor is not None:
             log.info("Nothing is taken for gone: an earlier try read part of the listing; the next whole one will tell")
@@ -402,11 +401,11 @@ class _Run:
             with suppress(LinkBusy):
                 ledger.save_progress(self.connection, self.instance, self.report, self._done_cursor)
 
-    def _has_read_everything(self) -> bool:
-        """Whether all that the source has of the link was listed since the instance began, and written."""
+    def _lists_everything(self) -> bool:
+        """Whether the run lists all that the source has of the link."""
         parameters, instance = self.parameters, self.instance
-        is_whole = not (parameters.dry_run or parameters.replay) and parameters.limit is None
-        return is_whole and instance.since is None and instance.until is None
+        is_unlimited = parameters.limit is None and not parameters.replay
+        return is_unlimited and instance.since is None and instance.until is None
 
     def _new_marker(self) -> datetime | None:
         """The link's new marker: the start of this run, if it has seen all that changed since the old one."""
