@@ -303,7 +303,8 @@ class Api:
                 detail = response.json()["detail"]
             except (ValueError, KeyError, TypeError):
                 detail = response.text[:500]
-            raise LocalError(f"Airflow refused {response.request.method} {response.request.url.path}: {detail}")
+            said = str(detail).partition("\n\n")[0]  # behind it comes the schema that a parameter does not fit
+            raise LocalError(f"Airflow refused {response.request.method} {response.request.url.path}: {said}")
         answer: dict[str, Any] = response.json()
         return answer
 

@@ -132,3 +132,14 @@ def test_a_preferred_port_is_taken_if_it_is_free():
     assert airflow.free_port(port) == port
     with socket.create_server(("127.0.0.1", port)):
         assert airflow.free_port(port) != port
+
+
+def test_a_parameter_that_is_refused_is_told_in_one_line():
+    told = (
+        "Invalid input for param limit: -1 is less than the minimum of 1\n\nFailed validating 'minimum' in schema:\n {}"
+    )
+    request = httpx.Request("POST", "http://localhost/api/v2/dags/d/dagRuns")
+    refused = httpx.Response(400, json={"detail": told}, request=request)
+    with pytest.raises(LocalError) as raised:
+        Api("http://localhost", "password")._checked(refused)
+    assert str(raised.value).endswith("dagRuns: Invalid input for param limit: -1 is less than the minimum of 1")
