@@ -14,37 +14,36 @@ and once when it is over. `lacks the right (ACL)`: the key needs logs, browse an
 `index` in the extra. What was done: `SELECT * FROM search_report ORDER BY id DESC`.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG
 
+from include.operators.defaults import Priority, dag_defaults, urgent_queue
 from include.operators.params import search_params
-from include.operators.retry_policy import ErrorTreePolicy
 from include.operators.search import SearchPatchOperator
 from include.operators.tags import Movement, Subject
 from include.operators.teams import FailureNotifier, RecoveryNotifier
 
 with DAG(
-    dag_id="algolia_customer_dispo",
-    schedule="* * * * *",
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
+    "algolia_customer_dispo",
+    **dag_defaults(
+        __doc__,
+        description="Restores customerDispo after each rebuild of the site's index.",
+        schedule="* * * * *",
+        has_intervals=False,
+        priority=Priority.SEARCH,
+        retries=1,
+        retry_delay=timedelta(seconds=10),
+    ),
     is_paused_upon_creation=True,  # a new installation touches no index before a person says so
     dagrun_timeout=timedelta(hours=25),  # above the longest time limit of a run
-    default_args={
-        "owner": "data-integration",
-        "retries": 1,
-        "retry_delay": timedelta(seconds=10),
-        "retry_policy": ErrorTreePolicy(),
-    },
     params=search_params(),
     tags=[Movement.SEARCH, Subject.OFFERS],
-    doc_md=__doc__,
 ):
     SearchPatchOperator(
         task_id="patch_index",
         pool="algolia",
+        queue=urgent_queue(),
         execution_timeout=timedelta(hours=24, minutes=30),
         patches=["include.search.customer_dispo.CUSTOMER_DISPO"],
         on_failure_callback=FailureNotifier(),

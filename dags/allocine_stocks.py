@@ -23,6 +23,7 @@ from include.operators.tags import Subject
 dag = inbound_dag(
     "allocine_stocks",
     provider="include.providers.allocine_stocks.AllocineStocks",
+    description="What each cinema shows: movies with their posters, offers in VO and VF, and showtimes.",
     schedule="0 23 * * *",
     subject=Subject.SHOWTIMES,
     tables=["product", "offer", "stock"],

@@ -20,6 +20,7 @@ from include.operators.tags import Subject
 dag = inbound_dag(
     "fnac_stocks",
     provider="include.providers.fnac_stocks.FnacStocks",
+    description="How many copies of which book each Fnac shop has, and at what price.",
     schedule="0 1 * * *",
     subject=Subject.STOCKS,
     tables=["offer", "stock"],

@@ -20,6 +20,7 @@ from include.operators.tags import Subject
 dag = inbound_dag(
     "libraires_stocks",
     provider="include.providers.libraires_stocks.LibrairesStocks",
+    description="How many copies of which book each bookshop of leslibraires.fr has, and at what price.",
     schedule="0 22 * * *",
     subject=Subject.STOCKS,
     tables=["offer", "stock"],

@@ -20,6 +20,7 @@ from include.operators.tags import Subject
 dag = inbound_dag(
     "praxiel_stocks",
     provider="include.providers.praxiel_stocks.PraxielStocks",
+    description="How many copies of which book each bookshop of Praxiel has, and at what price.",
     schedule="0 0 * * *",
     subject=Subject.STOCKS,
     tables=["offer", "stock"],

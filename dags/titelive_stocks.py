@@ -19,6 +19,7 @@ from include.operators.tags import Subject
 dag = inbound_dag(
     "titelive_stocks",
     provider="include.providers.titelive_stocks.TiteLiveStocks",
+    description="How many copies of which book each bookshop of TiteLive has, and at what price.",
     schedule="30 2 * * *",
     subject=Subject.STOCKS,
     tables=["offer", "stock"],

@@ -15,37 +15,34 @@ trigger again. `LinkBusy` (the link is being read) and a service that does not a
 some minutes; if that was not enough, clear the task when the run is over or the service is up.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from include.operators.assets import changes_of
+from include.operators.assets import table_asset
+from include.operators.defaults import Priority, dag_defaults
 from include.operators.params import venue_link_params
-from include.operators.retry_policy import ErrorTreePolicy
 from include.operators.tags import Movement, Subject
 from include.operators.venue_links import VenueLinkOperator
 
 with DAG(
-    dag_id="venue_links",
-    schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
+    "venue_links",
+    **dag_defaults(
+        __doc__,
+        description="Shows and changes which provider feeds which venue.",
+        schedule=None,
+        priority=Priority.PERSON,
+        retries=5,
+        retry_delay=timedelta(minutes=2),
+    ),
     is_paused_upon_creation=False,  # it runs only when a person triggers it, and then at once
     dagrun_timeout=timedelta(hours=4),
-    default_args={
-        "owner": "data-integration",
-        "retries": 5,
-        "retry_delay": timedelta(minutes=2),
-        "retry_policy": ErrorTreePolicy(),
-    },
     params=venue_link_params(),
     tags=[Movement.INBOUND, Subject.LINKS],
-    doc_md=__doc__,
 ):
     VenueLinkOperator(
         task_id="change_links",
         pool="venue_links",
         execution_timeout=timedelta(hours=1),
-        outlets=[changes_of("offer"), changes_of("stock")],
+        outlets=[table_asset("offer"), table_asset("stock")],
     )

@@ -57,7 +57,7 @@ def _chapter(dag: DAG) -> Iterator[str]:
         "In a new installation": "paused" if dag.is_paused_upon_creation else "as Airflow is set",
         "Owner": dag.owner,
         "Tags": ", ".join(f"`{tag}`" for tag in sorted(dag.tags)),
-        "Updates": ", ".join(f"`{uri}`" for uri in _assets(dag)) or "no asset",
+        "Updates": ", ".join(f"`{name}`" for name in _assets(dag)) or "no asset",
     }
     yield _table(("About it", ""), list(facts.items()))
     if dag.params:
@@ -103,9 +103,7 @@ def _schedule(dag: DAG) -> str:
 
 
 def _assets(dag: DAG) -> list[str]:
-    return sorted(
-        {getattr(outlet, "uri", outlet.name) for task in dag.tasks for outlet in getattr(task, "outlets", None) or []}
-    )
+    return sorted({outlet.name for task in dag.tasks for outlet in getattr(task, "outlets", None) or []})
 
 
 def _param(dag: DAG, name: str) -> tuple[str, str, str, str]:

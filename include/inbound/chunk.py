@@ -123,6 +123,7 @@ class Outcome:
         self.connection = connection
         self.checked = self.created = self.updated = self.unchanged = self.skipped = 0
         self.moved = 0
+        self.written: Counter[str] = Counter()
         self.rejections: list[Rejection] = []
         self.differences: list[dict[str, Any]] = []
         self.held_back = 0
@@ -150,6 +151,8 @@ class Outcome:
         report.created += self.created
         report.updated += self.updated
         report.moved += self.moved
+        for table, rows in self.written.items():
+            report.count_written(table, rows)
         report.count_unchanged(self.unchanged)
         report.skipped += self.skipped
         report.rejected += len(self.rejections)
@@ -463,7 +466,9 @@ class Outcome:
                 self._is_copying = False
 
         refused = self._write(table, made, write)
-        self.created += len(made) - len(refused) - len(taken)
+        created = len(made) - len(refused) - len(taken)
+        self.created += created
+        self.written[table.name] += created
         if taken:
             self._take_as_known(table, [info for info, _ in made if id(info) in taken])
         known = self._ids.get(table.model)
@@ -608,6 +613,7 @@ class Outcome:
 
         refused = self._write(table, pending, write)
         self.updated -= len(pending) - written
+        self.written[table.name] += written
         self.unchanged += len(pending) - len(refused) - written
         if moved:
             self._note_moved(table, [(info, obj) for info, _, _, obj in pending], refused, moved)

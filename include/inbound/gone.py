@@ -218,6 +218,7 @@ class GoneChunk:
         elif pending:
             write_or_raise(pending, write)
         outcome.gone = len(newly_gone - refused)
+        outcome.written = len(pending) - len(refused)
         for key, obj in pending if self.is_dry_run else ():
             if key not in refused and obj.id is not None and len(outcome.differences) < SAMPLE_SIZE:
                 outcome.differences.append(difference(key, "gone", obj, before[obj.id], fields_of(self.provider)))
@@ -229,7 +230,7 @@ class GoneOutcome:
     """What one attempt to mark rows did."""
 
     def __init__(self, table: Table) -> None:
-        self.gone = self.held_back = 0
+        self.gone = self.written = self.held_back = 0
         self.rejections: list[Rejection] = []
         self.differences: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -257,6 +258,7 @@ class GoneOutcome:
     def add_to(self, report: SyncReport) -> None:
         """Add these counts to a report; what could not be marked was checked and rejected."""
         report.gone += self.gone
+        report.count_written(self._table.name, self.written)
         report.checked += len(self.rejections)
         report.rejected += len(self.rejections)
         report.upsert_seconds += self.seconds

@@ -78,6 +78,8 @@ class LoadSummary(msgspec.Struct, frozen=True):
     failed: int
     skipped: int
     counts: dict[str, float]
+    written: dict[str, int]
+    """Rows written, by table."""
     errors: dict[str, str]
     """Error per failed venue link, the first fifty."""
 
@@ -266,6 +268,25 @@ def batches_of(connection: Connection, catalog_id: int) -> list[int]:
             {"load": catalog_id},
         )
     ]
+
+
+def batch_labels(connection: Connection, catalog_id: int) -> dict[int, str]:
+    """Return the names of a load's batches, after their venues: `La Plume et le Hibou and 9 more`."""
+    rows = connection.execute(
+        """
+        SELECT instance.batch, min(coalesce(venue.name, provider.name)), count(*)
+        FROM catalog_scheme_operation_instance AS instance
+        JOIN catalog ON catalog.id = instance.catalog_id
+        JOIN catalog_scheme ON catalog_scheme.id = catalog.catalog_scheme_id
+        JOIN provider ON provider.id = catalog_scheme.provider_id
+        LEFT JOIN venue_provider ON venue_provider.id = catalog.venue_provider_id
+        LEFT JOIN venue ON venue.id = venue_provider.venue_id
+        WHERE catalog.id = %(load)s OR catalog.parent_id = %(load)s
+        GROUP BY instance.batch ORDER BY instance.batch
+        """,
+        {"load": catalog_id},
+    )
+    return {batch: f"{name} and {count - 1} more" if count > 1 else name for batch, name, count in rows}
 
 
 def pending_instances(connection: Connection, catalog_id: int, batch: int) -> list[Instance]:
@@ -504,6 +525,17 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
             {"load": catalog_id, "state": state},
         )
         parameters = load_parameters(connection, catalog_id)
+        written = connection.execute(
+            """
+            SELECT written.key, sum(written.value::bigint)::bigint
+            FROM catalog_scheme_operation_instance AS instance
+            JOIN catalog ON catalog.id = instance.catalog_id
+            CROSS JOIN LATERAL jsonb_each_text(instance.progress -> 'written') AS written
+            WHERE catalog.id = %(load)s OR catalog.parent_id = %(load)s
+            GROUP BY written.key ORDER BY written.key
+            """,
+            {"load": catalog_id},
+        ).fetchall()
     names = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "fetch_seconds",
              "iterate_seconds", "diff_seconds", "upsert_seconds", "seconds", "gone", "held_back")  # fmt: skip
     return LoadSummary(
@@ -513,6 +545,7 @@ def close_load(connection: Connection, catalog_id: int) -> LoadSummary:
         done=done,
         failed=failed,
         skipped=skipped,
+        written=dict(written),
         counts={name: sum(row[place] or 0 for row in rows) for place, name in enumerate(names, start=4)},
         errors=dict([(row[2], row[3]) for row in rows if row[1] not in ("done", "skipped")][:MOST_ERRORS]),
     )

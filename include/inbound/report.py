@@ -59,6 +59,8 @@ class SyncReport(msgspec.Struct):
     """Which fields of which tables were held back, with how many of each."""
     known_up_to: dict[str, int] = {}
     """Complete listings only: highest primary key per table when one was last believed. See `include.inbound.gone`."""
+    written: dict[str, int] = {}
+    """Rows created, updated or marked as removed, by table; in a dry run, those that would be."""
     done_before: int = 0
     """Created or updated by earlier tries that listed the source from its start too, and not met again yet."""
     moved: int = 0
@@ -68,6 +70,11 @@ class SyncReport(msgspec.Struct):
         met_again = min(count, self.done_before)
         self.done_before -= met_again
         self.unchanged += count - met_again
+
+    def count_written(self, table: str, rows: int) -> None:
+        """Count rows of a table that were written."""
+        if rows:
+            self.written[table] = self.written.get(table, 0) + rows
 
     def count_held_back(self, objects: int, fields: Mapping[str, int]) -> None:
         """Count objects of which something was held back, and the fields."""
@@ -103,6 +110,7 @@ class SyncReport(msgspec.Struct):
             differences=list(self.differences),
             held_back_fields=dict(self.held_back_fields),
             thumb_errors=dict(self.thumb_errors),
+            written=dict(self.written),
         )
 
     def end(self) -> None:
@@ -120,24 +128,25 @@ class SyncReport(msgspec.Struct):
         return self.records / self.seconds if self.seconds else 0.0
 
     def summary(self) -> str:
-        """One line for logs."""
+        """Return one line for logs: what needs a look comes first, counts of zero are left out."""
         fields = sorted(self.held_back_fields.items(), key=lambda one: (-one[1], one[0]))
-        held_back = ", ".join(f"{name} {number}" for name, number in fields)
-        pictures = (
-            f"; {self.checked_thumbs} pictures checked: {self.created_thumbs} created, {self.updated_thumbs} updated, "
-            f"{self.failed_thumbs} failed"
-            if self.checked_thumbs
-            else ""
-        )
+        overrides = ", ".join(f"{name} {number:,}" for name, number in fields)
+        counts = {
+            "rejected": self.rejected,
+            "removed": self.gone,
+            "created": self.created,
+            "updated": self.updated,
+            "moved to another key": self.moved,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            f"with manual overrides kept ({overrides})": self.held_back,
+            "images failed": self.failed_thumbs,
+            "images stored": self.created_thumbs + self.updated_thumbs,
+        }
+        shown = ", ".join(f"{number:,} {words}" for words, number in counts.items() if number) or "nothing"
         return (
-            f"{self.records} records, {self.checked} objects checked: {self.created} created, {self.updated} updated"
-            f"{f' ({self.moved} moved)' if self.moved else ''}, "
-            f"{self.unchanged} unchanged, {self.skipped} skipped, {self.rejected} rejected"
-            f"{f', {self.gone} gone' if self.gone else ''}"
-            f"{f', {self.held_back} held back for edits by people ({held_back})' if self.held_back else ''}{pictures}"
-            f"{' (dry run: nothing was written)' if self.dry_run else ''} in {self.seconds:.1f} s "
-            f"(fetch {self.fetch_seconds:.1f}, iterate {self.iterate_seconds:.1f}, diff {self.diff_seconds:.1f}, "
-            f"upsert {self.upsert_seconds:.1f}; {self.records_per_second:,.0f} records/s)"
+            f"{'Dry run, nothing written: ' if self.dry_run else ''}{shown}; "
+            f"{self.records:,} records in {self.seconds:.1f} s ({self.records_per_second:,.0f}/s)"
         )
 
 

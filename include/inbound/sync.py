@@ -243,7 +243,6 @@ class _Run:
             self._note_progress()
             ledger.fail(self.connection, self.instance, self.report, str(error), start_over=starts_over)
             raise
-        log.info("%s", self.report.summary())
         return self.report
 
     def _prepare_provider(self) -> None:

@@ -3,56 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule
+from airflow.sdk import DAG, TriggerRule
 
-from include.operators.assets import changes_of
+from include.operators.assets import table_asset
+from include.operators.defaults import Priority, dag_defaults
 from include.operators.load import CloseLoadOperator, OpenLoadOperator
 from include.operators.params import sync_params
 from include.operators.provider_sync import ProviderSyncOperator
-from include.operators.retry_policy import ErrorTreePolicy
 from include.operators.tags import Movement, Subject
 
 
 def inbound_dag(
-    dag_id: str, *, provider: str, schedule: str, subject: Subject, tables: Sequence[str], doc_md: str | None
+    dag_id: str,
+    *,
+    provider: str,
+    description: str,
+    schedule: str,
+    subject: Subject,
+    tables: Sequence[str],
+    doc_md: str | None,
 ) -> DAG:
-    """The DAG that brings in what a provider lists: open a load, synchronise its batches, close it.
+    """Build the DAG that loads what a provider lists: open a load, sync its venues in batches, close it.
 
     :param provider: dotted path of the provider class.
-    :param schedule: cron expression, in Paris time; a run reads from the venue's marker on, a backfill its interval.
-    :param tables: the tables that it feeds; their assets get an event when rows were written.
+    :param description: one sentence on what the DAG loads; its schedule is added in words.
+    :param schedule: cron expression, in Paris time; a run reads from the venue's watermark on, a backfill its interval.
+    :param tables: the tables that it feeds; the asset of each gets an event when a run wrote rows of it.
 
-    Its pool has the name of the DAG, and bounds how many tasks ask the service at once.
+    All tasks run in the pool of the DAG's name. Its slots bound how many of them call the service at once, and the
+    slots of all pools together leave room for urgent DAGs.
     """
     with DAG(
-        dag_id=dag_id,
-        schedule=CronDataIntervalTimetable(schedule, timezone="Europe/Paris"),
-        start_date=datetime(2026, 1, 1, tzinfo=UTC),
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=True,  # a new installation asks no service before a person says so
+        dag_id,
+        **dag_defaults(
+            doc_md,
+            description=description,
+            schedule=schedule,
+            priority=Priority.LOADS,
+            retries=3,
+            retry_delay=timedelta(minutes=2),
+        ),
+        is_paused_upon_creation=True,  # a new installation calls no service before a person says so
         dagrun_timeout=timedelta(hours=12),
-        default_args={
-            "owner": "data-integration",
-            "retries": 3,
-            "retry_delay": timedelta(minutes=2),
-            "retry_policy": ErrorTreePolicy(),
-        },
         params=sync_params(),
         tags=[Movement.INBOUND, subject],
-        doc_md=doc_md,
     ) as dag:
-        opened = OpenLoadOperator(task_id="open_load", provider=provider)
+        opened = OpenLoadOperator(
+            task_id="open_load", provider=provider, pool=dag_id, execution_timeout=timedelta(minutes=30)
+        )
         synced = ProviderSyncOperator.partial(
-            task_id="sync_venues", pool=dag_id, execution_timeout=timedelta(hours=6)
+            task_id="sync_venues",
+            pool=dag_id,
+            execution_timeout=timedelta(hours=6),
+            map_index_template="{{ task.label }}",
         ).expand(batch=opened.output)
         closed = CloseLoadOperator(
             task_id="close_load",
             opened_by=opened.task_id,
+            pool=dag_id,
+            priority_weight=int(Priority.CLOSING),
+            execution_timeout=timedelta(minutes=30),
             trigger_rule=TriggerRule.ALL_DONE,
-            outlets=[changes_of(table) for table in tables],
+            outlets=[table_asset(table) for table in tables],
         )
         synced >> closed
     return dag

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigurationError, FatalError
-from include.operators.assets import table_asset
+from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, database
+from include.operators.links import LoadReportLink
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_LABEL = 150
+"""Characters of a batch's name in the web UI, which adds the outcome to it."""
 AT_MOST_BATCHES = 16
 """Mapped tasks that the venue links of a load are dealt out to."""
 
@@ -37,6 +40,7 @@ class OpenLoadOperator(BaseOperator):
     """
 
     ui_color = "#dbeafe"
+    operator_extra_links = (LoadReportLink(),)
 
     def __init__(
         self, *, provider: str, at_most_batches: int = AT_MOST_BATCHES, conn_id: str = SYNC_DB, **kwargs: Any
@@ -46,7 +50,7 @@ class OpenLoadOperator(BaseOperator):
         self.at_most_batches = at_most_batches
         self.conn_id = conn_id
 
-    def execute(self, context: Context) -> list[dict[str, int]]:
+    def execute(self, context: Context) -> list[dict[str, int | str]]:
         """Open the load, or the same one again when this task is cleared."""
         from include.inbound import ledger
         from include.providers import load_provider
@@ -80,14 +84,16 @@ class OpenLoadOperator(BaseOperator):
                 catalog_id = ledger.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
-            batches = ledger.batches_of(connection, catalog_id)
+            batches = ledger.batch_labels(connection, catalog_id)
         context["ti"].xcom_push(key="catalog_id", value=catalog_id)
         if not batches and parameters.replay:
             log.info("No rejected record of %s waits to be replayed: nothing to do", provider_class.name)
         elif not batches:
-            log.warning("%s has no active venue link: link a venue by a row in venue_provider", provider_class.name)
+            log.warning("%s has no active venue link: link a venue with the DAG venue_links", provider_class.name)
         log.info("Load %s of %s: %s batches, %s", catalog_id, provider_class.name, len(batches), _asked(parameters))
-        return [{"catalog_id": catalog_id, "batch": batch} for batch in batches]
+        return [
+            {"catalog_id": catalog_id, "batch": batch, "label": label[:MAX_LABEL]} for batch, label in batches.items()
+        ]
 
 
 def _release_fields(
@@ -155,35 +161,56 @@ class CloseLoadOperator(BaseOperator):
         with database(self.conn_id) as connection:
             summary = ledger.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)
-        log.info("%s", _told(summary))
+        for line in _report(summary):
+            log.info("%s", line)
         if purged:
             log.info("Cleared %s payloads of rejected records older than %s days", purged, self.retention_days)
         if summary.state != "loaded":
-            errors = "\n".join(f"  - {venue}: {error}" for venue, error in summary.errors.items())
-            if unnamed := summary.failed - len(summary.errors):
-                errors += f"\n  - and {unnamed} more: the view load_report has them, catalog_id {summary.catalog_id}"
-            raise FatalError(
-                f"The load {summary.catalog_id} is {summary.state}: {summary.failed} of "
-                f"{summary.done + summary.failed + summary.skipped} venue links failed. Clear their sync tasks with "
-                f"downstream to go on with what is left:\n{errors}"
-            )
-        told: dict[str, Any] = {"catalog_id": summary.catalog_id, "dry_run": summary.dry_run, **summary.counts}
-        if not summary.dry_run and any(summary.counts[name] for name in ("created", "updated", "gone")):
-            for outlet in self.outlets:
-                context["outlet_events"][outlet].add(table_asset(outlet.name), extra=told)
-        return told
+            raise FatalError(_failure(summary))
+        totals: dict[str, Any] = {"catalog_id": summary.catalog_id, "state": _state(summary)}
+        totals |= {"dry_run": summary.dry_run, **summary.counts}
+        changed = {} if summary.dry_run else summary.written
+        emit_events(self, context, {table: totals | {"rows": rows} for table, rows in changed.items()})
+        return totals
 
 
-_RARE = {"gone": "gone", "held_back": "held back for edits by people"}
-"""Counts that are told only when there are any."""
+_COUNTS = {
+    "rejected": "rejected",
+    "gone": "removed",
+    "created": "created",
+    "updated": "updated",
+    "unchanged": "unchanged",
+    "skipped": "skipped",
+    "held_back": "with manual overrides kept",
+}
+"""What the report of a load counts, the decisive figures first; counts of zero are left out."""
 
 
-def _told(summary: LoadSummary) -> str:
-    counts = summary.counts
-    return (
-        f"Load {summary.catalog_id} is {summary.state}{' (dry run: nothing was written)' if summary.dry_run else ''}: "
-        f"{summary.done} venue links done, {summary.failed} failed, {summary.skipped} skipped; "
-        + ", ".join(f"{counts[name]:.0f} {name}" for name in list(counts)[:7])
-        + "".join(f", {counts[name]:.0f} {told}" for name, told in _RARE.items() if counts[name])
-        + f"; seconds of work: {counts['seconds']:.1f}"
-    )
+def _state(summary: LoadSummary) -> str:
+    """How a load ended, in the words that users see."""
+    return "loaded with rejects" if summary.state == "loaded" and summary.counts["rejected"] else summary.state
+
+
+def _report(summary: LoadSummary) -> list[str]:
+    """What a load did, in short lines."""
+    counts = [f"{summary.counts[name]:,.0f} {words}" for name, words in _COUNTS.items() if summary.counts[name]]
+    links = {"failed": summary.failed, "done": summary.done, "skipped": summary.skipped}
+    return [
+        f"Load {summary.catalog_id} {_state(summary)}{' (dry run: nothing was written)' if summary.dry_run else ''}",
+        f"  Objects: {', '.join(counts) or 'none'}",
+        f"  Venue links: {', '.join(f'{number:,} {state}' for state, number in links.items() if number) or 'none'}",
+        f"  Work: {summary.counts['records']:,.0f} records in {summary.counts['seconds']:.1f} s",
+    ]
+
+
+def _failure(summary: LoadSummary) -> str:
+    """Which venue links failed, why, and what to do."""
+    total = summary.done + summary.failed + summary.skipped
+    lines = [
+        f"Load {summary.catalog_id} {summary.state}: {summary.failed} of {total} venue links failed.",
+        "Clear their sync_venues tasks with downstream to load what is left.",
+        *(f"  - {venue}: {error}" for venue, error in summary.errors.items()),
+    ]
+    if unnamed := summary.failed - len(summary.errors):
+        lines.append(f"  - and {unnamed} more, in the view load_report with catalog_id {summary.catalog_id}")
+    return "\n".join(lines)

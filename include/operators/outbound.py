@@ -101,6 +101,13 @@ class OutboundSyncOperator(BaseOperator):
         self.target = target
         self.claimer = claimer or {"claimer": 0, "of": 1}
         self.conn_id = conn_id
+        self.outcome = ""
+
+    @property
+    def label(self) -> str:
+        """What the web UI calls this task: which worker it is, and after it ran what it sent."""
+        worker = f"Worker {self.claimer['claimer'] + 1} of {self.claimer['of']}"
+        return f"{worker}: {self.outcome}" if self.outcome else worker
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Empty the queue; returns the counts."""
@@ -125,6 +132,7 @@ class OutboundSyncOperator(BaseOperator):
                 anyway=bool(params.get("send_unchanged")),
                 run_id=f"{run.dag_id}/{run.run_id}",
             )
+        self.outcome = _listed(report.counts()["orders"])
         log.info("%s", told(report.counts()))
         for line in _by_message(report.examples):
             log.warning("%s", line)

@@ -20,7 +20,8 @@ from include.errors import (
     RateLimited,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
-from include.operators.step_log import group, log_rejected, log_steps
+from include.operators.links import LoadReportLink
+from include.operators.step_log import group, log_outcome, log_rejected, log_steps, log_text
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,22 +45,33 @@ class ProviderSyncOperator(BaseOperator):
     A link that fails does not stop the others; the task fails at the end and names those that did. Clearing or
     retrying it does only what is left, each link from its last saved chunk on.
 
-    :param batch: `{"catalog_id": …, "batch": …}`, as the `OpenLoadOperator` returns them.
+    :param batch: `{"catalog_id": …, "batch": …, "label": …}`, as the `OpenLoadOperator` returns them.
+
+    `label` names the mapped task in the web UI, by its venues, and after it ran by its outcome too.
     """
 
     template_fields: Sequence[str] = ("batch",)
     ui_color = "#fef9c3"
+    operator_extra_links = (LoadReportLink(),)
 
-    def __init__(self, *, batch: dict[str, int], conn_id: str = SYNC_DB, **kwargs: Any) -> None:
+    def __init__(self, *, batch: dict[str, Any], conn_id: str = SYNC_DB, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.batch = batch
         self.conn_id = conn_id
+        self.outcome = ""
+
+    @property
+    def label(self) -> str:
+        """What the web UI calls this task."""
+        venues = str(self.batch.get("label", f"Batch {self.batch['batch']}"))
+        return f"{venues}: {self.outcome}" if self.outcome else venues
 
     def execute(self, context: Context) -> dict[str, float]:
         """Run what is left of the batch; returns the sums of its reports."""
         from include.inbound import ledger
 
         catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
+        self.outcome = "failed"
         with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
             log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(batch.instances))
             for instance in batch.instances:
@@ -70,10 +82,20 @@ class ProviderSyncOperator(BaseOperator):
                     )
                 connection.commit()
                 batch.run(instance)
+        self.outcome = _outcome(batch)
         if batch.failures:
             raise LinksFailed(batch.failures, attempted=len(batch.instances))
         names = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "seconds")
         return {name: sum(getattr(report, name) for report in batch.reports) for name in names}
+
+
+def _outcome(batch: _Batch) -> str:
+    """How a batch ended, in a few words."""
+    if batch.failures:
+        failed, of = len(batch.failures), len(batch.instances)
+        return "failed" if failed == of else f"partially loaded, {failed} of {of} failed"
+    rejected = sum(report.rejected for report in batch.reports)
+    return f"loaded, {rejected:,} rejected" if rejected else "loaded"
 
 
 class _Batch:
@@ -128,7 +150,7 @@ class _Batch:
             self._was_refused = isinstance(error, AccessRefused)
             if is_refused_again or isinstance(error, CONCERNS_ALL):
                 raise
-            log.error("Failed: %s", error)
+            log_text(logging.ERROR, f"{label} failed: {error}")
             self.failures[label] = error
         except Exception as error:
             log.exception("Failed unexpectedly: %s", label)
@@ -136,7 +158,10 @@ class _Batch:
             self._note(instance, self.failures[label])
         else:
             self._was_refused = False
-            log.info("%s: %s", label, report.summary() if report.state == "done" else report.state)
+            if report.state == "done":
+                log_outcome(label, report)
+            else:
+                log.info("%s: %s", label, report.state)
             self.reports.append(report)
 
     def _sync(self, instance: Instance, provider: LocalProvider) -> SyncReport:

@@ -6,6 +6,7 @@ Groups fold in Airflow's web UI and may lie in each other; folded, the titles ar
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_LINE = 110
+"""Characters of a line that the log view shows without scrolling on a laptop's screen."""
+MAX_NAME = 32
+"""Characters of a venue in the table of links."""
 LONGEST_VALUE = 80
 """Characters of a field's value in a dry run's differences."""
 
@@ -34,6 +39,22 @@ def group(title: str, *arguments: object) -> Iterator[None]:
         log.info("::endgroup::")
 
 
+def log_text(level: int, text: str) -> None:
+    """Log a long text in lines that need no scrolling; its own line breaks stay."""
+    for line in text.splitlines():
+        for part in textwrap.wrap(line, MAX_LINE, subsequent_indent="  ", break_on_hyphens=False) or [""]:
+            log.log(level, "%s", part)
+
+
+def log_outcome(label: str, report: SyncReport) -> None:
+    """Log what a sync did, as a warning with the reasons if records were rejected."""
+    log_text(logging.WARNING if report.rejected else logging.INFO, f"{label}: {report.summary()}")
+    for reason, count in sorted(report.reasons.items(), key=lambda item: -item[1])[:MAX_REASONS]:
+        log_text(logging.WARNING, f"  {count:,} rejected: {reason}")
+
+
+MAX_REASONS = 3
+"""Reasons for rejections that stand outside the folded groups of a log."""
 HOW_TO_REPLAY = (
     "To replay: look at `SELECT * FROM rejected_report WHERE resolution IS NULL`, repair the payload (`UPDATE "
     "rejected_record SET payload = '…' WHERE id = …`) or the parser, then run the DAG with replay_rejected"
@@ -51,9 +72,9 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
                 stats.requests, stats.retries, stats.bytes / 1e6, stats.seconds, stats.waited,
             )  # fmt: skip
     with group("Iterate: %s records in %.2f s", f"{report.records:,}", report.iterate_seconds):
-        log.info("%s objects, read in %s chunks", f"{report.checked:,}", report.chunks)
+        log.info("%s objects in %s chunks", f"{report.checked:,}", report.chunks)
     with group("Diff: %s objects in %.2f s", f"{report.checked:,}", report.diff_seconds):
-        log.info("%s unchanged, %s skipped", f"{max(0, report.unchanged):,}", f"{report.skipped:,}")
+        log.info("%s unchanged, %s skipped", f"{report.unchanged:,}", f"{report.skipped:,}")
         if report.held_back:
             fields = ", ".join(f"{name} {count:,}" for name, count in sorted(report.held_back_fields.items()))
             log.info(
@@ -62,7 +83,8 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
     would = "would be " if report.dry_run else ""
     changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
     with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
-        log.info("%s transactions%s", report.chunks, ", rolled back: a dry run writes nothing" if would else "")
+        if would:
+            log.info("A dry run writes nothing")
         if report.moved:
             log.info("%s moved: they took over another key, with their bookings", f"{report.moved:,}")
         if report.gone:
@@ -129,18 +151,18 @@ def log_patch(run: RunReport) -> None:
 
 def log_links(links: Sequence[LinkStanding]) -> None:
     """Log a table of venue links, one line per link."""
-    head = ("link", "venue", "SIRET", "provider", "id there", "active", "last sync", "offers", "stocks on sale")
+    head = ("link", "venue", "provider", "on sale", "offers", "active", "last sync (UTC)", "id there", "SIRET")
     lines = [head] + [
         (
             str(link.id),
-            f"{link.venue_name} ({link.venue_id})",
-            link.siret or "",
+            _cut(f"{link.venue_name} ({link.venue_id})", MAX_NAME),
             link.provider,
-            link.venue_id_at_offer_provider,
-            "yes" if link.is_active else "no",
-            f"{link.last_sync_date.astimezone(UTC):%Y-%m-%d %H:%M:%S UTC}" if link.last_sync_date else "never",
-            f"{link.offers:,}",
             f"{link.stocks_on_sale:,}",
+            f"{link.offers:,}",
+            "yes" if link.is_active else "no",
+            f"{link.last_sync_date.astimezone(UTC):%Y-%m-%d %H:%M}" if link.last_sync_date else "never",
+            link.venue_id_at_offer_provider,
+            link.siret or "",
         )
         for link in links
     ]
@@ -153,7 +175,7 @@ def log_links(links: Sequence[LinkStanding]) -> None:
         log.info("%s", "  ".join(cells).rstrip())
 
 
-_NUMBERS = (0, 7, 8)
+_NUMBERS = (0, 3, 4)
 """Columns of that table that are aligned to the right."""
 
 
@@ -167,5 +189,8 @@ def _told(difference: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    shown = "null" if value is None else repr(value)
-    return shown if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
+    return _cut("null" if value is None else repr(value), LONGEST_VALUE)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from include.errors import ConfigurationError
-from include.operators.assets import table_asset
+from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.step_log import log_links
 
@@ -36,6 +36,7 @@ class VenueLinkOperator(BaseOperator):
         """Do what is asked, and log the links or the outcome with the next step."""
         asked = {name: value for name, value in context["params"].items() if value not in (None, "")}
         if asked.get("action", SHOW) == SHOW:
+            emit_events(self, context, {})
             return self._show(asked)
         from include.inbound.links import LinkRequest, perform
 
@@ -44,9 +45,7 @@ class VenueLinkOperator(BaseOperator):
         log_links([outcome.link])
         log.info("%s. Next: %s", outcome.told, _next_step(outcome, Path(context["dag"].fileloc).parent))
         told: dict[str, Any] = {"offers": outcome.offers_taken_over, "stocks": outcome.stocks_taken_over}
-        if any(told.values()):
-            for outlet in self.outlets:
-                context["outlet_events"][outlet].add(table_asset(outlet.name), extra=told)
+        emit_events(self, context, {"offer": told, "stock": told} if any(told.values()) else {})
         return {"link": outcome.link.id, "told": outcome.told, **told}
 
     def _show(self, asked: dict[str, Any]) -> dict[str, Any]:

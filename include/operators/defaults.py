@@ -1,0 +1,95 @@
+"""What the DAGs of the project have in common: names, limits, priorities, and the queue of urgent tasks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Any
+
+from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk.configuration import conf
+
+from include.operators.retry_policy import ErrorTreePolicy
+
+ZONE = "Europe/Paris"
+
+
+class Priority(IntEnum):
+    """Absolute weights: of the tasks that are ready to run, the scheduler starts the heaviest first.
+
+    Airflow's default rule adds up the weights of downstream tasks, which lets the first task of a long DAG overtake the
+    only task of a short one.
+    """
+
+    LOADS = 10
+    CLOSING = 20
+    PERSON = 30
+    OUTBOUND = 40
+    SEARCH = 50
+
+
+def dag_defaults(
+    doc: str | None,
+    *,
+    description: str,
+    schedule: str | None,
+    zone: str = ZONE,
+    has_intervals: bool = True,
+    priority: Priority,
+    retries: int,
+    retry_delay: timedelta,
+) -> dict[str, Any]:
+    """Return the arguments that every `DAG` of the project is made with.
+
+    :param doc: the docstring of the DAG file; its heading becomes the name that users see.
+    :param description: one sentence, to which the schedule is added in words.
+    :param schedule: cron expression, None for a DAG that people trigger.
+    :param zone: time zone of the schedule.
+    :param has_intervals: False for a DAG whose runs do not read their data interval, and so cannot be backfilled.
+    :param priority: weight of the tasks, unless a task sets its own.
+    """
+    title = (doc or "").strip().partition("\n")[0].lstrip("# ")
+    return {
+        "dag_display_name": title or None,
+        "description": f"{description} {schedule_in_words(schedule, zone)}.",
+        "schedule": CronDataIntervalTimetable(schedule, timezone=zone) if schedule and has_intervals else schedule,
+        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "doc_md": doc,
+        "default_args": {
+            "owner": "data-integration",
+            "retries": retries,
+            "retry_delay": retry_delay,
+            "retry_policy": ErrorTreePolicy(),
+            "weight_rule": "absolute",
+            "priority_weight": int(priority),
+        },
+    }
+
+
+def schedule_in_words(schedule: str | None, zone: str = ZONE) -> str:
+    """Return a cron expression as a phrase: `Every day at 02:30, Paris time`."""
+    if schedule is None:
+        return "Runs when triggered"
+    from cron_descriptor import ExpressionDescriptor, Options  # type: ignore[import-untyped]
+
+    options = Options()
+    options.use_24hour_time_format = True
+    words: str = ExpressionDescriptor(schedule, options).get_description()
+    if not words.startswith("At "):
+        return words
+    is_daily = ", " not in words
+    place = zone.rpartition("/")[2].replace("_", " ")
+    return f"{'Every day at' if is_daily else 'At'}{words.removeprefix('At')}, {place} time"
+
+
+def urgent_queue() -> str:
+    """Return the Celery queue of the tasks that must start within seconds.
+
+    `AIRFLOW__PROVIDER_SYNC__URGENT_QUEUE` names it; by default it is the queue of all tasks. Under the Celery executor,
+    a worker of its own (`airflow celery worker --queues urgent`) keeps loads from holding these tasks up. Other
+    executors ignore it.
+    """
+    queue = conf.get("provider_sync", "urgent_queue", fallback="") or conf.get("operators", "default_queue")
+    return str(queue)

@@ -1,0 +1,63 @@
+"""The DAG of an outbound target: the same three tasks for each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, TriggerRule
+
+from include.operators.defaults import Priority, dag_defaults
+from include.operators.outbound import CloseOutboundOperator, OpenOutboundOperator, OutboundSyncOperator
+from include.operators.params import outbound_params
+from include.operators.tags import Movement, Subject
+from include.operators.teams import FailureNotifier, RecoveryNotifier
+
+
+def outbound_dag(
+    dag_id: str, *, target: str, description: str, schedule: str, subject: Subject, pool: str, doc_md: str | None
+) -> DAG:
+    """Build the DAG that sends changes to a target: fill its queue, send what is due, sum up.
+
+    :param target: dotted path of the target class.
+    :param description: one sentence on what the DAG sends; its schedule is added in words.
+    :param schedule: cron expression, in UTC; a backfill run queues the orders placed in its interval.
+    :param pool: the pool of all tasks; its slots bound how many of them run at once.
+    """
+    with DAG(
+        dag_id,
+        **dag_defaults(
+            doc_md,
+            description=description,
+            schedule=schedule,
+            zone="UTC",
+            priority=Priority.OUTBOUND,
+            retries=1,
+            retry_delay=timedelta(seconds=20),
+        ),
+        is_paused_upon_creation=True,  # a new installation writes to nobody before a person says so
+        dagrun_timeout=timedelta(hours=6),
+        params=outbound_params(),
+        tags=[Movement.OUTBOUND, subject],
+    ) as dag:
+        filled = OpenOutboundOperator(
+            task_id="fill_queue", target=target, pool=pool, execution_timeout=timedelta(minutes=30)
+        )
+        sent = OutboundSyncOperator.partial(
+            task_id="send",
+            target=target,
+            pool=pool,
+            execution_timeout=timedelta(hours=4),
+            map_index_template="{{ task.label }}",
+        ).expand(claimer=filled.output)
+        summed_up = CloseOutboundOperator(
+            task_id="sum_up",
+            target=target,
+            sent_by="send",
+            pool=pool,
+            execution_timeout=timedelta(minutes=30),
+            trigger_rule=TriggerRule.ALL_DONE,
+            on_failure_callback=FailureNotifier(),
+            on_success_callback=RecoveryNotifier(),
+        )
+        sent >> summed_up
+    return dag
