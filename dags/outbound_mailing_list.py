@@ -6,8 +6,8 @@ on; what equals what was sent last is not sent again. Mappings say which field g
 begin with.
 
 From Airflow's trigger form: codes in `orders` send these now, `retry` lets what waits for a person be tried again,
-`cancel` takes orders out of the queue, `mappings` sets others. `dry_run` shows what would be sent and which fields would
-change. A backfill queues the orders that were placed in its intervals.
+`cancel` takes orders out of the queue, `mappings` sets others. `dry_run` shows what would be sent and which fields
+would change. A backfill queues the orders that were placed in its intervals.
 
 **Triage.** Green also when some orders wait for a person: `SELECT * FROM outbound_problems` says which, and why.
 Correct it, then trigger with `retry`; a change of the order lets it be tried again too. Red: the service takes nothing

@@ -16,6 +16,8 @@ import yaml
 
 from local.clone import LocalError
 
+DEFAULT_POOL = "default_pool"
+"""Airflow's pool of tasks that name none."""
 SANDBOX_HOST = "host.docker.internal"
 """The host by which the settings name the sandbox: so do containers call the machine they run on."""
 
@@ -137,6 +139,25 @@ def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tu
     }
     left_out = [connection.id for connection in settings.connections if connection not in kept]
     return replace(settings, connections=kept, variables=variables), left_out
+
+
+def executor_slots(settings: Settings, processors: int) -> int:
+    """Return how many tasks may run at once: two per processor, at least one per pool, the default pool included."""
+    return max(2 * processors, len(settings.pools) + 1)
+
+
+def fit_pools(settings: Settings, slots: int) -> Settings:
+    """Shrink the largest pools until all pools together fit into the executor's slots.
+
+    A task that the executor has accepted waits behind those accepted before it, whatever its weight. If the pools
+    together cannot fill the executor, a slot is always free for the next task of every pool: loads that occupy all of
+    theirs do not delay the per-minute DAG. One slot stays for tasks without a pool of their own.
+    """
+    sizes = {pool.name: pool.slots for pool in settings.pools} | {DEFAULT_POOL: 1}
+    while sum(sizes.values()) > slots and (largest := max(sizes, key=lambda name: sizes[name])) and sizes[largest] > 1:
+        sizes[largest] -= 1
+    default = Pool(DEFAULT_POOL, 1, "Tasks without a pool of their own")
+    return replace(settings, pools=(*(replace(pool, slots=sizes[pool.name]) for pool in settings.pools), default))
 
 
 def in_sandbox(settings: Settings) -> list[str]:

@@ -196,7 +196,7 @@ def _report(summary: LoadSummary) -> list[str]:
     counts = [f"{summary.counts[name]:,.0f} {words}" for name, words in _COUNTS.items() if summary.counts[name]]
     links = {"failed": summary.failed, "done": summary.done, "skipped": summary.skipped}
     return [
-        f"Load {summary.catalog_id} {_state(summary)}{' (dry run: nothing was written)' if summary.dry_run else ''}",
+        f"Load {summary.catalog_id} is {_state(summary)}{' (dry run: nothing was written)' if summary.dry_run else ''}",
         f"  Objects: {', '.join(counts) or 'none'}",
         f"  Venue links: {', '.join(f'{number:,} {state}' for state, number in links.items() if number) or 'none'}",
         f"  Work: {summary.counts['records']:,.0f} records in {summary.counts['seconds']:.1f} s",
@@ -207,7 +207,7 @@ def _failure(summary: LoadSummary) -> str:
     """Which venue links failed, why, and what to do."""
     total = summary.done + summary.failed + summary.skipped
     lines = [
-        f"Load {summary.catalog_id} {summary.state}: {summary.failed} of {total} venue links failed.",
+        f"Load {summary.catalog_id} is {summary.state}: {summary.failed} of {total} venue links failed.",
         "Clear their sync_venues tasks with downstream to load what is left.",
         *(f"  - {venue}: {error}" for venue, error in summary.errors.items()),
     ]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,9 +17,6 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "dags"
 FILES = sorted(FOLDER.glob("*.py"))
 NAMES = [path.stem for path in FILES]
-
-STAY_AT_HOME = {"OpenLoadOperator", "CloseLoadOperator", "OpenOutboundOperator", "CloseOutboundOperator"}
-"""Operators that talk to our own database only. All others call out: they need a pool and a time-out."""
 
 HEAVY = (
     "requests",
@@ -51,10 +49,6 @@ def dags(bag):
 
 def every_task(dags):
     return [task for dag in dags.values() for task in dag.tasks]
-
-
-def tasks_that_call_out(dags):
-    return [task for task in every_task(dags) if task.task_type not in STAY_AT_HOME]
 
 
 def test_every_file_is_a_dag_of_its_name(bag):
@@ -133,14 +127,88 @@ def test_every_task_decides_on_retries_by_the_tree_of_errors(dags):
         assert isinstance(task.retry_policy, ErrorTreePolicy), task
 
 
-def test_tasks_that_call_out_have_a_pool_and_a_time_limit(dags):
+def test_every_task_has_a_pool_of_the_settings_and_a_time_limit(dags):
+    """Airflow never starts a task whose pool does not exist, and only bounded pools leave slots for urgent tasks."""
     settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
     pools = {pool["pool_name"] for pool in settings["pools"]}
-    calling = tasks_that_call_out(dags)
-    assert calling
-    for task in calling:
+    for task in every_task(dags):
         assert task.pool in pools, task
         assert task.execution_timeout is not None, task
+
+
+def test_search_comes_before_outbound_before_closing_before_loads(dags):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    weights = {}
+    for dag in dags.values():
+        scheduled = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        for task in scheduled.tasks:
+            weights[dag.dag_id, task.task_id] = task.weight_rule.get_weight(SimpleNamespace(task=task))
+            assert weights[dag.dag_id, task.task_id] == task.priority_weight, "the weight of a task is its own alone"
+    loads = {weight for (_, task_id), weight in weights.items() if task_id in ("open_load", "sync_venues")}
+    closing = {weight for (_, task_id), weight in weights.items() if task_id == "close_load"}
+    outbound = {weight for (dag_id, _), weight in weights.items() if dag_id.startswith("outbound")}
+    search = {weights["algolia_customer_dispo", "patch_index"]}
+    assert max(loads) < min(closing) <= max(closing) < min(outbound) <= max(outbound) < min(search)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "default"), ("urgent", "urgent")])
+def test_the_per_minute_dag_can_have_workers_of_its_own(monkeypatch, given, expected):
+    from airflow.dag_processing.dagbag import DagBag
+
+    if given:
+        monkeypatch.setenv("AIRFLOW__PROVIDER_SYNC__URGENT_QUEUE", given)
+    dags = DagBag(str(FOLDER)).dags
+    assert dags["algolia_customer_dispo"].get_task("patch_index").queue == expected
+    assert {task.queue for name, dag in dags.items() if name != "algolia_customer_dispo" for task in dag.tasks} == {
+        "default"
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_users_see_a_name_and_what_it_does_when(dags, name):
+    dag = dags[name]
+    assert dag.dag_display_name != name
+    assert not dag.dag_display_name.startswith("#")
+    purpose, _, schedule = dag.description.removesuffix(".").rpartition(". ")
+    assert purpose
+    assert schedule.startswith(("Every", "At", "Runs when triggered"))
+    assert "*" not in schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("30 2 * * *", "Every day at 02:30, Paris time"),
+        ("* * * * *", "Every minute"),
+        ("*/5 * * * *", "Every 5 minutes"),
+        ("0 6 * * 1", "At 06:00, only on Monday, Paris time"),
+        (None, "Runs when triggered"),
+    ],
+)
+def test_a_schedule_in_words(schedule, words):
+    from include.operators.defaults import schedule_in_words
+
+    assert schedule_in_words(schedule) == words
+
+
+def test_mapped_tasks_are_named(dags):
+    mapped = [task for task in every_task(dags) if task.is_mapped]
+    assert mapped
+    for task in mapped:
+        assert task.map_index_template == "{{ task.label }}", task
+
+
+def test_the_producers_of_a_table_are_known_before_they_run(dags):
+    producers = {}
+    for dag in dags.values():
+        for task in dag.tasks:
+            for outlet in task.outlets:
+                producers.setdefault(outlet.name, set()).add(dag.dag_id)
+    inbound = {name for name, dag in dags.items() if "inbound" in dag.tags}
+    assert producers["provider_sync.offer"] == producers["provider_sync.stock"] == inbound
+    assert producers["provider_sync.product"] == {"allocine_stocks"}
+    assert len(producers) == 3
 
 
 def test_the_local_run_knows_every_dag_that_sends(dags):

@@ -118,6 +118,28 @@ def test_only_the_demo_index_is_patched_without_being_asked(environment, expecte
     assert found.variables == expected
 
 
+def sizes(fitted):
+    return {pool.name: pool.slots for pool in fitted.pools}
+
+
+@pytest.mark.parametrize("processors", [1, 2, 4, 16, 64])
+def test_the_pools_together_leave_a_slot_for_the_next_task_of_each(processors):
+    given = settings.read(ROOT / "airflow_settings.yaml")
+    slots = settings.executor_slots(given, processors)
+    fitted = sizes(settings.fit_pools(given, slots))
+    assert sum(fitted.values()) <= slots
+    assert min(fitted.values()) == 1
+    assert fitted.keys() == sizes(given).keys() | {"default_pool"}
+    assert all([fitted[pool.name] <= pool.slots for pool in given.pools])
+
+
+def test_the_largest_pools_shrink_first_and_no_pool_vanishes():
+    given = Settings(pools=(Pool("a", 8), Pool("b", 8), Pool("c", 2), Pool("d", 1)))
+    assert sizes(settings.fit_pools(given, 10)) == {"a": 3, "b": 3, "c": 2, "d": 1, "default_pool": 1}
+    assert sizes(settings.fit_pools(given, 100)) == {"a": 8, "b": 8, "c": 2, "d": 1, "default_pool": 1}
+    assert sizes(settings.fit_pools(given, 2)) == dict.fromkeys(["a", "b", "c", "d", "default_pool"], 1)
+
+
 def test_the_users_environment_wins():
     given = Settings((DATABASE, Connection("x", "http")), {"depth": 1, "width": 2})
     kept, overridden = settings.without_overridden(

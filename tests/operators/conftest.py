@@ -154,6 +154,12 @@ class Run:
             states.setdefault(instance.task_id, []).append(str(getattr(instance.state, "value", instance.state)))
         return states
 
+    def labels(self, task_id):
+        """What the web UI calls the instances of a mapped task."""
+        self.session.expire_all()
+        instances = self.dag_run.get_task_instances(session=self.session)
+        return [ti.rendered_map_index for ti in instances if ti.task_id == task_id]
+
     def result(self, task_id, key="return_value"):
         """What a task pushed."""
         from airflow.models.xcom import XComModel
