@@ -52,7 +52,7 @@ def test_a_chapter(make_dag):
     assert "| [b](#b) | Title |" in text
     assert "**Title**\n\nWhat it is.\n" in text
     assert "| Tags | `y`, `z` |" in text
-    assert "| Updates | `postgres://db:5432/sync/public/t` |" in text
+    assert "| Updates | `t` |" in text
     assert "| `limit` | integer from 1, or null | `null` | At most \\| so many |" in text
     tasks = text.partition("## b\n")[2].partition("### Tasks")[2]
     assert tasks.index("z_first") < tasks.index("a_last")
