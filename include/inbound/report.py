@@ -140,14 +140,17 @@ class SyncReport(msgspec.Struct):
             "unchanged": self.unchanged,
             "skipped": self.skipped,
             f"with manual overrides kept ({overrides})": self.held_back,
-            "images failed": self.failed_thumbs,
-            "images stored": self.created_thumbs + self.updated_thumbs,
         }
-        shown = ", ".join(f"{number:,} {words}" for words, number in counts.items() if number) or "nothing"
+        images = {"failed": self.failed_thumbs, "stored": self.created_thumbs + self.updated_thumbs}
+        pictured = f"; images: {_listed(images)}" if self.checked_thumbs else ""
         return (
-            f"{'Dry run, nothing written: ' if self.dry_run else ''}{shown}; "
+            f"{'Dry run, nothing written: ' if self.dry_run else ''}{_listed(counts)}{pictured}; "
             f"{self.records:,} records in {self.seconds:.1f} s ({self.records_per_second:,.0f}/s)"
         )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {words}" for words, number in counts.items() if number) or "none"
 
 
 def _count(counts: dict[str, int], reason: str, count: int) -> None:

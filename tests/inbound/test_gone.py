@@ -34,7 +34,7 @@ def test_what_a_complete_listing_lacks_is_gone(listed, gone, stocks, book, date,
     book("a#2", 5)
     report = listed(film("a", 1, date=date), film("b", 1, 2, date=date), chunk_size=chunk_size)
     assert (report.gone, report.checked, report.updated, report.rejected) == (2, 7, 0, 0)
-    assert ", 2 gone" in report.summary()
+    assert "2 removed" in report.summary()
     assert gone() == {"a#2", "a#3"}
     found = stocks("is_soft_deleted", "quantity", "booked_quantity")
     assert (found["a#1"], found["a#2"], found["a#3"]) == ((False, 100, 0), (False, 5, 5), (True, 100, 0))
@@ -47,7 +47,7 @@ def test_a_second_listing_finds_nothing_more(listed, versions, date):
     before = versions("stock")
     report = listed(film("a", 1, date=date))
     assert (report.gone, report.updated) == (0, 0)
-    assert "gone" not in report.summary()
+    assert "removed" not in report.summary()
     assert versions("stock") == before
 
 

@@ -46,7 +46,7 @@ def test_an_edit_survives_later_syncs(listed, connection, stocks, is_dated):
         report = listed(number, 10 + number, is_dated)
         assert stocks("price") == {"a#1": 7, "a#2": 10 + number}
         assert (report.held_back, report.held_back_fields) == (1, {"stock.price": 1})
-        assert "1 held back for edits by people (stock.price 1)" in report.summary()
+        assert "1 with manual overrides kept (stock.price 1)" in report.summary()
     connection.execute("UPDATE stock SET quantity = 3 WHERE id_at_providers = 'a#1'")
     for number in (4, 5):
         report = listed(number, 10 + number, is_dated)
@@ -71,7 +71,7 @@ def test_a_release_gives_it_back(listed, connection, stocks, is_dated):
     report = listed(2, is_dated=is_dated)
     assert set(stocks("price", "quantity").values()) == {(10, 100)}
     assert report.held_back == 0
-    assert "held back" not in report.summary()
+    assert "manual overrides" not in report.summary()
 
 
 def test_an_edit_that_the_provider_agrees_with_is_not_told(listed, connection):
@@ -120,7 +120,7 @@ def test_offers_and_products_too(sync, cinema, connection, is_dated):
         ("mine", "mine too")
     ]
     assert (report.held_back, report.held_back_fields) == (2, {"offer.name": 1, "product.name": 1})
-    assert "2 held back for edits by people (offer.name 1, product.name 1)" in report.summary()
+    assert "2 with manual overrides kept (offer.name 1, product.name 1)" in report.summary()
     connection.execute("SELECT release_fields('offer', id) FROM offer")
     connection.execute("SELECT release_fields('product', id) FROM product")
     run(2, "two")

@@ -209,13 +209,13 @@ class TestOneFilm:
     def test_no_storage_no_pictures(self, run, thumbs, dates):
         report, fetched = run(film(date=dates[0]), storage=None)
         assert (counted(report), fetched) == ((0, 0, 0, 0), [])
-        assert "pictures" not in report.summary()
+        assert "images" not in report.summary()
         assert thumbs() == {"film": {}}
 
 
 def test_the_summary_tells(run):
     report, _ = run(film(), film("other", raw=b"no picture", source="https://pictures/x"))
-    assert "2 pictures checked: 1 created, 0 updated, 1 failed in" in report.summary()
+    assert "; images: 1 failed, 1 stored;" in report.summary()
 
 
 def test_the_counts_are_saved(run, connection):
