@@ -16,9 +16,10 @@ def table_asset(table: str) -> Asset:
 
     Declare it as an outlet of the task that closes the work. Airflow then knows the producer before its first run, and
     the DAG processor creates the asset: tasks that end in the same second do not compete to create it, as they do
-    with an asset alias.
+    with an asset alias. The address is a name, not a place: Airflow never follows it, and allows one active asset per
+    address.
     """
-    return Asset(name=f"provider_sync.{table}", uri=f"postgres://sync_db:5432/sync/public/{table}")
+    return Asset(name=f"provider_sync.{table}", uri=f"postgres://provider_sync:5432/sync/public/{table}")
 
 
 def emit_events(task: BaseOperator, context: Context, extras: Mapping[str, Mapping[str, Any]]) -> None:
