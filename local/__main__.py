@@ -32,13 +32,17 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         look = commands.add_parser(name, help=does)
         look.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
         look.add_argument("--format", default=os.environ.get("FORMAT") or "text", help="text or json")
-    psql = commands.add_parser("psql", help="psql on the database, or one statement")
+    psql = commands.add_parser("psql", help="psql on the database, or one statement; other options are psql's own")
     psql.add_argument("--sql", default=os.environ.get("SQL", ""))
-    psql.add_argument("words", nargs=argparse.REMAINDER, help="psql's own options")
     cli = commands.add_parser("airflow", help="Airflow's own command line, while `up` runs")
     cli.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("stop", help="end what a killed command has left running")
-    return parser.parse_args(given)
+    options, words = parser.parse_known_args(given)
+    if words and options.command != "psql":
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if options.command == "psql":
+        options.words = words
+    return options
 
 
 def main(given: Sequence[str] | None = None) -> int:

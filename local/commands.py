@@ -104,7 +104,8 @@ def run(local: Local) -> int:
         status = show_outcomes(local, outcomes, whole.conninfo)
     for dag_id in whole.for_real:
         local.screen.say(f"{dag_id} was left out, it would send for real: `make sync DAG={dag_id}` runs it")
-    local.screen.say("All of it worked." if status == 0 else "Not all of it worked.")
+    local.screen.say("All of it worked." if status == 0 else "Not all of it worked: `make problems` says what to do.")
+    local.screen.say("Next: `make up`, then http://127.0.0.1:8080")
     return status
 
 
@@ -117,8 +118,8 @@ def up(local: Local, port: int) -> int:
             airflow.wait_until_parsed(whole.airflow, whole.api, local.clone.dag_ids(), since=_file_times(local.clone))
         set_on_schedule(local.clone, whole.api, whole.for_real)
         local.screen.say(f"\nAirflow: {whole.airflow.url}")
-        for user in airflow.USERS:
-            local.screen.say(f"  sign in as {user:<7} with the password {local.clone.password(user)}")
+        for user, may in airflow.USERS_MAY.items():
+            local.screen.say(f"  sign in as {user:<8} with the password {local.clone.password(user)}  ({may})")
         local.screen.say(f"  (the passwords are kept in {local.clone.passwords})")
         if TEAMS in whole.stand_ins:
             local.screen.say(f"Messages to Teams: {whole.sandbox}/sandbox/teams.html")
@@ -128,8 +129,7 @@ def up(local: Local, port: int) -> int:
             local.screen.say(f"Contacts of the mailing service: {whole.sandbox}/sandbox/brevo")
         for dag_id in whole.for_real:
             local.screen.say(f"{dag_id} would send for real: it was left paused when it was first seen so.")
-        if not local.own_database:
-            local.screen.say(f"The database, while this runs: psql '{whole.conninfo}'")
+        local.screen.say("In another terminal: `make status`, `make problems`, `make psql`")
         local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
@@ -328,10 +328,11 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     if url and ALGOLIA in stand_ins:
         rebuild_index(local, url)
     # Last: no task may begin with the settings of an earlier start, when the index may have been another.
+    last = ["scheduler", "triggerer"] if schedules else ["scheduler"]
     with screen.step("Starting the scheduler"):
         with local.signals.hold():
-            running.start("scheduler")
-        airflow.wait_until_ready(running, api, since, "scheduler", "dag-processor")
+            running.start(*last)
+        airflow.wait_until_ready(running, api, since, *last, "dag-processor")
     local.lock.tell(
         url=running.url,
         port=port,

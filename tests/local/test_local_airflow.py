@@ -37,7 +37,7 @@ def test_the_components_share_one_airflow_of_their_own(clone):
 def test_nobody_is_an_administrator_without_a_password(clone):
     env = environment(clone, AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True")
     assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
-    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,viewer:viewer"
+    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,operator:user,viewer:viewer"
 
 
 def test_secrets_are_kept_private_and_the_same(clone):
