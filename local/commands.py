@@ -518,10 +518,10 @@ def _keep_seen(clone: Clone, seen: set[str]) -> None:
 
 
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
-    """Print the report and the logs of what failed; the exit status."""
+    """Print the report and the logs of what failed, as far as the report does not say it; the exit status."""
     local.screen.say()
     run_ids = [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]
-    report.show(local.screen, conninfo, run_ids)
+    told = report.show(local.screen, conninfo, run_ids)
     for outcome in outcomes:
         mark = "✓" if outcome.worked else "✗"
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
@@ -531,7 +531,7 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, 
         for name, log in failed[:MOST_FAILED_TASKS]:
             local.screen.say(f"  task {name} failed" + ("" if log else "; it left no log"))
             if log:
-                if not logs_shown:
+                if not logs_shown and not runs.tells(log, told):
                     local.screen.say(runs.tail(log))
                 local.screen.say(f"  the whole log: {log}")
         if len(failed) > MOST_FAILED_TASKS:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from local import database
 from local.clone import Clone
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from include.store.status import LinkStatus, TargetStatus
     from local.commands import Local
 
+T = TypeVar("T")
 SHOWN = 20
 """Entries of a section that are printed; its view has all of them."""
 
@@ -68,9 +69,9 @@ def find(connection: psycopg.Connection[Any], scope: Scope, targets: Sequence[st
     from include.store import problems as store
     from include.store import status
 
-    is_all = scope.dag_id is None
     loads = status.link_statuses(connection, scope.providers)
-    outbound = status.target_statuses(connection, targets if is_all else scope.targets or [], only_these=not is_all)
+    wanted = targets if scope.targets is None else scope.targets
+    outbound = status.target_statuses(connection, wanted, only_these=scope.targets is not None)
     return Problems(
         incidents=store.incidents(connection, scope.dag_id),
         loads=[row for row in loads if row.is_active and (row.state == "failed" or row.is_abandoned)],
@@ -104,28 +105,28 @@ def lines(found: Problems, dags: Mapping[str, str], now: datetime) -> Iterator[s
     """What to print, the worst first: a line or two for each problem, and what to do."""
     if found.is_empty:
         yield "No problems."
-    sections = (
-        ("Failing", "failure_episode", found.incidents, lambda row: _incident(row, now)),
-        ("Venues not read", _LOADS, found.loads, lambda row: _load(row, dags, now)),
-        ("Targets that take nothing", "outbound_report", found.down, lambda row: _down(row, dags)),
-        ("Orders not sent", "outbound_problems", found.unsent, lambda row: _unsent(row, dags, now)),
-        ("Search indices", "search_report", found.search, lambda row: _search(row, now)),
-        ("Rejected records", _REJECTED, found.rejections, lambda row: _rejection(row, dags, now)),
-        ("Booked, but no longer listed", "gone_with_bookings", found.off_sale, _off_sale),
-    )
-    for title, view, rows, shown in sections:
-        if not rows:
-            continue
-        yield f"{title} ({len(rows)})"
-        for row in rows[:SHOWN]:
-            first, *more = shown(row)
-            yield f"  {first}"
-            yield from (f"      {line}" for line in more)
-        if len(rows) > SHOWN:
-            yield f"  and {len(rows) - SHOWN} more: make psql SQL='SELECT * FROM {view}'"
-        yield ""
+    yield from _section("Failing", "failure_episode", found.incidents, lambda row: _incident(row, now))
+    yield from _section("Venues not read", _LOADS, found.loads, lambda row: _load(row, dags, now))
+    yield from _section("Targets that take nothing", "outbound_report", found.down, lambda row: _down(row, dags))
+    yield from _section("Orders not sent", "outbound_problems", found.unsent, lambda row: _unsent(row, dags, now))
+    yield from _section("Search indices", "search_report", found.search, lambda row: _search(row, now))
+    yield from _section("Rejected records", _REJECTED, found.rejections, lambda row: _rejection(row, dags, now))
+    yield from _section("Booked, but no longer listed", "gone_with_bookings", found.off_sale, _off_sale)
     if found.overrides:
         yield f"{found.overrides:,} fields edited by people are kept from the providers: see the view fields_held_back"
+
+
+def _section(title: str, view: str, rows: Sequence[T], shown: Callable[[T], list[str]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield f"{title} ({len(rows)})"
+    for row in rows[:SHOWN]:
+        first, *more = shown(row)
+        yield f"  {first}"
+        yield from (f"      {line}" for line in more)
+    if len(rows) > SHOWN:
+        yield f"  and {len(rows) - SHOWN} more: make psql SQL='SELECT * FROM {view}'"
+    yield ""
 
 
 _LOADS = "load_report WHERE error IS NOT NULL ORDER BY instance_id DESC"
@@ -133,9 +134,9 @@ _REJECTED = "rejected_report WHERE resolution IS NULL"
 
 
 def _incident(row: Incident, now: datetime) -> list[str]:
-    times = "once" if row.failures == 1 else f"{row.failures} times"
+    times = {0: "late", 1: "failed once"}.get(row.failures, f"failed {row.failures} times")
     return [
-        f"{row.subject}: failed {times} since {row.began_at.astimezone():%Y-%m-%d %H:%M}, last {ago(row.last_at, now)}",
+        f"{row.subject}: {times} since {row.began_at.astimezone():%Y-%m-%d %H:%M}, last {ago(row.last_at, now)}",
         *row.error.splitlines(),
     ]
 

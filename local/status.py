@@ -45,10 +45,8 @@ def status(local: Local, dag_id: str, output: str) -> int:
         with database.reading(conninfo) as connection:
             links = store.link_statuses(connection, scope.providers)
             indices = [] if scope.providers or scope.targets else store.index_statuses(connection, scope.dag_id)
-            only_these = scope.dag_id is not None
-            targets = store.target_statuses(
-                connection, scope.targets if only_these else targets_of(local.clone), only_these=only_these
-            )
+            wanted = targets_of(local.clone) if scope.targets is None else scope.targets
+            targets = store.target_statuses(connection, wanted, only_these=scope.targets is not None)
     if output == "json":
         print_json({"links": links, "indices": indices, "targets": targets})
         return 0
