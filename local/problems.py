@@ -191,7 +191,7 @@ def _unsent(row: UnsentOrder, dags: Mapping[str, str], now: datetime) -> list[st
 def _search(row: SearchProblem, now: datetime) -> list[str]:
     if row.error:
         return [
-            f"{row.index_name}: a pass stands still since {ago(row.at, now)}; the next run goes on with it",
+            f"{row.index_name}: the pass of {ago(row.at, now)} stands still; the next run goes on with it",
             *row.error.splitlines(),
         ]
     told = [f"{row.index_name}: {row.refused:,} records could not be patched {ago(row.at, now)}, all others are"]
