@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from local import database
-from local.clone import Clone
+from local.clone import Clone, LocalError
 from local.dag_files import named
 from local.status import Scope, ago, check_format, nothing_yet, print_json, scope_of, targets_of, venue_of
 
@@ -47,15 +47,22 @@ class Problems:
 
 
 def problems(local: Local, dag_id: str, output: str) -> int:
-    """Print what fails or waits for a person; the exit status is 1 if there is anything."""
-    check_format(output)
-    scope = scope_of(local.clone, dag_id)
-    with database.reachable(local, "problems") as conninfo:
-        if conninfo is None:
-            nothing_yet(local.screen, output)
-            return 0
-        with database.reading(conninfo) as connection:
-            found = find(connection, scope, targets_of(local.clone))
+    """Print what fails or waits for a person; the exit status is 1 if there is anything.
+
+    Raises:
+        LocalError: it could not look; the exit status is 2, so that a script can tell the two apart.
+    """
+    try:
+        check_format(output)
+        scope = scope_of(local.clone, dag_id)
+        with database.reachable(local, "problems") as conninfo:
+            if conninfo is None:
+                nothing_yet(local.screen, output)
+                return 0
+            with database.reading(conninfo) as connection:
+                found = find(connection, scope, targets_of(local.clone))
+    except LocalError as error:
+        raise LocalError(str(error), 2) from error
     if output == "json":
         print_json(found)
     else:

@@ -73,16 +73,16 @@ class OffSale(msgspec.Struct):
 
 
 _REJECTIONS = """
-    SELECT rejected.provider, provider.local_class, rejected.venue, rejected.reason, count(*) AS count,
-           count(rejected.payload) AS replayable, max(rejected.id) AS example_id,
-           (array_agg(rejected.reference ORDER BY rejected.id DESC))[1] AS reference,
-           (array_agg(rejected.run_id ORDER BY rejected.id DESC))[1] AS run_id, min(rejected.created_at) AS since
-    FROM rejected_report AS rejected
-    JOIN rejected_record ON rejected_record.id = rejected.id
-    JOIN provider ON provider.id = rejected_record.provider_id
-    WHERE rejected.resolution IS NULL AND (%(providers)s::text[] IS NULL OR provider.local_class = ANY (%(providers)s))
-    GROUP BY rejected.provider, provider.local_class, rejected.venue, rejected.venue_provider_id, rejected.reason
-    ORDER BY count(*) DESC, rejected.provider, rejected.venue, rejected.reason
+    SELECT example.provider, provider.local_class, example.venue, waiting.reason, waiting.count, waiting.replayable,
+           waiting.example_id, example.reference, example.run_id, waiting.since
+    FROM (
+        SELECT provider_id, reason, count(*) AS count, count(payload) AS replayable, max(id) AS example_id,
+               min(created_at) AS since
+        FROM rejected_record WHERE resolved_at IS NULL GROUP BY provider_id, venue_provider_id, reason
+    ) AS waiting
+    JOIN provider ON provider.id = waiting.provider_id JOIN rejected_report AS example ON example.id = example_id
+    WHERE %(providers)s::text[] IS NULL OR provider.local_class = ANY (%(providers)s)
+    ORDER BY waiting.count DESC, example.provider, example.venue, waiting.reason
 """
 
 _UNSENT = """

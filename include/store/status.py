@@ -64,8 +64,8 @@ class TargetStatus(msgspec.Struct):
     down: str | None
 
 
-# The last load comes from load_report, which knows loads with and without venue links. Dry runs write nothing, and a
-# replay reads no listing: neither tells how a venue stands. The lock is that of `include.store.locks.link_lock`.
+# Dry runs write nothing, and a replay reads no listing: neither tells how a venue stands. One pass finds the last loads
+# of all links. The lock is that of `include.store.locks.link_lock`.
 _LINKS = """
     WITH link AS (
         SELECT venue_provider.id, provider.id AS provider_id, provider.name AS provider, provider.local_class,
@@ -76,6 +76,16 @@ _LINKS = """
         UNION ALL
         SELECT NULL, provider.id, name, local_class, NULL, is_active, last_sync_date
         FROM provider WHERE NOT EXISTS (SELECT FROM venue_provider WHERE provider_id = provider.id)
+    ), last AS MATERIALIZED (
+        SELECT DISTINCT ON (scheme.provider_id, catalog.venue_provider_id)
+               scheme.provider_id, catalog.venue_provider_id, instance.id, root.closed_at
+        FROM catalog_scheme_operation_instance AS instance
+        JOIN catalog ON catalog.id = instance.catalog_id
+        JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id)
+        JOIN catalog_scheme AS scheme ON scheme.id = catalog.catalog_scheme_id
+        WHERE (root.parameters ->> 'dry_run')::boolean IS NOT TRUE
+          AND (root.parameters ->> 'replay')::boolean IS NOT TRUE
+        ORDER BY scheme.provider_id, catalog.venue_provider_id, instance.id DESC
     ), lock AS MATERIALIZED (
         SELECT (classid::bigint << 32) | objid::bigint AS key FROM pg_locks
         WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -85,20 +95,15 @@ _LINKS = """
            load.state, load.checked, load.created, load.updated, load.rejected, load.attempts, load.started_at,
            load.finished_at, load.error, load.run_id,
            coalesce(CASE load.state
-               WHEN 'new' THEN load.closed_at IS NOT NULL
+               WHEN 'new' THEN last.closed_at IS NOT NULL
                WHEN 'running' THEN hashtextextended(
                    format('provider-sync/%%s/%%s', link.provider_id, coalesce(link.id, 0)), 0
                ) NOT IN (SELECT key FROM lock)
            END, false) AS is_abandoned
-    FROM link LEFT JOIN LATERAL (
-        SELECT load_report.*, root.closed_at FROM load_report
-        JOIN catalog AS root ON root.id = load_report.catalog_id
-        JOIN catalog_scheme AS scheme ON scheme.id = root.catalog_scheme_id
-        WHERE (load_report.venue_provider_id = link.id OR link.id IS NULL AND load_report.venue_provider_id IS NULL)
-          AND scheme.provider_id = link.provider_id AND NOT load_report.dry_run
-          AND (root.parameters ->> 'replay')::boolean IS NOT TRUE
-        ORDER BY load_report.instance_id DESC LIMIT 1
-    ) AS load ON true
+    FROM link
+    LEFT JOIN last ON last.provider_id = link.provider_id
+        AND coalesce(last.venue_provider_id, 0) = coalesce(link.id, 0)
+    LEFT JOIN load_report AS load ON load.instance_id = last.id
     WHERE %(providers)s::text[] IS NULL OR link.local_class = ANY (%(providers)s)
     ORDER BY link.provider, link.venue NULLS FIRST, link.id
 """

@@ -109,3 +109,6 @@ def test_ones_own_database_that_is_away_is_an_error_without_its_password(tmp_pat
         status.status(local, "", "text")
     assert "hidden" not in str(error.value)
     assert "\n" not in str(error.value)
+    with local.stack, pytest.raises(LocalError) as error:
+        problems.problems(local, "", "text")
+    assert error.value.status == 2  # 1 says that there are problems
