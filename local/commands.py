@@ -104,8 +104,10 @@ def run(local: Local) -> int:
         status = show_outcomes(local, outcomes, whole.conninfo)
     for dag_id in whole.for_real:
         local.screen.say(f"{dag_id} was left out, it would send for real: `make sync DAG={dag_id}` runs it")
-    local.screen.say("All of it worked." if status == 0 else "Not all of it worked: `make problems` says what to do.")
-    local.screen.say("Next: `make up`, then http://127.0.0.1:8080")
+    if status:
+        local.screen.say("Not all of it worked: see above, and `make problems`.")
+    else:
+        local.screen.say("All of it worked.\nNext: `make up`, then http://127.0.0.1:8080")
     return status
 
 
