@@ -6,7 +6,10 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 # Handed over in the environment, as they are: no quoting to get wrong.
-export DAG CONF PORT PERCENT NAME SUBJECT
+export DAG CONF PORT PERCENT NAME SUBJECT FORMAT SQL
+# Nor a dollar sign: `make` would take what follows it for a variable.
+override CONF := $(value CONF)
+override SQL := $(value SQL)
 
 PY := .venv/bin/python
 HOST := 127.0.0.1
@@ -16,16 +19,30 @@ ARGS :=
 # An Airflow of the tests' own, never the user's ~/airflow.
 TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
 
-.PHONY: help venv run up sync replay airflow migrate advance rebuild new-provider sandbox test lint types format docs docs-check bench soak lock clean
+# `make` shows a line per target with `##`, below the `##@` it stands under.
+.PHONY: help venv run up test status problems psql sync replay migrate airflow advance rebuild sandbox new-provider lint types format docs docs-check bench soak lock clean
 
-help: ## list the commands
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+##@ Start here
 
 run: venv ## run every DAG once through Airflow, show what each did, leave nothing running
 	@exec $(PY) -m local run
 
-up: venv ## Airflow's web UI with the DAGs on their schedules, until Ctrl-C; PORT=8080
+up: venv ## Airflow's web UI at http://127.0.0.1:8080 with the DAGs on their schedules, until Ctrl-C; PORT=8080
 	@exec $(PY) -m local up
+
+test: venv ## the tests; ARGS='-k name' narrows them
+	@$(TEST_ENV) exec $(PY) -m pytest $(ARGS)
+
+##@ See and repair
+
+status: venv ## when each venue, search index and target was last synchronised, and how: DAG=titelive_stocks FORMAT=json
+	@exec $(PY) -m local status
+
+problems: venv ## what fails or waits for a person, and what to do about it; fails if there is anything: DAG=… FORMAT=json
+	@exec $(PY) -m local problems
+
+psql: venv ## psql on the database, or one statement: SQL='SELECT * FROM load_report' ARGS='--csv'
+	@exec $(PY) -m local psql $(ARGS)
 
 sync: venv ## run one DAG once, also while `make up` runs: DAG=titelive_stocks CONF='{"limit": 10}'
 	@exec $(PY) -m local sync
@@ -33,11 +50,13 @@ sync: venv ## run one DAG once, also while `make up` runs: DAG=titelive_stocks C
 replay: venv ## run one inbound DAG over the rejected records that wait, as sync does: DAG=titelive_stocks
 	@exec $(PY) -m local replay
 
+migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default: the embedded one)
+	@exec $(PY) -m local migrate
+
 airflow: venv ## Airflow's own command line while `make up` runs: ARGS='backfill list'
 	@exec $(PY) -m local airflow $(ARGS)
 
-migrate: venv ## bring the database of AIRFLOW_CONN_SYNC_DB up to date (default: the embedded one)
-	@exec $(PY) -m local migrate
+##@ Play with the demo
 
 advance: venv ## change PERCENT=1 of what the sandbox lists and a few orders, so that the next run finds something
 	@exec $(PY) -m local advance
@@ -45,14 +64,13 @@ advance: venv ## change PERCENT=1 of what the sandbox lists and a few orders, so
 rebuild: venv ## rebuild the demo index while `make up` runs, as the external indexer does; the next minute patches it
 	@exec $(PY) -m local rebuild
 
-new-provider: venv ## write a new inbound provider that already runs: NAME=acme SUBJECT=stocks
-	@exec $(PY) -m scaffold
-
 sandbox: venv ## the stand-ins for the outside services, until Ctrl-C; HOST=127.0.0.1 SANDBOX_PORT=8765
 	@exec $(PY) -m sandbox --host $(HOST) --port $(SANDBOX_PORT)
 
-test: venv ## the tests; ARGS='-k name' narrows them
-	@$(TEST_ENV) exec $(PY) -m pytest $(ARGS)
+##@ Develop
+
+new-provider: venv ## write a new inbound provider that already runs: NAME=acme SUBJECT=stocks
+	@exec $(PY) -m scaffold
 
 lint: venv ## ruff: rules and format
 	@$(PY) -m ruff check .
@@ -86,6 +104,10 @@ clean: ## remove .venv, .local (also the embedded database) and caches
 	@if [ -x $(PY) ]; then $(PY) -m local stop; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .bench
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## list the commands
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
+		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # .venv holds exactly what the lock says: it is built anew when the lock is not the one it was built from.
 venv:

@@ -28,10 +28,21 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     advance = commands.add_parser("advance", help="change a share of what the sandbox lists, and a few orders")
     advance.add_argument("--percent", type=float, default=os.environ.get("PERCENT") or "1")
     commands.add_parser("rebuild", help="rebuild the demo index, as an external indexer does, while `up` runs")
+    for name, does in (("status", "how venues, search indices and targets stand"), ("problems", "what needs a person")):
+        look = commands.add_parser(name, help=does)
+        look.add_argument("dag", nargs="?", default=os.environ.get("DAG", ""))
+        look.add_argument("--format", default=os.environ.get("FORMAT") or "text", help="text or json")
+    psql = commands.add_parser("psql", help="psql on the database, or one statement; other options are psql's own")
+    psql.add_argument("--sql", default=os.environ.get("SQL", ""))
     cli = commands.add_parser("airflow", help="Airflow's own command line, while `up` runs")
     cli.add_argument("words", nargs=argparse.REMAINDER)
     commands.add_parser("stop", help="end what a killed command has left running")
-    return parser.parse_args(given)
+    options, words = parser.parse_known_args(given)
+    if words and options.command != "psql":
+        parser.error(f"unrecognized arguments: {' '.join(words)}")
+    if options.command == "psql":
+        options.words = words
+    return options
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -39,9 +50,10 @@ def main(given: Sequence[str] | None = None) -> int:
     options = arguments(given)
     signals = Signals()
     signals.install()
-    screen = Screen()
+    # What a script may read stands alone on standard output.
+    screen = Screen(stderr=options.command == "psql" or getattr(options, "format", "") == "json")
     try:
-        from local import commands
+        from local import commands, problems, psql, status
 
         clone = Clone(Path(__file__).resolve().parent.parent)
         os.environ.update(commands.user_environment(clone.root))
@@ -55,6 +67,9 @@ def main(given: Sequence[str] | None = None) -> int:
                 "migrate": lambda: commands.migrate(local),
                 "advance": lambda: commands.advance(local, options.percent),
                 "rebuild": lambda: commands.rebuild(local),
+                "status": lambda: status.status(local, options.dag, options.format),
+                "problems": lambda: problems.problems(local, options.dag, options.format),
+                "psql": lambda: psql.psql(local, options.sql, options.words),
                 "airflow": lambda: commands.airflow_cli(local, options.words),
                 "stop": lambda: commands.stop(local),
             }

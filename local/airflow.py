@@ -1,4 +1,4 @@
-"""Airflow on this machine: its environment, its three processes, its REST API."""
+"""Airflow on this machine: its environment, its processes, its REST API."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ from local.clone import Clone, LocalError
 from local.processes import Processes, Started
 from local.settings import Settings
 
-USERS = {"admin": "admin", "viewer": "viewer"}
-"""Who may sign in to the web UI, and in which role."""
+USERS = {"admin": "admin", "operator": "user", "viewer": "viewer"}
+"""Who may sign in to the web UI, and in which role of `local.auth_manager`."""
+USERS_MAY = {
+    "admin": "everything",
+    "operator": "trigger, clear, pause; no connections, no deleting",
+    "viewer": "look",
+}
 
 READY_SECONDS = 120
 PARSED_SECONDS = 120
-STOP_SECONDS = {"scheduler": 10.0, "dag-processor": 5.0, "api-server": 2.0}
+STOP_SECONDS = {"scheduler": 10.0, "triggerer": 5.0, "dag-processor": 5.0, "api-server": 2.0}
 """In the order in which they are stopped, with the seconds that each has to end by itself."""
 
 COMMANDS = {
     "api-server": ["api-server"],
     "dag-processor": ["dag-processor"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -55,9 +61,7 @@ def environment(
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__FERNET_KEY": clone.secret("fernet_key"),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
-        "AIRFLOW__CORE__AUTH_MANAGER": (
-            "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
-        ),
+        "AIRFLOW__CORE__AUTH_MANAGER": "local.auth_manager.LocalAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": clone.passwords,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": False,
@@ -75,6 +79,8 @@ def environment(
     }
     tuning = {
         "AIRFLOW__API__INSTANCE_NAME": "Provider Sync",
+        # Lets whoever may edit connections send requests to any address: right on one's own machine, nowhere else.
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__CORE__PARALLELISM": max(4, 2 * (os.cpu_count() or 1)),
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": 10,
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 15,

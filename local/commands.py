@@ -104,7 +104,10 @@ def run(local: Local) -> int:
         status = show_outcomes(local, outcomes, whole.conninfo)
     for dag_id in whole.for_real:
         local.screen.say(f"{dag_id} was left out, it would send for real: `make sync DAG={dag_id}` runs it")
-    local.screen.say("All of it worked." if status == 0 else "Not all of it worked.")
+    if status:
+        local.screen.say("Not all of it worked: see above, and `make problems`.")
+    else:
+        local.screen.say("All of it worked.\nNext: `make up`, then http://127.0.0.1:8080")
     return status
 
 
@@ -117,8 +120,8 @@ def up(local: Local, port: int) -> int:
             airflow.wait_until_parsed(whole.airflow, whole.api, local.clone.dag_ids(), since=_file_times(local.clone))
         set_on_schedule(local.clone, whole.api, whole.for_real)
         local.screen.say(f"\nAirflow: {whole.airflow.url}")
-        for user in airflow.USERS:
-            local.screen.say(f"  sign in as {user:<7} with the password {local.clone.password(user)}")
+        for user, may in airflow.USERS_MAY.items():
+            local.screen.say(f"  sign in as {user:<8} with the password {local.clone.password(user)}  ({may})")
         local.screen.say(f"  (the passwords are kept in {local.clone.passwords})")
         if TEAMS in whole.stand_ins:
             local.screen.say(f"Messages to Teams: {whole.sandbox}/sandbox/teams.html")
@@ -128,8 +131,7 @@ def up(local: Local, port: int) -> int:
             local.screen.say(f"Contacts of the mailing service: {whole.sandbox}/sandbox/brevo")
         for dag_id in whole.for_real:
             local.screen.say(f"{dag_id} would send for real: it was left paused when it was first seen so.")
-        if not local.own_database:
-            local.screen.say(f"The database, while this runs: psql '{whole.conninfo}'")
+        local.screen.say("In another terminal: `make status`, `make problems`, `make psql`")
         local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
@@ -328,10 +330,11 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     if url and ALGOLIA in stand_ins:
         rebuild_index(local, url)
     # Last: no task may begin with the settings of an earlier start, when the index may have been another.
+    last = ["scheduler", "triggerer"] if schedules else ["scheduler"]
     with screen.step("Starting the scheduler"):
         with local.signals.hold():
-            running.start("scheduler")
-        airflow.wait_until_ready(running, api, since, "scheduler", "dag-processor")
+            running.start(*last)
+        airflow.wait_until_ready(running, api, since, *last, "dag-processor")
     local.lock.tell(
         url=running.url,
         port=port,
@@ -517,10 +520,10 @@ def _keep_seen(clone: Clone, seen: set[str]) -> None:
 
 
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
-    """Print the report and the logs of what failed; the exit status."""
+    """Print the report and the logs of what failed, as far as the report does not say it; the exit status."""
     local.screen.say()
     run_ids = [f"{outcome.run.dag_id}/{outcome.run.run_id}" for outcome in outcomes]
-    report.show(local.screen, conninfo, run_ids)
+    told = report.show(local.screen, conninfo, run_ids)
     for outcome in outcomes:
         mark = "✓" if outcome.worked else "✗"
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
@@ -530,7 +533,7 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, 
         for name, log in failed[:MOST_FAILED_TASKS]:
             local.screen.say(f"  task {name} failed" + ("" if log else "; it left no log"))
             if log:
-                if not logs_shown:
+                if not logs_shown and not runs.tells(log, told):
                     local.screen.say(runs.tail(log))
                 local.screen.say(f"  the whole log: {log}")
         if len(failed) > MOST_FAILED_TASKS:

@@ -17,8 +17,8 @@ WIDE = 190
 class Screen:
     """Steps, notes and errors. In a terminal a step that takes long shows that it is alive."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, *, stderr: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True, stderr=stderr)
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager

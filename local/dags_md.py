@@ -54,7 +54,7 @@ def _chapter(dag: DAG) -> Iterator[str]:
         "Catch up": "yes" if dag.catchup else "no",
         "Runs at once": str(dag.max_active_runs),
         "Longest run": _duration(dag.dagrun_timeout),
-        "In a new installation": "paused" if dag.is_paused_upon_creation else "as Airflow is set",
+        "In a new installation": _at_first(dag),
         "Owner": dag.owner,
         "Tags": ", ".join(f"`{tag}`" for tag in sorted(dag.tags)),
         "Updates": ", ".join(f"`{name}`" for name in _assets(dag)) or "no asset",
@@ -93,8 +93,15 @@ def _title(dag: DAG) -> str:
     return (dag.doc_md or "").strip().partition("\n")[0].lstrip("# ") or dag.dag_id
 
 
+def _at_first(dag: DAG) -> str:
+    words = {True: "paused", False: "unpaused", None: "as Airflow's `dags_are_paused_at_creation` says"}
+    return words[dag.is_paused_upon_creation]
+
+
 def _schedule(dag: DAG) -> str:
     timetable = dag.timetable
+    if not timetable.can_be_scheduled:
+        return "on demand"
     expression = getattr(timetable, "expression", None)
     if expression is None:
         return str(getattr(timetable, "summary", "") or type(timetable).__name__)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.clone import LocalError
+from local.dag_files import named
 
 if TYPE_CHECKING:
     from include.outbound.base import OutboundSyncProvider
@@ -59,25 +59,12 @@ def targets(dags: Path) -> Targets:
 
     found = {}
     for file in sorted(dags.glob("*.py")):
-        for path in _named(file):
+        for path in named(file, "target"):
             try:
                 found[file.stem] = load_target(path)
             except ConfigurationError as error:
                 raise LocalError(f"{file.name}: {error}") from error
     return found
-
-
-def _named(file: Path) -> Iterator[str]:
-    try:
-        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-    except SyntaxError:
-        return  # Airflow tells of it
-    for node in nodes:
-        is_named = isinstance(node, ast.keyword) and node.arg == "target"
-        if isinstance(node, ast.Assign):
-            is_named = any(isinstance(each, ast.Name) and each.id == "TARGET" for each in node.targets)
-        if is_named and isinstance(value := getattr(node, "value", None), ast.Constant):
-            yield str(value.value)
 
 
 def for_real(targets: Targets, *, own_database: bool, stand_ins: Iterable[str]) -> list[str]:

@@ -43,13 +43,15 @@ SENT_COLUMNS = (
 )
 
 
-def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> None:
-    """Print what these DAG runs did, a table for each kind of work."""
+def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> list[str]:
+    """Print what these DAG runs did, a table for each kind of work; returns the errors that were printed."""
     wanted = list(run_ids)
-    show_loads(screen, read(conninfo, LOADS, wanted))
-    show_patches(screen, read(conninfo, PATCHES, wanted))
-    show_sent(screen, read(conninfo, SENT, wanted))
+    loads, patches, sent = (read(conninfo, query, wanted) for query in (LOADS, PATCHES, SENT))
+    show_loads(screen, loads)
+    show_patches(screen, patches)
+    show_sent(screen, sent)
     show_problems(screen, read(conninfo, PROBLEMS, wanted))
+    return [row["error"] for row in (*loads, *patches) if row["error"]] + [row["down"] for row in sent if row["down"]]
 
 
 def read(conninfo: str, query: LiteralString, run_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from include import errors
 from local.airflow import Api
 from local.clone import LocalError
 from local.console import Screen
@@ -24,6 +26,20 @@ OUTAGE_SECONDS = 30
 
 AIRFLOWS_GROUPS = ("::group::Pre Execute", "::group::Post Execute")
 """What Airflow logs around every task."""
+AIRFLOWS_NOISE = (
+    "DAG bundles loaded",
+    "Filling up the DagBag",
+    "Worker startup parse complete",
+    "Pushing xcom",
+    "Task instance is in running state",
+    "Current task name",
+    "Previous state of the Task instance",
+)
+"""What Airflow logs of every task, whatever the task does."""
+DECISION = "Retry policy decision"
+AIRFLOWS_CODE = "/site-packages/airflow/"
+VENUE = "  - "
+"""Begins a line of an error that names what failed in it; each of those was logged when it failed."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +115,8 @@ def follow(
             for task in tasks:
                 if task["state"] == "up_for_retry" and (run, task["id"], task["try_number"]) not in retries:
                     retries.add((run, task["id"], task["try_number"]))
-                    name = label(task["task_id"], task["map_index"])
-                    screen.say(f"  {run.dag_id:<30} {name} failed and is tried again: {_log_of(run, task, task_logs)}")
+                    name, log = label(task["task_id"], task["map_index"]), _log_of(run, task, task_logs)
+                    screen.say(f"  {run.dag_id:<30} {name} failed; {why_again(log)}: {log or 'it left no log'}")
             if state["state"] not in UNFINISHED:
                 outcomes.append(Outcome(run, state["state"], _seconds(state), tasks))
                 open_runs.remove(run)
@@ -128,9 +144,9 @@ def tail(path: Path, count: int = 30) -> str:
 
 
 def readable(text: str) -> list[str]:
-    """A line of a task log, which is JSON, as a person reads it; an error with its traceback's end.
+    """A line of a task log, which is JSON, as a person reads it; none for what Airflow logs of every task.
 
-    Of the marks by which the web UI folds groups, the titles stay.
+    Of the marks by which the web UI folds groups, the titles stay; of a traceback, the end of our own part.
     """
     try:
         entry = json.loads(text)
@@ -138,16 +154,48 @@ def readable(text: str) -> list[str]:
         lines = str(entry["event"]).splitlines() or [""]
     except (ValueError, KeyError, TypeError):
         return [text] if text.strip() else []
+    level = str(entry.get("level", "info"))
     if lines[0].startswith("::endgroup::") or lines[0] in AIRFLOWS_GROUPS:
         return []
+    if level in ("info", "debug") and lines[0].startswith(AIRFLOWS_NOISE):
+        return []
+    if lines[0] == DECISION and "action" in entry:
+        lines[0] = f"{DECISION}: {entry['action']}" + (f", {entry['reason']}" if entry.get("reason") else "")
     lines[0] = lines[0].removeprefix("::group::")
-    level = str(entry.get("level", "info"))
     lines[0] = f"{moment} {'' if level == 'info' else level.upper() + ' '}{lines[0]}"
     for error in entry.get("error_detail") or []:
-        frames = error.get("frames") or []
+        is_ours = hasattr(errors, str(error.get("exc_type")))  # says by itself what happened and where
+        frames = [frame for frame in error.get("frames") or [] if AIRFLOWS_CODE not in str(frame["filename"])]
+        frames = [] if is_ours else frames
         lines += [f"  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in frames[-6:]]
-        lines += f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+        told = f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+        kept = [line for line in told if not line.startswith(VENUE)]
+        kept[-1] = kept[-1].rstrip(":") if len(kept) < len(told) else kept[-1]
+        lines += kept
     return lines
+
+
+def why_again(log: Path | None) -> str:
+    """That a task is tried again, and, as far as its log tells, why and when."""
+    entries = log.read_text(encoding="utf-8", errors="replace").splitlines() if log else []
+    for text in reversed(entries):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(text)
+            if entry["event"] == DECISION:
+                return str(entry["reason"])
+    return "it is tried again"
+
+
+def tells(log: Path, told: Iterable[str]) -> bool:
+    """Whether the log of a failed task has one of these errors, which were printed already."""
+    wanted = [error for error in told if error]
+    for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(text)
+            said = [str(entry["event"]), *(str(error["exc_value"]) for error in entry.get("error_detail") or [])]
+            if any(error in each for error in wanted for each in said):
+                return True
+    return False
 
 
 class LogFollower:

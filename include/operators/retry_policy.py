@@ -31,7 +31,18 @@ class ErrorTreePolicy(RetryPolicy):
             return RetryDecision(RetryAction.FAIL, None, "no retry can help the venue links that failed")
         if isinstance(exception, (RetryableError, LinksFailed)):
             wait = timedelta(seconds=exception.retry_after) if exception.retry_after else None
-            return RetryDecision(RetryAction.RETRY, wait, f"{type(exception).__name__}: trying again may help")
+            known = wait or (context["task"].retry_delay if context else None)
+            when = f" {_in(known)}" if known else ""
+            return RetryDecision(RetryAction.RETRY, wait, f"{type(exception).__name__}: tried again{when}")
         if isinstance(exception, FatalError):
             return RetryDecision(RetryAction.FAIL, None, f"{type(exception).__name__}: a person has to look at it")
         return RetryDecision(RetryAction.DEFAULT)
+
+
+def _in(wait: timedelta) -> str:
+    """When that is, in words."""
+    seconds = wait.total_seconds()
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"in {seconds / size:.2g} {unit}"
+    return f"in {seconds:.0f} s"

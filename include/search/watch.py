@@ -123,6 +123,7 @@ class _Run:
     def look(self) -> RunReport:
         state, settings = self.state, self.settings
         reading = read_log(self.index, state.checkpoint_at)
+        store.note_look(self.connection, *self.where)
         moves = self._new(reading)
         is_lost = state.checkpoint_at is not None and not reading.reaches(state.checkpoint_at)
         left_open = store.find_open_pass(self.connection, *self.where)

@@ -65,6 +65,14 @@ def save_state(connection: psycopg.Connection[Any], application_id: str, index: 
     )
 
 
+def note_look(connection: psycopg.Connection[Any], application_id: str, index: str) -> None:
+    """Store that the log of an index was read just now, whatever follows from it."""
+    connection.execute(
+        "UPDATE search_index SET checked_at = now() WHERE application_id = %s AND index_name = %s",
+        (application_id, index),
+    )
+
+
 def settings_changed(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> bool:
     """Whether the scheduled runs of an index had other settings before."""
     row = connection.execute(

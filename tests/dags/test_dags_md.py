@@ -59,6 +59,20 @@ def test_a_chapter(make_dag):
     assert "| `z_first` | BaseOperator |  | `slow` | 2, 90 s apart |  |" in tasks
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"schedule": None}, "| Schedule | on demand |"),
+        ({"schedule": "@daily"}, "| Schedule | `0 0 * * *` UTC |"),
+        ({"is_paused_upon_creation": True}, "| In a new installation | paused |"),
+        ({"is_paused_upon_creation": False}, "| In a new installation | unpaused |"),
+        ({}, "| In a new installation | as Airflow's `dags_are_paused_at_creation` says |"),
+    ],
+)
+def test_a_chapter_says_when_a_dag_runs_and_whether_it_starts_paused(make_dag, arguments, line):
+    assert line in dags_md.document({"a": make_dag("a", **{"schedule": None, **arguments})})
+
+
 def test_a_dag_that_cannot_be_imported_is_named(tmp_path):
     (tmp_path / "broken.py").write_text("from airflow.sdk import DAG\n\n1 / 0\n")
     with pytest.raises(SystemExit, match=r"(?s)broken.*ZeroDivisionError"):

@@ -37,7 +37,46 @@ def test_the_components_share_one_airflow_of_their_own(clone):
 def test_nobody_is_an_administrator_without_a_password(clone):
     env = environment(clone, AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True")
     assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
-    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,viewer:viewer"
+    assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,operator:user,viewer:viewer"
+
+
+def test_every_user_that_is_named_can_sign_in_and_knows_what_for(clone):
+    users = environment(clone)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
+    assert [user.partition(":")[0] for user in users] == list(airflow.USERS_MAY) == ["admin", "operator", "viewer"]
+
+
+def test_connections_can_be_tested_unless_the_user_says_otherwise(clone):
+    assert environment(clone)["AIRFLOW__CORE__TEST_CONNECTION"] == "Enabled"
+    assert environment(clone, AIRFLOW__CORE__TEST_CONNECTION="Hidden")["AIRFLOW__CORE__TEST_CONNECTION"] == "Hidden"
+
+
+def test_every_component_has_a_command_and_is_stopped():
+    assert set(airflow.COMMANDS) == set(airflow.STOP_SECONDS)
+    assert "triggerer" in airflow.COMMANDS
+    assert next(iter(airflow.STOP_SECONDS)) == "scheduler"
+
+
+@pytest.mark.filterwarnings("ignore")  # Airflow's own
+@pytest.mark.parametrize(
+    ("user", "may_trigger", "may_delete", "may_see_connections"),
+    [("admin", True, True, True), ("operator", True, False, False), ("viewer", False, False, False)],
+)
+def test_an_operator_triggers_but_only_an_admin_deletes(user, may_trigger, may_delete, may_see_connections):
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    from local.auth_manager import LocalAuthManager
+
+    manager, someone = LocalAuthManager(), SimpleAuthManagerUser(username=user, role=airflow.USERS[user])
+    run = DagAccessEntity.RUN
+    assert manager.is_authorized_dag(method="GET", user=someone)
+    for entity in (run, DagAccessEntity.TASK_INSTANCE):
+        assert manager.is_authorized_dag(method="POST", user=someone, access_entity=entity) is may_trigger
+    assert manager.is_authorized_dag(method="PUT", user=someone) is may_trigger
+    for entity in (None, run):
+        assert manager.is_authorized_dag(method="DELETE", user=someone, access_entity=entity) is may_delete
+    assert manager.is_authorized_connection(method="GET", user=someone) is may_see_connections
+    assert manager.is_authorized_connection(method="DELETE", user=someone) is may_see_connections
 
 
 def test_secrets_are_kept_private_and_the_same(clone):

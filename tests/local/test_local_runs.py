@@ -87,6 +87,64 @@ def test_a_log_line_is_readable():
     assert runs.readable("") == []
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "DAG bundles loaded: dags-folder",
+        "Filling up the DagBag from /x/dags/d.py",
+        "Worker startup parse complete",
+        "Pushing xcom",
+    ],
+)
+def test_what_airflow_logs_of_every_task_is_left_out_unless_it_is_a_warning(event):
+    assert runs.readable(entry(event)) == []
+    assert runs.readable(entry(event, level="warning")) == [f"10:00:00 WARNING {event}"]
+
+
+def test_the_decision_of_the_retry_policy_is_shown_with_its_reason():
+    line = entry("Retry policy decision", action="fail", reason="AccessRefused: a person has to look at it")
+    assert runs.readable(line) == [
+        "10:00:00 Retry policy decision: fail, AccessRefused: a person has to look at it",
+    ]
+    assert runs.readable(entry("Retry policy decision")) == ["10:00:00 Retry policy decision"]
+
+
+def test_of_a_traceback_airflows_own_frames_are_left_out():
+    inside = {"filename": "/v/lib/site-packages/airflow/sdk/task_runner.py", "lineno": 1, "name": "run"}
+    other = {"filename": "/v/lib/site-packages/airflow_provider/hook.py", "lineno": 2, "name": "get"}
+    error = {"exc_type": "KeyError", "exc_value": "'x'", "frames": [inside, other, inside]}
+    lines = runs.readable(entry("it failed", level="error", error_detail=[error]))
+    assert lines[1:] == ["  /v/lib/site-packages/airflow_provider/hook.py:2 in get", "KeyError: 'x'"]
+    ours = error | {"exc_type": "AccessRefused", "exc_value": "401"}
+    assert runs.readable(entry("it failed", level="error", error_detail=[ours]))[1:] == ["AccessRefused: 401"]
+
+
+def test_a_venue_whose_failure_was_logged_is_not_named_again_by_the_error_of_its_task():
+    value = "2 of 3 venue links failed, the others were finished:\n  - A (link 1): 401: no\n  - and 7 more"
+    error = {"exc_type": "LinksFailed", "exc_value": value, "frames": []}
+    lines = runs.readable(entry("it failed", level="error", error_detail=[error]))
+    assert lines[1:] == ["LinksFailed: 2 of 3 venue links failed, the others were finished"]
+
+
+def test_a_task_that_is_tried_again_says_why_and_when_as_far_as_its_log_does(tmp_path):
+    log = tmp_path / "attempt=1.log"
+    first = entry("Retry policy decision", action="retry", reason="LinkBusy: tried again in 1 min")
+    last = entry("Retry policy decision", action="retry", reason="ServiceUnavailable: tried again in 2 min")
+    log.write_text(f"{first}\n{last}\nplain\n{entry('after')}\n")
+    assert runs.why_again(log) == "ServiceUnavailable: tried again in 2 min"
+    log.write_text(entry("killed"))
+    assert runs.why_again(log) == runs.why_again(None) == "it is tried again"
+
+
+def test_a_log_that_only_repeats_the_report_is_known(tmp_path):
+    log = tmp_path / "attempt=1.log"
+    error = {"exc_type": "LinksFailed", "exc_value": 'failed:\n  - A: 401: "no"', "frames": []}
+    log.write_text(f"plain\n{entry('it failed', error_detail=[error])}\n")
+    assert runs.tells(log, ['401: "no"'])
+    assert not runs.tells(log, ["403: no", ""])
+    assert not runs.tells(log, [])
+
+
 def test_growing_logs_are_printed_once(tmp_path: Path, screen):
     folder = tmp_path / "dag_id=d" / "run_id=r" / "task_id=t" / "map_index=2"
     folder.mkdir(parents=True)

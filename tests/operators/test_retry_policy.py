@@ -83,6 +83,25 @@ def test_a_wait_that_was_asked_for_is_kept(decide, kind):
     assert decide(make(kind, retry_after=0)).retry_delay is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "usual", "words"),
+    [
+        (None, timedelta(minutes=2), "tried again in 2 min"),
+        (45, timedelta(minutes=2), "tried again in 45 s"),
+        (5400, timedelta(minutes=2), "tried again in 1.5 h"),
+        (None, None, "tried again"),
+    ],
+)
+def test_the_reason_of_a_retry_says_when_it_comes(asked, usual, words):
+    from types import SimpleNamespace
+
+    from include.operators.retry_policy import ErrorTreePolicy
+
+    context = {"task": SimpleNamespace(retry_delay=usual)}
+    decision = ErrorTreePolicy().evaluate(errors.ServiceUnavailable("x", retry_after=asked), 1, 3, context)
+    assert decision.reason == f"ServiceUnavailable: {words}"
+
+
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not errors.LinksFailed])
 def test_links_that_failed_are_tried_again_if_that_may_help_one(decide, kind):
     decision = decide(errors.LinksFailed({"A": make(kind)}, attempted=2))

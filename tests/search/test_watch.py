@@ -77,6 +77,16 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
     assert passes() == [("first run", "done", None), ("move", "done", None)]
 
 
+def test_every_look_is_noted_whatever_it_finds(site, look, state, connection):
+    looks = []
+    for settings in ({}, {}, {"dry_run": True}):
+        connection.execute("UPDATE search_index SET checked_at = NULL")
+        look(site, **settings)
+        looks.append(state("checked_at"))
+    assert None not in looks
+    assert looks == sorted(looks)
+
+
 def test_counts_are_those_of_the_records(site, look):
     report = look(site).report
     expected = list(site.expected().values())

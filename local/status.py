@@ -1,0 +1,202 @@
+"""`make status`: when each venue, search index and target was last synchronised, and with what result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from local import database
+from local.clone import Clone, LocalError
+from local.console import Screen
+from local.dag_files import named
+
+if TYPE_CHECKING:
+    from include.store.status import IndexStatus, LinkStatus, TargetStatus
+    from local.commands import Local
+
+FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a command looks at: everything (`dag_id` None), or what one DAG reads, patches or sends."""
+
+    dag_id: str | None = None
+    providers: list[str] | None = None
+    """Names of rows of `provider`; None: all."""
+    targets: list[str] | None = None
+
+
+def status(local: Local, dag_id: str, output: str) -> int:
+    """Print how everything, or what one DAG works on, stands; returns the exit status."""
+    from include.store import status as store
+
+    check_format(output)
+    scope = scope_of(local.clone, dag_id)
+    with database.reachable(local, "status") as conninfo:
+        if conninfo is None:
+            nothing_yet(local.screen, output)
+            return 0
+        with database.reading(conninfo) as connection:
+            links = store.link_statuses(connection, scope.providers)
+            indices = [] if scope.providers or scope.targets else store.index_statuses(connection, scope.dag_id)
+            wanted = targets_of(local.clone) if scope.targets is None else scope.targets
+            targets = store.target_statuses(connection, wanted, only_these=scope.targets is not None)
+    if output == "json":
+        print_json({"links": links, "indices": indices, "targets": targets})
+        return 0
+    now = datetime.now(UTC)
+    show_links(local.screen, links, now)
+    show_indices(local.screen, indices, now)
+    show_targets(local.screen, targets, now)
+    if not (links or indices or targets):
+        local.screen.say(f"{dag_id} has read, patched or sent nothing yet" if dag_id else database.NOTHING_YET)
+    return 0
+
+
+def scope_of(clone: Clone, dag_id: str) -> Scope:
+    """What a DAG works on, by its file; "" stands for all.
+
+    Raises:
+        LocalError: there is no such DAG.
+    """
+    from include.errors import ConfigurationError
+    from include.outbound.targets import load_target
+    from include.providers import load_provider
+
+    if not dag_id:
+        return Scope()
+    if dag_id not in clone.dag_ids():
+        raise LocalError(f"DAG={dag_id} is not a DAG of this project; the DAGs are: {', '.join(clone.dag_ids())}", 2)
+    file = clone.dags / f"{dag_id}.py"
+    try:
+        providers = [load_provider(path).row_name() for path in named(file, "provider")]
+        targets = [load_target(path).identifier for path in named(file, "target")]
+    except ConfigurationError as error:
+        raise LocalError(f"{file.name}: {error}", 2) from None
+    return Scope(dag_id, providers, targets)
+
+
+def targets_of(clone: Clone) -> list[str]:
+    """The outbound targets that the DAG files name, whether or not they ever ran."""
+    from local import outbound
+
+    return [target.identifier for target in outbound.targets(clone.dags).values()]
+
+
+def check_format(output: str) -> None:
+    """Refuse a format that there is not."""
+    if output not in FORMATS:
+        raise LocalError(f"FORMAT={output} is not a format: {' or '.join(FORMATS)}", 2)
+
+
+def nothing_yet(screen: Screen, output: str) -> None:
+    """Say what to do before the first run."""
+    if output == "json":
+        print_json({})
+    else:
+        screen.say(database.NOTHING_YET)
+
+
+def print_json(found: object) -> None:
+    """Print what a script reads; whatever is meant for people goes to standard error then."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+
+def show_links(screen: Screen, rows: Sequence[LinkStatus], now: datetime) -> None:
+    """Print a line per venue link."""
+    if not rows:
+        return
+    table = _table(("provider", "venue", "last complete read", "", "last load"))
+    for name in ("checked", "created", "updated", "rejected"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        counts = (row.checked, row.created, row.updated, row.rejected)
+        read_at = "" if row.read_at is None else f"{row.read_at.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(
+            escape(row.provider),
+            escape(venue_of(row)),
+            read_at,
+            ago(row.read_at, now),
+            _load_of(row, now),
+            *("" if value is None else f"{value:,}" for value in counts),
+        )
+    screen.print_wide(table)
+    if failed := sum(row.state == "failed" or row.is_abandoned for row in rows):
+        screen.say(f"{failed} of {len(rows)} failed or were not read to the end: `make problems` says why")
+    screen.say()
+
+
+def show_indices(screen: Screen, rows: Sequence[IndexStatus], now: datetime) -> None:
+    """Print a line per search index."""
+    if not rows:
+        return
+    table = _table(("index", "last check", "last rebuild found", "last patch"))
+    for name in ("changed", "records"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        moments = (ago(at, now) for at in (row.checked_at, row.rebuilt_at, row.patched_at))
+        counts = ("" if value is None else f"{value:,}" for value in (row.changed, row.records))
+        table.add_row(escape(row.index_name), *moments, *counts)
+    screen.print_wide(table)
+    screen.say()
+
+
+def show_targets(screen: Screen, rows: Sequence[TargetStatus], now: datetime) -> None:
+    """Print a line per outbound target."""
+    if not rows:
+        return
+    table = _table(("target", "last run"))
+    for name in ("sent then", "queued", "in flight", "waiting for a retry", "parked"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        counts = (row.sent, row.queued, row.sending, row.to_retry, row.parked)
+        ran = ago(row.ran_at, now) + (", target is down" if row.down else "")
+        table.add_row(escape(row.target), ran, *("" if value is None else f"{value:,}" for value in counts))
+    screen.print_wide(table)
+    screen.say()
+
+
+def venue_of(row: LinkStatus) -> str:
+    """How the venue of a row is called; two links of the same venue differ by their id."""
+    if row.venue_provider_id is not None:
+        return f"{row.venue} (link {row.venue_provider_id})"
+    return "-" if row.read_at or row.state else "(no venue is linked)"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago that was, in words."""
+    if at is None:
+        return "never"
+    seconds = max(0, int((now - at).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _load_of(row: LinkStatus, now: datetime) -> str:
+    if row.state is None:
+        return "none yet" if row.is_active else "inactive"
+    words = {"done": "loaded", "new": "waiting", "running": "running"}
+    if row.is_abandoned:
+        words |= {"new": "not begun", "running": "stopped half-way"}
+    state = words.get(row.state, row.state)
+    if row.state == "done" and row.rejected:
+        state = "loaded, some rejected"
+    at = row.finished_at or row.started_at
+    return ("" if row.is_active else "inactive; ") + (f"{state} {ago(at, now)}" if at else state)
+
+
+def _table(texts: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    return table
