@@ -12,20 +12,19 @@ more and stays on sale as it is.
 **Triage.** The last line of a red `change_links` says what to correct: an unknown provider (with those there are), a
 venue that the service does not know, a link that exists already, a key that another row has. Nothing was changed then;
 trigger again. `LinkBusy` (the link is being read) and a service that does not answer are tried again by themselves for
-some minutes; if that was not enough, clear the task when the run is over or the service is up.
+some minutes; if that was not enough, clear the task in Airflow when the run is over or the service is up.
 """
 
 from datetime import timedelta
 
-from airflow.sdk import DAG
-
+from include.operators.alerts import AlertingDAG
 from include.operators.assets import table_asset
 from include.operators.defaults import Priority, dag_defaults
 from include.operators.params import venue_link_params
 from include.operators.tags import Movement, Subject
 from include.operators.venue_links import VenueLinkOperator
 
-with DAG(
+with AlertingDAG(
     "venue_links",
     **dag_defaults(
         __doc__,

@@ -18,7 +18,8 @@
     │   │   └── RedirectsElsewhere a redirect to another service
     │   ├── PaginationError        a listing that would not end, or ended too early
     │   ├── ListingShrank          a complete listing lacks so much of what we hold that it is not believed
-    │   └── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
+    │   ├── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
+    │   └── EarlierTaskFailed      a closing task: the cause is the failure of a task before it
     ├── RecordError                concerns one record; the run goes on
     │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
     │   ├── SkipObject             leave this object out, it is not for us
@@ -140,6 +141,10 @@ class ListingShrank(FatalError):
 
 class ErrorBudgetExceeded(FatalError):
     """More records were rejected than the operation's error budget allows."""
+
+
+class EarlierTaskFailed(FatalError):
+    """A closing task fails because a task before it did; alerts give that task's error as the cause."""
 
 
 class RecordError(ProviderSyncError):

@@ -24,9 +24,9 @@ COLOURS = {"good": "Good", "bad": "Attention", "neutral": "Default"}
 
 
 def adaptive_card(
-    title: str, *, text: str = "", facts: Mapping[str, object] | None = None, tone: str = "neutral"
+    title: str, *, text: str = "", facts: Mapping[str, object] | None = None, tone: str = "neutral", url: str = ""
 ) -> Any:
-    """A card with a title in the colour of its tone (good, bad, neutral), a text, and facts by name."""
+    """A card with a title in the colour of its tone (good, bad, neutral), a text, facts by name, and a link."""
     body: list[dict[str, Any]] = [
         {"type": "TextBlock", "size": "Medium", "weight": "Bolder", "wrap": True}
         | {"color": COLOURS[tone], "text": _cut(title)}
@@ -36,13 +36,14 @@ def adaptive_card(
     if facts:
         shown = [{"title": name, "value": _cut(str(value))} for name, value in facts.items()]
         body.append({"type": "FactSet", "facts": shown})
-    return {
+    card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": "1.4",
         "msteams": {"width": "full"},
         "body": body,
     }
+    return card | {"actions": [{"type": "Action.OpenUrl", "title": "Open in Airflow", "url": url}]} if url else card
 
 
 def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | None = None) -> None:

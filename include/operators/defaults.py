@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import CronDataIntervalTimetable
 from airflow.sdk.configuration import conf
 
+from include.operators.alerts import run_alerts, task_alerts
 from include.operators.retry_policy import ErrorTreePolicy
 
 ZONE = "Europe/Paris"
@@ -38,6 +39,7 @@ def dag_defaults(
     priority: Priority,
     retries: int,
     retry_delay: timedelta,
+    late_after: timedelta | None = None,
 ) -> dict[str, Any]:
     """Return the arguments that every `DAG` of the project is made with.
 
@@ -47,6 +49,7 @@ def dag_defaults(
     :param zone: time zone of the schedule.
     :param has_intervals: False for a DAG whose runs do not read their data interval, and so cannot be backfilled.
     :param priority: weight of the tasks, unless a task sets its own.
+    :param late_after: alert when a run has not ended within this time of being queued.
     """
     title = (doc or "").strip().partition("\n")[0].lstrip("# ")
     return {
@@ -57,6 +60,7 @@ def dag_defaults(
         "catchup": False,
         "max_active_runs": 1,
         "doc_md": doc,
+        **run_alerts(late_after=late_after),
         "default_args": {
             "owner": "data-integration",
             "retries": retries,
@@ -64,6 +68,7 @@ def dag_defaults(
             "retry_policy": ErrorTreePolicy(),
             "weight_rule": "absolute",
             "priority_weight": int(priority),
+            **task_alerts(),
         },
     }
 

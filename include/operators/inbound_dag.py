@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
+from include.operators.alerts import AlertingDAG
 from include.operators.assets import table_asset
 from include.operators.defaults import Priority, dag_defaults
 from include.operators.load import CloseLoadOperator, OpenLoadOperator
@@ -35,7 +36,7 @@ def inbound_dag(
     All tasks run in the pool of the DAG's name. Its slots bound how many of them call the service at once, and the
     slots of all pools together leave room for urgent DAGs.
     """
-    with DAG(
+    with AlertingDAG(
         dag_id,
         **dag_defaults(
             doc_md,
@@ -44,6 +45,7 @@ def inbound_dag(
             priority=Priority.LOADS,
             retries=3,
             retry_delay=timedelta(minutes=2),
+            late_after=timedelta(hours=5),  # before the working day
         ),
         is_paused_upon_creation=True,  # a new installation calls no service before a person says so
         dagrun_timeout=timedelta(hours=12),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from include.errors import ConfigurationError, FatalError
+from include.errors import ConfigurationError, EarlierTaskFailed, FatalError
 from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, database
 from include.operators.links import LoadReportLink
@@ -157,7 +157,7 @@ class CloseLoadOperator(BaseOperator):
 
         catalog_id = context["ti"].xcom_pull(task_ids=self.opened_by, key="catalog_id")
         if catalog_id is None:
-            raise ConfigurationError(f"No load was opened: see the log of the task {self.opened_by}")
+            raise EarlierTaskFailed(f"No load was opened: see the log of the task {self.opened_by}")
         with database(self.conn_id) as connection:
             summary = ledger.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)

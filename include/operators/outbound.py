@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from include.errors import EarlierTaskFailed
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.step_log import group
 
@@ -48,7 +49,7 @@ class OpenOutboundOperator(BaseOperator):
         from include.outbound import requests
         from include.outbound.feed import feed_queue
         from include.outbound.targets import load_target
-        from include.store import change_feed, episodes
+        from include.store import change_feed, incidents
         from include.store import outbound as store
 
         target = load_target(self.target)
@@ -70,8 +71,8 @@ class OpenOutboundOperator(BaseOperator):
                     if lag.is_held_back:
                         log.warning("%s", lag)
             requests.carry_out(connection, target, params)
-            episode = episodes.find_episode(connection, run.dag_id)
-            if episode and TAKES_NOTHING in episode.error:  # what it refused then is not to wait for a person
+            incident = incidents.find_incident(connection, run.dag_id)
+            if incident and TAKES_NOTHING in incident.error:  # what it refused then is not to wait for a person
                 again = store.retry(connection, target.identifier, reason="config")
                 log.info("The target took nothing in the last run; of what it refused, %s are tried again", again)
             due = store.due(connection, target.identifier, self.at_most_claimers * ORDERS_PER_CLAIMER)
@@ -180,7 +181,7 @@ class CloseOutboundOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the counts of the whole run."""
         from include.outbound.targets import load_target
-        from include.store import change_feed, episodes
+        from include.store import change_feed, incidents
         from include.store import outbound as store
 
         target = load_target(self.target)
@@ -190,11 +191,9 @@ class CloseOutboundOperator(BaseOperator):
             counts = store.run_counts(connection, f"{run.dag_id}/{run.run_id}")
             store.purge_log(connection, self.retention_days)
             change_feed.purge(connection)
-            episode = episodes.find_episode(connection, run.dag_id)
+            incident = incidents.find_incident(connection, run.dag_id)
         if failed := self._failed_before(context):
-            raise AirflowFailException(
-                f"Not all was done: see the log of {', '.join(failed)}, then clear this and those"
-            )
+            raise EarlierTaskFailed(f"Not all was done: see the log of {', '.join(failed)}, then clear this and those")
         if context["params"].get("dry_run"):
             return {"dry_run": True}
         log.info("%s", told(counts))
@@ -202,7 +201,7 @@ class CloseOutboundOperator(BaseOperator):
             log.warning("Which orders, and why: SELECT * FROM outbound_problems WHERE target = '%s'", target.identifier)
         if down := counts.get("down"):
             raise AirflowFailException(f"{target.name()} {TAKES_NOTHING}, the queue keeps what is to be sent: {down}")
-        if episode and TAKES_NOTHING in episode.error and not counts["objects"].get("sent"):
+        if incident and TAKES_NOTHING in incident.error and not counts["objects"].get("sent"):
             raise AirflowSkipException(
                 "Nothing was sent, so whether it works again after the last failure is not known"
             )

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, TriggerRule
 
+from include.operators.alerts import AlertingDAG
 from include.operators.defaults import Priority, dag_defaults
 from include.operators.outbound import CloseOutboundOperator, OpenOutboundOperator, OutboundSyncOperator
 from include.operators.params import outbound_params
 from include.operators.tags import Movement, Subject
-from include.operators.teams import FailureNotifier, RecoveryNotifier
 
 
 def outbound_dag(
@@ -23,7 +23,7 @@ def outbound_dag(
     :param schedule: cron expression, in UTC; a backfill run queues the orders placed in its interval.
     :param pool: the pool of all tasks; its slots bound how many of them run at once.
     """
-    with DAG(
+    with AlertingDAG(
         dag_id,
         **dag_defaults(
             doc_md,
@@ -33,6 +33,7 @@ def outbound_dag(
             priority=Priority.OUTBOUND,
             retries=1,
             retry_delay=timedelta(seconds=20),
+            late_after=timedelta(minutes=30),
         ),
         is_paused_upon_creation=True,  # a new installation writes to nobody before a person says so
         dagrun_timeout=timedelta(hours=6),
@@ -56,8 +57,6 @@ def outbound_dag(
             pool=pool,
             execution_timeout=timedelta(minutes=30),
             trigger_rule=TriggerRule.ALL_DONE,
-            on_failure_callback=FailureNotifier(),
-            on_success_callback=RecoveryNotifier(),
         )
         sent >> summed_up
     return dag

@@ -132,7 +132,7 @@ def search_params() -> dict[str, Param]:
     """
     return {
         "dry_run": _choice("Dry run", "Read only: the log shows how often each value comes, and what would change."),
-        "dry_run_notify": _choice("Notify of the dry run", "A dry run sends one test message to Teams."),
+        "dry_run_notify": _choice("Notify of the dry run", "A dry run sends one test alert."),
         "force": Param(
             False, type="boolean", title="Force", description="Patch now, also if the index was not rebuilt."
         ),

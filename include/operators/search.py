@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,20 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 from airflow.sdk.execution_time.timeout import timeout
 
 from include.errors import ConfigurationError, IndexBusy
+from include.operators.alerts import run_url
 from include.operators.algolia import AlgoliaHook
 from include.operators.connections import SYNC_DB, database
+from include.operators.notifiers import send_alert
 from include.operators.params import LONGEST_MINUTES, USUAL_MINUTES
 from include.operators.step_log import log_patch
-from include.operators.teams import TEAMS, send_card
+from include.operators.teams import TEAMS
 
 if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
     from include.connectors.algolia import AlgoliaIndex
+    from include.models.alerts import Alert
     from include.search.watch import RunReport, Settings
 
 log = logging.getLogger(__name__)
@@ -78,14 +81,15 @@ class SearchPatchOperator(BaseOperator):
                 except IndexBusy as busy:
                     raise AirflowSkipException(f"{busy}: it does the work of this run too") from None
                 log_patch(report)
-                self._tell(report, index, connection, settings, notifies=notifies)
+                self._alert(context, report, index, connection, settings, notifies=notifies)
         if report.report is None:
             return None
         told = {name: getattr(report.report, name) for name in ("read", "changed", "refused_count", "seconds")}
         return {"reason": report.reason, "moves": len(report.moves), "dry_run": report.dry_run, **told}
 
-    def _tell(
+    def _alert(
         self,
+        context: Context,
         report: RunReport,
         index: AlgoliaIndex,
         connection: psycopg.Connection[Any],
@@ -93,21 +97,26 @@ class SearchPatchOperator(BaseOperator):
         *,
         notifies: bool,
     ) -> None:
-        """Tell the channel of a patch; of a dry run when it was triggered by hand, or when a setting has changed."""
-        from include.search import cards
+        """Send an alert of a patch; of a dry run when it was triggered by hand, or when a setting has changed."""
+        from include.search import alerts
         from include.store.search import note_settings, settings_changed
 
+        url = run_url(context["dag_run"].dag_id, context["run_id"])
+
+        def send(make: Callable[[], Alert]) -> bool:
+            return send_alert(make, context, teams_conn_id=self.teams_conn_id)
+
         if (done := report.report) and not settings.dry_run and (done.changed or report.moves or settings.force):
-            send_card(lambda: cards.patched(index.name, report, done), self.teams_conn_id)
+            send(lambda: alerts.patched(index.name, report, done, url=url))
         if settings.is_manual:
             if settings.dry_run and notifies:
-                send_card(lambda: cards.dry_run(index.name, report), self.teams_conn_id)
+                send(lambda: alerts.dry_run(index.name, report, url=url))
             return
         where = (index.application_id, index.name)
         chosen = f"dry_run {settings.dry_run}, dry_run_notify {notifies}"
         if settings_changed(connection, *where, chosen):
             is_test = settings.dry_run and notifies
-            if not is_test or send_card(lambda: cards.dry_run(index.name, report), self.teams_conn_id):
+            if not is_test or send(lambda: alerts.dry_run(index.name, report, url=url)):
                 note_settings(connection, *where, chosen)
 
 

@@ -61,6 +61,12 @@ def test_a_card_of_a_title_only():
     assert [part["text"] for part in adaptive_card("Title")["body"]] == ["Title"]
 
 
+def test_a_card_with_a_link():
+    card = adaptive_card("Title", url="https://airflow.test/x")
+    assert card["actions"] == [{"type": "Action.OpenUrl", "title": "Open in Airflow", "url": "https://airflow.test/x"}]
+    assert "actions" not in adaptive_card("Title")
+
+
 @pytest.mark.parametrize(("tone", "colour"), [("good", "Good"), ("bad", "Attention"), ("neutral", "Default")])
 def test_tones(tone, colour):
     assert adaptive_card("t", tone=tone)["body"][0]["color"] == colour

@@ -113,6 +113,29 @@ def test_the_schedule_of_what_reads_intervals_can_be_backfilled(dags, name):
     assert first.data_interval.start < first.data_interval.end == second.data_interval.start
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_failures_and_recoveries_are_reported(dags, name):
+    """The success of the last task stands for that of the run: there has to be one."""
+    from include.operators import alerts
+
+    dag = dags[name]
+    assert dag.on_failure_callback is alerts.report_failed_run
+    assert len(dag.leaves) == 1
+    for task in dag.tasks:
+        assert list(task.on_failure_callback) == [alerts.report_failed_task], task
+        assert list(task.on_success_callback) == [alerts.report_recovery], task
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dag_with_a_schedule_has_a_deadline_before_its_time_limit(dags, name):
+    dag = dags[name]
+    if dag.schedule is None:
+        pytest.skip("a person who triggers it waits for it")
+    (deadline,) = dag.deadline if isinstance(dag.deadline, list) else [dag.deadline]
+    assert deadline.interval < dag.dagrun_timeout
+    assert deadline.callback.path == "include.operators.alerts.report_late_run"
+
+
 def test_every_task_has_an_owner_and_a_retry(dags):
     for task in every_task(dags):
         assert task.owner != "airflow", task

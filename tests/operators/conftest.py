@@ -9,15 +9,18 @@ import sys
 import tempfile
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from threading import Thread
 from time import monotonic
 from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import psycopg
 import pytest
+import requests
 
 from include.inbound import ledger
 from local import demo
@@ -59,6 +62,52 @@ def airflow(tmp_path_factory):
         settings.dispose_orm()
 
 
+@cache
+def execution_api():
+    """A client of Airflow's execution API, in this process, as the dag-processor has it."""
+    from airflow.api_fastapi.execution_api.app import InProcessExecutionAPI
+    from airflow.sdk.api.client import Client
+
+    client = Client(base_url=None, token="", dry_run=True, transport=InProcessExecutionAPI().transport)
+    client.base_url = "http://in-process.invalid./"
+    return client
+
+
+def run_callback(request):
+    """Run a callback of a DAG in a process of Airflow's dag-processor; prints its log."""
+    import structlog
+    from airflow.dag_processing.processor import DagFileProcessorProcess
+
+    request = type(request).from_json(request.to_json())
+    with tempfile.TemporaryFile("w+b") as log:
+        process = DagFileProcessorProcess.start(
+            id=uuid4(),
+            path=ROOT / "dags" / request.filepath,
+            bundle_path=ROOT / "dags",
+            bundle_name="dags-folder",
+            dag_file_rel_path=request.filepath,
+            callbacks=[request],
+            logger=structlog.wrap_logger(
+                structlog.BytesLogger(log), processors=[structlog.processors.JSONRenderer(dumps)]
+            ),
+            logger_filehandle=log,
+            client=execution_api(),
+        )
+        deadline = monotonic() + 60
+        while not process.is_ready and monotonic() < deadline:
+            process._service_subprocess(0.1)
+        log.seek(0)
+        print(log.read().decode())  # noqa: T201
+        assert process.is_ready
+        process.cleanup_sockets_after_kill()
+        process.selector.close()
+
+
+def dumps(value, **options):
+    """JSON as bytes, as the logger takes it."""
+    return json.dumps(value, default=str).encode()
+
+
 class Run:
     """A DAG run, driven to its end without waiting for the delays before retries; `waits` holds those."""
 
@@ -69,6 +118,8 @@ class Run:
 
         self.dag = dag
         self.scheduled = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        self.scheduled.deadline = None  # Airflow looks for it in its database, by an id that only a stored DAG has
+        self.scheduled.has_on_failure_callback = False  # `call_back` runs it
         self.session = session
         self.before_retry = lambda: None
         self.waits = {}
@@ -120,7 +171,22 @@ class Run:
                     self.tries[instance.task_id] += 1
                     _run_task(ti=instance, task=self.dag.task_dict[instance.task_id])
             self._skip_waits()
+        if self.state == "failed":
+            self.call_back("task_failure")
         return self
+
+    def call_back(self, reason):
+        """Run the DAG's callback of a failure, as the scheduler asks the dag-processor to."""
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            dag_run = session.get(DagRun, self.dag_run.id)
+            failed = [each for each in dag_run.get_task_instances(session=session) if each.state == "failed"]
+            last = max(failed, key=lambda instance: instance.end_date, default=None)
+            run_callback(
+                dag_run.produce_dag_callback(dag=self.scheduled, success=False, relevant_ti=last, reason=reason)
+            )
 
     def _skip_waits(self):
         self.session.expire_all()
@@ -336,3 +402,57 @@ def recorder():
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+SIGNATURE = "5ecret-signature"
+
+
+@pytest.fixture(scope="module")
+def teams_sandbox():
+    """The address of the stand-in for Teams."""
+    with serving(World(Settings(books=10, offers=0, teams_signature=SIGNATURE))) as url:
+        yield url
+
+
+class Channel:
+    """The stand-in for Teams."""
+
+    def __init__(self, url):
+        self.root = url
+        self.url = f"{url}/workflows/abc/triggers/manual/paths/invoke?api-version=1&sp=x&sv=1.0&sig={SIGNATURE}"
+
+    def cards(self):
+        cards = requests.get(f"{self.root}/sandbox/teams", timeout=10).json()
+        requests.delete(f"{self.root}/sandbox/teams", timeout=10)
+        return cards
+
+    def titles(self):
+        return [card["title"] for card in self.cards()]
+
+    def fault(self, fault, **rule):
+        body = [{"fault": fault, "service": "teams", **rule}]
+        assert requests.post(f"{self.root}/sandbox/faults", json=body, timeout=10).ok
+
+    def heal(self):
+        requests.delete(f"{self.root}/sandbox/faults", timeout=10)
+
+
+@pytest.fixture
+def set_teams(airflow, monkeypatch):
+    """A function that sets the Airflow connection `teams`."""
+
+    def set_teams(**fields):
+        monkeypatch.setenv("AIRFLOW_CONN_TEAMS", json.dumps({"conn_type": "http", **fields}))
+
+    return set_teams
+
+
+@pytest.fixture
+def channel(teams_sandbox, set_teams, caplog, monkeypatch):
+    """The channel, set as the connection `teams`; nothing sleeps before it tries again."""
+    monkeypatch.setattr("include.connectors.stopping.time.sleep", lambda seconds: None)
+    caplog.set_level(logging.INFO)
+    assert requests.post(f"{teams_sandbox}/sandbox/reset", timeout=10).ok
+    channel = Channel(teams_sandbox)
+    set_teams(password=channel.url)
+    return channel

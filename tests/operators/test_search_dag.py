@@ -369,14 +369,14 @@ def test_a_run_beside_another_is_skipped(site, connected, run, output, monkeypat
 def test_teams_that_does_not_answer_fails_no_run(site, connected, run, output, status):
     site.fault("status", service="teams", status=status)
     assert run().state == "success"
-    assert "The message to Teams could not be delivered" in output()
+    assert "The alert could not be delivered to Teams" in output()
     assert site.is_right()
 
 
 def test_without_teams_nobody_is_told(site, connected, run, monkeypatch, output):
     monkeypatch.delenv("AIRFLOW_CONN_TEAMS")
     assert run().state == "success"
-    assert "There is no Airflow connection 'teams': nobody is told in Teams" in output()
+    assert "No alert: there is no Airflow connection 'teams'" in output()
 
 
 # Connections

@@ -1,22 +1,21 @@
-"""What a channel is told of a patch."""
+"""Alerts about the patching of an index."""
 
 import pytest
 
-from include.search import cards, watch
+from include.connectors.teams import adaptive_card
+from include.search import alerts, watch
 from include.search.patch import Patch
 
 
-def told(card):
-    title, *rest = card["body"]
-    facts = {fact["title"]: fact["value"] for part in rest for fact in part.get("facts", [])}
-    return title["text"], title["color"], facts
+def told(alert):
+    return alert.title, alert.tone, alert.facts
 
 
 def test_a_patch_after_a_move(site, look):
     site.rebuild()
     run = look(site)
-    title, colour, facts = told(cards.patched("offers", run, run.report))
-    assert (title, colour) == ("offers: patched", "Good")
+    title, colour, facts = told(alerts.patched("offers", run, run.report))
+    assert (title, colour) == ("offers: patched", "good")
     assert facts["Moved"] == f"offers_1 onto offers at {run.moves[-1].at:%Y-%m-%d %H:%M:%S} UTC"
     assert float(facts["Patched after"].removesuffix(" s")) >= 0
     assert (facts["Records read"], facts["Differed"]) == ("690", str(run.report.changed))
@@ -26,7 +25,7 @@ def test_a_patch_after_a_move(site, look):
 
 def test_a_patch_without_a_move(site, look):
     run = look(site)
-    _, _, facts = told(cards.patched("offers", run, run.report))
+    _, _, facts = told(alerts.patched("offers", run, run.report))
     assert facts["Because"] == "first run"
     assert "Moved" not in facts
 
@@ -37,31 +36,31 @@ def test_an_index_that_is_rebuilt_faster_than_it_can_be_patched(site, look, monk
     index = site.index()
     index.on_page = {"every": site.rebuild}
     run = look(site, index=index, most_restarts=most)
-    title, colour, facts = told(cards.patched("offers", run, run.report))
-    assert (title, colour) == ("offers: rebuilt faster than it can be patched", "Attention")
-    assert ("Began anew" in facts) is (most > 0)
+    title, colour, facts = told(alerts.patched("offers", run, run.report))
+    assert (title, colour) == ("offers: rebuilt faster than it can be patched", "bad")
+    assert ("Restarted" in facts) is (most > 0)
 
 
-def test_a_card_of_many_long_values(site, look):
+def test_many_long_values_fit_into_a_card(site, look):
     site.write([{"objectID": str(n), "a": f"{n} " + "é" * 3000} for n in range(40)], "cars")
     patches = [
         Patch(f"p{n}", ("a",), (f"b{n}",), lambda r, n=n: {f"b{n}": r["a"]}, lambda r: f"odd: {r['a']}")
         for n in range(9)
     ]
     run = look(site, index=site.index(name="cars"), patches=patches)
-    card = cards.patched("cars", run, run.report)
-    assert told(card)[0] == "cars: patched"
+    alert = alerts.patched("cars", run, run.report)
+    assert alert.title == "cars: patched"
+    card = adaptive_card(alert.title, text=alert.body, facts=alert.facts)
     assert all(len(fact["value"]) <= 4001 for part in card["body"] for fact in part.get("facts", []))
 
 
 def test_a_dry_run(site, look):
     run = look(site, dry_run=True, is_manual=True)
-    title, colour, facts = told(cards.dry_run("offers", run))
-    assert (title, colour) == ("offers: test message of a dry run", "Default")
+    title, colour, facts = told(alerts.dry_run("offers", run))
+    assert (title, colour) == ("offers: test message of a dry run", "neutral")
     assert facts["Records read"] == "690"
     look(site)
     quiet = look(site, dry_run=True)
     assert quiet.report is None
-    card = cards.dry_run("offers", quiet)
-    assert card["body"][1]["text"] == quiet.summary
-    assert told(card)[2] == {}
+    alert = alerts.dry_run("offers", quiet, url="http://a.test/run")
+    assert (alert.body, alert.facts, alert.url) == (quiet.summary, {}, "http://a.test/run")

@@ -1,10 +1,8 @@
-"""What people are told of the patching of an index: title, facts and tone of a card."""
+"""Alerts about the patching of an index."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from include.connectors.teams import adaptive_card
+from include.models.alerts import Alert
 from include.search.report import PassReport, shown
 from include.search.watch import RunReport
 
@@ -12,8 +10,8 @@ MOST_VALUES = 12
 """Different values shown per patch."""
 
 
-def patched(index: str, run: RunReport, report: PassReport) -> Any:
-    """The card of a patch."""
+def patched(index: str, run: RunReport, report: PassReport, *, url: str = "") -> Alert:
+    """The index was patched, or is rebuilt faster than it can be patched."""
     facts: dict[str, object] = {}
     if run.moves:
         last = run.moves[-1]
@@ -22,15 +20,15 @@ def patched(index: str, run: RunReport, report: PassReport) -> Any:
     else:
         facts["Because"] = run.reason
     if run.restarts:
-        facts["Began anew"] = f"{run.restarts} times: the index was rebuilt meanwhile"
+        facts["Restarted"] = f"{run.restarts} times: the index was rebuilt meanwhile"
     title = f"{index}: patched" if run.is_finished else f"{index}: rebuilt faster than it can be patched"
-    return adaptive_card(title, facts=facts | _counts(report), tone="good" if run.is_finished else "bad")
+    return Alert(title=title, facts=facts | _counts(report), tone="good" if run.is_finished else "bad", url=url)
 
 
-def dry_run(index: str, run: RunReport) -> Any:
-    """The test card of a dry run."""
+def dry_run(index: str, run: RunReport, *, url: str = "") -> Alert:
+    """The test message of a dry run."""
     facts = _counts(run.report) if run.report else {}
-    return adaptive_card(f"{index}: test message of a dry run", text=run.summary, facts=facts)
+    return Alert(title=f"{index}: test message of a dry run", body=run.summary, facts=facts, url=url)
 
 
 def _counts(report: PassReport) -> dict[str, object]:

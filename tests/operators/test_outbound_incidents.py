@@ -1,4 +1,4 @@
-"""Episodes of failure of the mailing list's DAG: told once, over when something was sent, nothing left behind."""
+"""Incidents of the mailing list's DAG: reported once, over when something was sent, nothing left behind."""
 
 import json
 import logging
@@ -58,8 +58,13 @@ def run(airflow, load_dag, caplog):
 
 
 @pytest.fixture
-def titles(sandbox):
-    return lambda: [card["title"] for card in requests.get(f"{sandbox}/sandbox/teams", timeout=10).json()]
+def cards(sandbox):
+    return lambda: requests.get(f"{sandbox}/sandbox/teams", timeout=10).json()
+
+
+@pytest.fixture
+def titles(cards):
+    return lambda: [card["title"] for card in cards()]
 
 
 def touch(connection, count):
@@ -97,7 +102,7 @@ def test_whether_it_works_again_is_not_known_before_something_is_sent(shop, run,
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_a_code_that_is_none_fails_the_run_and_the_next_one_is_good(shop, run, output, titles, dry_run):
+def test_a_code_that_is_none_fails_the_run_and_the_next_one_is_good(shop, run, output, cards, titles, dry_run):
     failed = run(orders=["NOPE"], dry_run=dry_run)
     task = "send" if dry_run else "fill_queue"
     assert failed.state == "failed"
@@ -105,5 +110,7 @@ def test_a_code_that_is_none_fails_the_run_and_the_next_one_is_good(shop, run, o
     told = output()
     assert "There is no order with the code NOPE" in told
     assert f"see the log of {task}, then" in told
+    (card,) = cards()
+    assert "There is no order with the code NOPE" in card["text"]
     assert run().state == "success"
     assert titles() == [f"{DAG_ID}: failing", f"{DAG_ID}: works again"]

@@ -1,0 +1,318 @@
+"""Alerts of a DAG: a run failed, timed out or is late, and the DAG works again. One per incident, not per run.
+
+- A task that fails for good notes its error as XCom `failure`, in its own process. The last task of a DAG also reports
+  the failure of the run, before the next run can begin.
+- The DAG's `on_failure_callback`, in the dag-processor, reports what no task sees: a run that timed out, a task that
+  was killed or never started. A run that is reported twice counts once.
+- The last task reports the recovery when it succeeds: a callback of the DAG would parse the file after every good run.
+- A deadline, in the triggerer, reports a run that has not ended in time.
+
+A DAG has to end in one task, whose success is that of the run. Incidents are kept in the database; while it cannot be
+reached, a failure is reported unless the run before failed too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import DAG
+from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
+from include.errors import EarlierTaskFailed, ProviderSyncError
+from include.operators.connections import database
+from include.operators.notifiers import send_alert
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.models.alerts import Alert
+    from include.store.incidents import Incident
+
+log = logging.getLogger(__name__)
+
+FAILURE = "failure"
+"""XCom key of a failed task's error."""
+LONGEST_CAUSE = 1500
+LONGEST_TRIAGE = 900
+UNKNOWN = "See the log of the red task of the run"
+FOLLOWS = "One more message follows when it works again."
+
+
+class AlertingDAG(DAG):
+    """A DAG that can have a deadline and be run by `dag.test()`, which in Airflow 3.3.2 breaks on a deadline."""
+
+    def test(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it in this process, as `DAG.test` does; no deadline is watched."""
+        deadline, self.deadline = self.deadline, None
+        try:
+            return super().test(*args, **kwargs)
+        finally:
+            self.deadline = deadline
+
+
+def run_alerts(*, late_after: timedelta | None = None) -> dict[str, Any]:
+    """Arguments of a DAG: alert when a run fails or times out and, with `late_after`, when it has not ended by then.
+
+    The time counts from when the run was queued. Belongs together with `task_alerts`.
+    """
+    wired: dict[str, Any] = {"on_failure_callback": report_failed_run}
+    if late_after is not None:
+        callback = AsyncCallback(report_late_run, kwargs={"within": in_words(late_after)})
+        wired["deadline"] = DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=late_after, callback=callback
+        )
+    return wired
+
+
+def task_alerts() -> dict[str, Any]:
+    """Arguments of every task, for the `default_args` of a DAG: note what failed, report a recovery."""
+    return {"on_failure_callback": report_failed_task, "on_success_callback": report_recovery}
+
+
+def run_url(dag_id: str, run_id: str) -> str:
+    """Where the web UI shows a run; the base URL may have a path."""
+    base_url = conf.get("api", "base_url", fallback=None) or "http://localhost:8080"
+    return f"{base_url.rstrip('/')}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
+
+
+def report_failed_task(context: Context) -> None:
+    """Note the error of a task that failed for good; after the last task, report the failure of the run."""
+    error = context.get("exception")
+    if error is None:
+        return  # it was killed; this runs in the dag-processor, and so does the callback of the DAG
+    if not isinstance(error, EarlierTaskFailed):
+        try:
+            context["ti"].xcom_push(key=FAILURE, value=_described(error))
+        except Exception as problem:
+            log.warning("The error could not be noted for the alert: %s: %s", type(problem).__name__, problem)
+    if not context["task"].downstream_task_ids:
+        _report_failure(context, is_last_chance=False)
+
+
+def report_failed_run(context: Context) -> None:
+    """Report a run that failed or timed out, unless its last task has done so."""
+    _report_failure(context, is_last_chance=True)
+
+
+def report_recovery(context: Context) -> None:
+    """After the last task of a good run, end the incident and report that."""
+    if context["task"].downstream_task_ids:
+        return
+    from include.store import incidents
+
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    try:
+        import psycopg
+
+        with database() as connection, connection.transaction() as transaction:
+            incident = incidents.end_incident(connection, dag_id)
+            if incident is None:
+                return
+            sent = send_alert(lambda: _recovered(dag_id, run_id, incident), context)
+            if incident.is_known and not sent:
+                raise psycopg.Rollback(transaction)  # the next good run tries again
+    except Exception as problem:  # the work is done, and must not fail of this
+        log.warning("Whether an incident is over is not known: %s", _described(problem))
+
+
+async def report_late_run(context: Mapping[str, Any], within: str) -> None:
+    """Report a run that has not ended in time. Runs in the triggerer, which must not wait for a database."""
+    await asyncio.to_thread(_report_late, context["dag_run"], within)
+
+
+def _report_failure(context: Context, *, is_last_chance: bool) -> None:
+    """Count the run in the incident of its DAG, and send an alert unless people know of the incident."""
+    from include.store import incidents
+
+    dag, run_id, sent = context["dag"], context["run_id"], False
+    try:
+        cause = _cause(context)
+        try:
+            with database() as connection, connection.transaction():
+                incident = incidents.note_failure(connection, dag.dag_id, cause, run_id)
+                if incident.notified_at is None:
+                    sent = send_alert(lambda: _failing(context, incident.error, incident.failures), context)
+                if sent:
+                    incidents.note_alerted(connection, dag.dag_id)
+        except Exception as problem:
+            log.warning("The incident could not be noted: %s", _described(problem))
+            if is_last_chance and not sent and not _failed_before(context):
+                send_alert(lambda: _failing(context, cause, 1), context)
+    except Exception as problem:
+        log.warning("The failure could not be reported: %s", _described(problem))
+
+
+def _report_late(run: Mapping[str, Any], within: str) -> None:
+    from include.store import incidents
+
+    dag_id, run_id = run["dag_id"], run["dag_run_id"]
+    if _name(run.get("run_type")) == "backfill":
+        return  # its runs wait for each other
+    state, tasks = _state_now(dag_id, run_id, _name(run.get("state")))
+    if state not in ("queued", "running"):
+        log.info("Run %s of %s is %s by now: no alert that it is late", run_id, dag_id, state)
+        return
+
+    def make() -> Alert:
+        return _late(dag_id, run_id, within, {"State": state, "Tasks": tasks, "Queued at": run.get("queued_at")})
+
+    sent = False
+    try:
+        with database() as connection, connection.transaction():
+            incident = incidents.note_late(connection, dag_id, f"run {run_id} has not ended within {within}")
+            if incident.late_notified_at is None:
+                sent = send_alert(make)
+            if sent:
+                incidents.note_late_alerted(connection, dag_id)
+    except Exception as problem:
+        log.warning("The incident could not be noted: %s", _described(problem))
+        if not sent:
+            send_alert(make)
+
+
+def _failing(context: Context, cause: str, failures: int) -> Alert:
+    from include.models.alerts import Alert
+
+    dag, run_id = context["dag"], context["run_id"]
+    happened = "timed out" if context.get("reason") == "timed_out" else "failing"
+    advice = _triage(dag) or "The next good run catches up by itself."
+    facts: dict[str, object] = {"Failed runs": failures, "What to do": f"{advice} {FOLLOWS}", "Run": run_id}
+    if user := getattr(context.get("dag_run"), "triggering_user_name", None):
+        facts["Triggered by"] = user
+    return Alert(
+        title=f"{dag.dag_id}: {happened}",
+        body=cause or UNKNOWN,
+        facts=facts,
+        tone="bad",
+        url=run_url(dag.dag_id, run_id),
+    )
+
+
+def _late(dag_id: str, run_id: str, within: str, facts: Mapping[str, object]) -> Alert:
+    from include.models.alerts import Alert
+
+    advice = (
+        "Open the run. If a task is running, read its log. If it is scheduled or queued, Airflow has no free slot for "
+        f"it. If the run is queued, an earlier run of this DAG is still at work. {FOLLOWS}"
+    )
+    body = f"The run has not ended within {within} of being queued."
+    shown = {**{name: value for name, value in facts.items() if value}, "What to do": advice, "Run": run_id}
+    return Alert(title=f"{dag_id}: late", body=body, facts=shown, tone="bad", url=run_url(dag_id, run_id))
+
+
+def _recovered(dag_id: str, run_id: str, incident: Incident) -> Alert:
+    from include.models.alerts import Alert
+
+    facts: dict[str, object] = {"Since": f"{incident.began_at:%Y-%m-%d %H:%M:%S %Z}"}
+    if incident.failures:
+        facts |= {"Failed runs": incident.failures, "Last error": incident.error or UNKNOWN}
+    else:
+        facts["Was late"] = incident.error
+    return Alert(title=f"{dag_id}: works again", facts=facts, tone="good", url=run_url(dag_id, run_id))
+
+
+def _cause(context: Context) -> str:
+    """Why a run failed, in words for people; empty if that is not known."""
+    dag, reason, error = context["dag"], context.get("reason"), context.get("exception")
+    if reason == "timed_out":
+        task = getattr(context.get("ti"), "task_id", None)
+        ended = f"The run was ended after {in_words(dag.dagrun_timeout)} (dagrun_timeout)"
+        return f"{ended}; the task {task} was not done" if task else ended
+    if error is not None and not isinstance(error, EarlierTaskFailed):
+        return _described(error)
+    try:
+        if found := _noted(dag, context["run_id"]):
+            return found
+    except Exception as problem:
+        log.warning("What failed cannot be read from Airflow: %s", _described(problem))
+    if reason == "all_tasks_deadlocked":
+        return "No task of the run can start: what they wait for cannot happen"
+    return _described(error) if error is not None else ""
+
+
+def _noted(dag: DAG, run_id: str) -> str:
+    """The errors that the failed tasks of a run have noted, those of the last task in the order of work."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time.xcom import XCom
+
+    states = RuntimeTaskInstance.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {})
+    failed = [name for name, state in states.items() if _name(state) == "failed"]
+    for task in sorted(dag.tasks, key=lambda task: -len(task.get_flat_relative_ids(upstream=True))):
+        if not any(_is_of(name, task.task_id) for name in failed):
+            continue
+        causes = XCom.get_all(key=FAILURE, dag_id=dag.dag_id, task_id=task.task_id, run_id=run_id)
+        if causes:
+            return "\n".join(dict.fromkeys(map(str, causes)))[:LONGEST_CAUSE]
+    if not failed:
+        return ""
+    return (
+        f"{', '.join(sorted(failed))} ended without an error of its own: it was killed (out of memory?), its worker "
+        "stopped, or Airflow could not store its result"
+    )
+
+
+def _is_of(name: str, task_id: str) -> bool:
+    """Whether a name among the states, `task` or `task_<map index>`, is of this task."""
+    return re.fullmatch(rf"{re.escape(task_id)}(_\d+)?", name) is not None
+
+
+def _state_now(dag_id: str, run_id: str, state: str) -> tuple[str, str]:
+    """The state of a run, and those of its tasks; the given one if Airflow does not say."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    try:
+        state = _name(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
+        tasks = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
+    except Exception as problem:
+        log.warning("The state of the run cannot be read from Airflow: %s", _described(problem))
+        return state, ""
+    open_tasks = {name: _name(each or "not started") for name, each in tasks.items()}
+    return state, ", ".join(f"{name} {each}" for name, each in sorted(open_tasks.items()) if each != "success")
+
+
+def _name(state: object) -> str:
+    """The word for a state, which Airflow gives as an enum or as a text."""
+    return str(getattr(state, "value", state))
+
+
+def _described(error: BaseException | str) -> str:
+    """An error without secrets; the class is named where the message alone says little."""
+    from airflow.sdk.exceptions import AirflowException
+
+    from include.connectors.redaction import redact
+
+    is_worded = isinstance(error, ProviderSyncError | AirflowException | str)
+    shown = str(error) if is_worded else f"{type(error).__name__}: {error}"
+    hidden = redact(shown[: 2 * LONGEST_CAUSE])[:LONGEST_CAUSE]  # redacting a long text takes long
+    return re.sub(r"\n +- ", "\n- ", hidden)  # a list for those who render Markdown
+
+
+def _failed_before(context: Context) -> bool:
+    """Whether the run before failed too."""
+    try:
+        previous = context["ti"].get_previous_dagrun()
+    except Exception:
+        return False
+    return previous is not None and _name(previous.state) == "failed"
+
+
+def _triage(dag: DAG) -> str:
+    """What the doc of a DAG says to do after a failure."""
+    found = re.search(r"\*\*Triage\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", dag.doc_md or "", re.DOTALL)
+    text = " ".join(found[1].split()) if found else ""
+    return text if len(text) <= LONGEST_TRIAGE else f"{text[:LONGEST_TRIAGE].rpartition('. ')[0]}."
+
+
+def in_words(duration: timedelta | None) -> str:
+    """A duration as `5 min` or `12 h`."""
+    seconds = int(duration.total_seconds()) if duration else 0
+    parts = [(seconds // 3600, "h"), (seconds % 3600 // 60, "min"), (seconds % 60, "s")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"

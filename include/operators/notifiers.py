@@ -1,0 +1,145 @@
+"""Send alerts: to Teams, or through the Airflow notifier that the Variable `alerts_notifier` names.
+
+The Variable is JSON, `{"notifier": "<class path>", "kwargs": {…}}`, read whenever an alert is sent. The notifier's
+template fields see `{{ alert.title }}`, `{{ alert.text }}`, `{{ alert.html }}`, `{{ alert.url }}`, `{{ alert.tone }}`
+and `{{ alert.facts }}`. Fields for a message that the Variable does not set are filled with these.
+
+https://airflow.apache.org/docs/apache-airflow/stable/howto/notifications.html
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseNotifier, Variable
+from airflow.sdk.log import mask_secret
+
+from include.errors import ConfigurationError
+from include.operators.teams import TEAMS, post_to_teams
+
+if TYPE_CHECKING:
+    from include.models.alerts import Alert
+
+log = logging.getLogger(__name__)
+
+SETTING = "alerts_notifier"
+EXAMPLE = '{"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier", "kwargs": {"to": "ops@example.org"}}'
+PROVIDERS = "airflow.providers."
+
+DEFAULTS: dict[str, Any] = {
+    "subject": "{{ alert.title }}",
+    "html_content": "{{ alert.html }}",
+    "text": "{{ alert.title }}\n\n{{ alert.text }}",
+    "message": "{{ alert.title }}\n\n{{ alert.text }}",
+    "json": {
+        "title": "{{ alert.title }}",
+        "text": "{{ alert.text }}",
+        "tone": "{{ alert.tone }}",
+        "url": "{{ alert.url }}",
+    },
+}
+"""What the message of a notifier is, by the name of its argument, when the Variable does not say."""
+
+
+def send_alert(
+    make: Callable[[], Alert], context: Mapping[str, Any] | None = None, *, teams_conn_id: str = TEAMS
+) -> bool:
+    """Make and send an alert; False, with a line in the log, if it was not delivered. Never raises.
+
+    A notifier that is set but does not work is replaced by Teams, if there is that connection. `context` is Airflow's;
+    the notifier's templates see it too.
+    """
+    from include.connectors.redaction import Redactor, redact
+
+    try:
+        alert = make()
+    except Exception as error:
+        log.warning("The alert could not be made: %s: %s", type(error).__name__, redact(error))
+        return False
+    hide: Callable[[object], str] = redact
+    try:
+        if text := str(Variable.get(SETTING, default=None) or "").strip():
+            path, kwargs = _read(text)
+            secrets = list(_secrets(kwargs))
+            hide = Redactor(secrets)
+            for secret in secrets:
+                mask_secret(secret)
+            _notify(path, kwargs, alert, context or {})
+            log.info("Sent the alert %r through %s", alert.title, path)
+            return True
+    except ConfigurationError as error:
+        log.warning("The Airflow Variable %s %s. Trying Teams instead", SETTING, hide(error))
+    except Exception as error:  # a notifier may raise anything
+        shown = f"{type(error).__name__}: {hide(error)}"
+        log.warning("The notifier of the Airflow Variable %s failed: %s. Trying Teams instead", SETTING, shown)
+    try:
+        return post_to_teams(alert, teams_conn_id)
+    except Exception as error:  # the work that the alert is about must not fail
+        log.warning("The alert could not be delivered to Teams: %s: %s", type(error).__name__, redact(error))
+        return False
+
+
+def _read(text: str) -> tuple[str, dict[str, Any]]:
+    """The class path and the arguments that the Variable sets."""
+    try:
+        setting = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"is not JSON ({error}); an example: {EXAMPLE}") from None
+    path = setting.get("notifier") if isinstance(setting, dict) else None
+    if not isinstance(path, str) or not path:
+        raise ConfigurationError(f"does not name a notifier; an example: {EXAMPLE}")
+    if unknown := sorted(setting.keys() - {"notifier", "kwargs"}):
+        raise ConfigurationError(f"has unknown keys: {', '.join(unknown)}; it takes notifier and kwargs")
+    kwargs = setting.get("kwargs") or {}
+    if not isinstance(kwargs, dict):
+        raise ConfigurationError("needs an object of arguments as kwargs")
+    return path, kwargs
+
+
+def _notify(path: str, kwargs: dict[str, Any], alert: Alert, context: Mapping[str, Any]) -> None:
+    notifier_class = _notifier_class(path)
+    accepted = inspect.signature(notifier_class).parameters
+    missing = {name: value for name, value in DEFAULTS.items() if name in accepted and name not in kwargs}
+    if "data" in kwargs:  # the body of the HTTP notifier is one or the other
+        missing.pop("json", None)
+    try:
+        notifier = notifier_class(**missing, **kwargs)
+    except TypeError as error:
+        raise ConfigurationError(f"has kwargs that {path} does not take: {error}") from None
+    full: Any = {**context, "alert": alert}
+    notifier.render_template_fields(full)
+    notifier.notify(full)
+
+
+def _notifier_class(path: str) -> type[BaseNotifier]:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        install = ""
+        if path.startswith(PROVIDERS) and isinstance(error, ModuleNotFoundError):
+            provider = path.removeprefix(PROVIDERS).partition(".notifications")[0].replace(".", "-")
+            install = f". Is apache-airflow-providers-{provider} installed?"
+        raise ConfigurationError(f"names {path}, which cannot be imported: {error}{install}") from None
+    if not isinstance(found, type) or not issubclass(found, BaseNotifier) or inspect.isabstract(found):
+        raise ConfigurationError(f"names {path}, which is not an Airflow notifier (a subclass of BaseNotifier)")
+    return found
+
+
+def _secrets(value: Any, name: str = "") -> Iterator[str]:
+    """The values among the arguments that must not be logged: secrets, and addresses that are secrets."""
+    from include.connectors.redaction import looks_secret
+
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _secrets(each, str(key))
+    elif isinstance(value, list):
+        for each in value:
+            yield from _secrets(each, name)
+    elif isinstance(value, str) and "{{" not in value and not name.endswith("conn_id"):
+        yield from [value] if looks_secret(name) or "hook" in name or "url" in name else []
