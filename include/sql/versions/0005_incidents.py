@@ -2,7 +2,7 @@
 
 from include.store.migrate import run_sql_beside
 
-revision = "0005_incidents"
+revision = "0005"
 down_revision = "0004"
 
 
