@@ -140,9 +140,7 @@ class AllocineStocks(LocalProvider):
         except RequestRefused as error:
             if error.status != 404:
                 raise
-            raise ConfigurationError(
-                f"Allociné knows no theatre {theatre}: correct id_at_provider in provider_pivot"
-            ) from None
+            raise self.unknown_venue(what="theatre") from None
 
     def decode_record(self, raw: bytes) -> Edge:
         """An edge of the listing from the payload kept of it."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.connectors.http import HttpConnector
+    from include.connectors.third_party import ThirdPartyRule
     from include.inbound.report import SyncReport
 
 P = TypeVar("P", bound=Providable)
@@ -270,6 +271,24 @@ class LocalProvider(ABC):
         if self._connector is None:
             raise ConfigurationError(f"{type(self).__name__} needs a connector: hand one in")
         return self._connector
+
+    @property
+    def third_party(self) -> ThirdPartyRule:
+        """The rule for URLs that this source lists: where they may lead."""
+        from include.connectors.third_party import ThirdPartyRule
+
+        return ThirdPartyRule(self.conn_id) if self._connector is None else self._connector.third_party
+
+    def unknown_venue(self, *, what: str = "") -> ConfigurationError:
+        """The error of `check_link` for a venue that the service does not know (404).
+
+        A wrong path in the address of the connection has the same result, so the text names both. `what` is the kind of
+        id, `theatre` for example.
+        """
+        known = " ".join(filter(None, (what, self.venue.venue_id_at_offer_provider)))
+        return ConfigurationError(
+            f"{self.name} does not know {known}: check the id, or the address of the Airflow connection {self.conn_id}"
+        )
 
     @property
     def venue(self) -> VenueLink:

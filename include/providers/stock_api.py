@@ -89,11 +89,7 @@ class StockApiProvider(LocalProvider):
                 raise
             is_known = False
         if not is_known:
-            what = "SIRET" if venue_id == self.venue.siret else "id"
-            raise ConfigurationError(
-                f"{what} {venue_id} is not registered at {self.name}: let the venue register there, or give the id by "
-                "which it is known there"
-            )
+            raise self.unknown_venue(what="SIRET" if venue_id == self.venue.siret else "")
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
