@@ -20,6 +20,7 @@ from include.errors import (
     BadPicture,
     BodyTooLarge,
     ConfigurationError,
+    ProviderSyncError,
     RateLimited,
     RedirectsElsewhere,
     RequestRefused,
@@ -41,10 +42,8 @@ class PictureFetcher:
     once.
     """
 
-    def __init__(
-        self, rule: ThirdPartyRule = ThirdPartyRule(), *, max_body_bytes: int = 10_000_000, **options: Any
-    ) -> None:
-        self._rule = rule
+    def __init__(self, rule: ThirdPartyRule | None = None, *, max_body_bytes: int = 10_000_000, **options: Any) -> None:
+        self._rule = rule or ThirdPartyRule()
         self._max_body_bytes = max_body_bytes
         self._options: dict[str, Any] = {
             "connect_timeout": 5.0,
@@ -141,5 +140,5 @@ def _shown(url: str) -> str:
     return Url(parsed.scheme, None, parsed.host, parsed.port, parsed.path).url
 
 
-def _detail(error: RetryableError) -> str:
+def _detail(error: ProviderSyncError) -> str:
     return _QUERY.sub("?***", error.message)

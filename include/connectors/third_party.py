@@ -148,10 +148,11 @@ def _pinned(pool_class: Any, rule: ThirdPartyRule) -> Any:
     """Return a pool class whose connections resolve their host once, by the rule."""
 
     class PinnedConnection(pool_class.ConnectionCls):  # type: ignore[misc]
+        _dns_host: str
+        """What urllib3 connects to. Outside of this method it is the name: `Host` and SNI follow it."""
+
         def _new_conn(self) -> socket.socket:
-            name: str = (
-                self._dns_host
-            )  # what urllib3 connects to; `host`, Host and SNI follow it outside of this method
+            name = self._dns_host
             try:
                 addresses = rule.addresses(name, self.port)
             except socket.gaierror as error:

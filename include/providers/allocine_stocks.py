@@ -140,7 +140,7 @@ class AllocineStocks(LocalProvider):
         except RequestRefused as error:
             if error.status != 404:
                 raise
-            raise self.unknown_venue(what="theatre") from None
+            raise self.unknown_venue("The id of a theatre comes from provider_pivot.id_at_provider") from None
 
     def decode_record(self, raw: bytes) -> Edge:
         """An edge of the listing from the payload kept of it."""

@@ -279,15 +279,14 @@ class LocalProvider(ABC):
 
         return ThirdPartyRule(self.conn_id) if self._connector is None else self._connector.third_party
 
-    def unknown_venue(self, *, what: str = "") -> ConfigurationError:
+    def unknown_venue(self, hint: str = "") -> ConfigurationError:
         """The error of `check_link` for a venue that the service does not know (404).
 
-        A wrong path in the address of the connection has the same result, so the text names both. `what` is the kind of
-        id, `theatre` for example.
+        A wrong path in the address of the connection has the same result, so the text names both.
         """
-        known = " ".join(filter(None, (what, self.venue.venue_id_at_offer_provider)))
         return ConfigurationError(
-            f"{self.name} does not know {known}: check the id, or the address of the Airflow connection {self.conn_id}"
+            f"{self.name} does not know {self.venue.venue_id_at_offer_provider}: check the id, or the address of the "
+            f"Airflow connection {self.conn_id}{f'. {hint}' if hint else ''}"
         )
 
     @property

@@ -89,7 +89,7 @@ class StockApiProvider(LocalProvider):
                 raise
             is_known = False
         if not is_known:
-            raise self.unknown_venue(what="SIRET" if venue_id == self.venue.siret else "")
+            raise self.unknown_venue("A venue without an id of its own there is known by its SIRET once it registered")
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
