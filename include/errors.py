@@ -40,6 +40,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+NOT_FOUND = 404
 MOST_NAMED = 50
 """Venue links named in the message of LinksFailed."""
 
@@ -188,7 +189,11 @@ class LinksFailed(ProviderSyncError):
         told = [f"  - {label}: {error}" for label, error in failures.items()]
         more = [f"  - and {len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
         named = "\n".join(told[:MOST_NAMED] + more)
-        super().__init__(f"{len(failures)} of {attempted} venue links failed, the others were finished:\n{named}")
+        others = ", the others were finished" if attempted > len(failures) else ""
+        unknown = [isinstance(error, RequestRefused) and error.status == NOT_FOUND for error in failures.values()]
+        if not others and len(unknown) > 1 and all(unknown):
+            others = ", each with a 404: the address of the Airflow connection is probably wrong"
+        super().__init__(f"{len(failures)} of {attempted} venue links failed{others}:\n{named}")
         self.failures = dict(failures)
 
     @property

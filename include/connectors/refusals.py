@@ -114,7 +114,7 @@ def _reason(
     elif isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         reason = f"no data came for {timeouts[1]:g} s"
     elif isinstance(root, ConnectionRefusedError):
-        reason = "connection refused, nothing listens at this host and port"
+        reason = "Connection refused: nothing listens at this host and port"
     elif isinstance(error, urllib3.exceptions.DecodeError):
         reason = "the compressed body is broken"
     elif isinstance(error, urllib3.exceptions.ProtocolError):

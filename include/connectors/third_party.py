@@ -85,13 +85,14 @@ class ThirdPartyRule:
 
     - `own_urls` are the addresses of the Airflow connection `conn_id`: their hosts and ports are allowed anywhere.
     - `allow_private_networks` is the setting of that name in the connection's extra.
-    - `resolve` is an argument for tests.
+    - `resolve` and `kind_of` are arguments for tests.
     """
 
     conn_id: str = ""
     own_urls: tuple[str, ...] = ()
     allow_private_networks: bool = False
     resolve: Resolver = resolve
+    kind_of: Callable[[str], str] = kind_of_address
 
     def is_exempt(self, url: str) -> bool:
         """Tell whether no check is needed: the URL is on the connection's own host and port, or all is allowed."""
@@ -109,7 +110,7 @@ class ThirdPartyRule:
             raise self._refused(f"{name} is this machine")
         found = list(self.resolve(name, port))
         for address in found:
-            if kind := kind_of_address(address):
+            if kind := self.kind_of(address):
                 led = f"{name} is" if name == address else f"{name} resolves to {address},"
                 raise self._refused(f"{led} {kind}")
         return found

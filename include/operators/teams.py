@@ -43,7 +43,7 @@ def send_card(make: Callable[[], Any], conn_id: str = TEAMS) -> bool:
         return False
     extras = {name: str(value) for name, value in connection.extra_dejson.items() if name in ("channelId", "apiKey")}
     try:
-        post_card(url, make(), extras)
+        post_card(url, make(), extras, conn_id=conn_id)
     except ProviderSyncError as error:
         log.warning("The message to Teams could not be delivered: %s", error)
         return False

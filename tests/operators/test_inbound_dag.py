@@ -141,7 +141,7 @@ def test_a_failing_venue_does_not_stop_the_others_and_clearing_does_what_is_left
     assert venues_with_stocks(shops) == {service.sirets[0], service.sirets[2]}
     text = output()
     assert "1 of 3 venue links failed" in text
-    assert re.search(r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*404", text)
+    assert re.search(r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*responded with 404", text)
 
     shops.execute("UPDATE venue_provider SET venue_id_at_offer_provider = %s WHERE id = 2", (service.sirets[1],))
     before = count(shops)
@@ -265,8 +265,8 @@ def test_wrong_credentials_fail_at_once_and_stay_out_of_the_log(shops, serve, co
     assert done.tries[SYNC] == 3
     assert load_state(shops) == "failed"
     text = output()
-    assert "answered 401" in text
-    assert "check the credentials of the connection" in text
+    assert "responded with 401" in text
+    assert "check the credentials of the Airflow connection titelive_stocks_api" in text
     encoded = base64.b64encode(b"shop:wrong-battery").decode()
     kept = shops.execute("SELECT string_agg(error, ' ') FROM catalog_scheme_operation_instance").fetchone()[0]
     for secret in ("wrong-battery", encoded):
