@@ -166,7 +166,9 @@ class LocalProvider(ABC):
         as it is. One that stays on sale is filled again by each listing that still lacks it, since what follows may
         change with its bookings. When a later listing has the object again it is filled as usual.
         """
-        raise ConfigurationError(f"{type(self).__name__} has complete listings: it needs fill_gone_attributes")
+        raise ConfigurationError(
+            f"{type(self).__name__} has complete listings, so it has to define fill_gone_attributes"
+        )
 
     def recognise(
         self,
@@ -206,7 +208,9 @@ class LocalProvider(ABC):
         Raises:
             RejectRecord: it still cannot be used.
         """
-        raise ConfigurationError(f"{type(self).__name__} cannot replay rejected records: it needs decode_record")
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot replay rejected records: it has to define decode_record"
+        )
 
     def check_link(self) -> None:  # noqa: B027 - a hook
         """Ask the service whether it knows the venue and whether the link's settings are right, before it is linked.
@@ -262,14 +266,14 @@ class LocalProvider(ABC):
     @property
     def _known(self) -> KnownRows:
         if self.known is None:
-            raise ConfigurationError("id_of and row_of can be used in fill_object_attributes only")
+            raise ConfigurationError("id_of and row_of can only be used in fill_object_attributes")
         return self.known
 
     @property
     def connector(self) -> HttpConnector:
         """The connector handed in; raises ConfigurationError when there is none."""
         if self._connector is None:
-            raise ConfigurationError(f"{type(self).__name__} needs a connector: hand one in")
+            raise ConfigurationError(f"{type(self).__name__} needs a connector: pass one to its constructor")
         return self._connector
 
     @property
@@ -293,7 +297,7 @@ class LocalProvider(ABC):
     def venue(self) -> VenueLink:
         """The venue link handed in; raises ConfigurationError when there is none."""
         if self.venue_provider is None:
-            raise ConfigurationError(f"{type(self).__name__} needs a venue link: hand one in")
+            raise ConfigurationError(f"{type(self).__name__} needs a venue link: pass one to its constructor")
         return self.venue_provider
 
     @classmethod

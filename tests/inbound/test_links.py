@@ -197,7 +197,7 @@ class TestLink:
             ({"id_at_provider": "nine"}, "Old stocks does not know nine: check the id"),
             ({"id_at_provider": "9" * 71}, "1 to 70 printable characters"),
             ({"id_at_provider": "a\0b"}, "1 to 70 printable characters"),
-            ({"settings": {"prices": 1, "a": 2}}, "Old stocks knows no settings: leave out a, prices"),
+            ({"settings": {"prices": 1, "a": 2}}, "Old stocks has no settings: leave out a, prices"),
             ({"provider": "Halls", "settings": {"bad": 1}}, r"insert a row with provider_id \d+, venue_id 1"),
         ],
     )
@@ -464,7 +464,7 @@ class TestChange:
             ({"link": 1, "provider": "Nobody"}, "no provider 'Nobody'"),
             ({"link": 1, "id_at_provider": "nine"}, "New stocks does not know nine: check the id"),
             ({"link": 1, "provider": "Halls"}, "provider_pivot"),
-            ({"link": 1, "settings": {"a": 1}}, "knows no settings"),
+            ({"link": 1, "settings": {"a": 1}}, "has no settings"),
         ],
     )
     def test_what_is_wrong_is_refused_and_nothing_changed(

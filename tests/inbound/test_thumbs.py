@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from psycopg.pq import TransactionStatus
 
+from include.connectors.third_party import ThirdPartyRule
 from include.errors import AccessRefused, BadPicture, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
 from include.inbound import ledger
 from include.inbound.sync import sync_provider
@@ -493,6 +494,7 @@ def test_in_several_chunks_and_by_two_providers(run, thumbs):
 def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
     class ByAddress(Films):
         get_object_thumb = LocalProvider.get_object_thumb
+        third_party = ThirdPartyRule(allow_private_networks=True)  # the service is on this machine
 
     with serving() as service:
         service.answers(LARGE_RED).answers(b"", status=404)
