@@ -81,8 +81,8 @@ class _Paginator:
     def _go_on(self) -> None:
         if self.page >= self._max_pages:
             raise self._error(
-                f"the listing has more than {self._max_pages:,} pages, the limit max_pages: raise it if the listing really "
-                "is that long, else the service repeats pages: ask the supplier"
+                f"the listing has more than {self._max_pages:,} pages, the limit max_pages: raise it if the listing is "
+                "that long, else the service repeats pages: ask the supplier"
             )
         self.page += 1
 
@@ -154,8 +154,8 @@ class KeysetPaginator(_Paginator):
         first = self._key_in(rows)
         if last == self._cursor or first == self._first:
             raise self._error(
-                f"page {self.page} contains row {last if last == self._cursor else first!r} again, although the request "
-                f"was for the rows after {self._cursor!r}: the service ignores or misreads {self._after_param!r}; "
+                f"page {self.page} contains row {last if last == self._cursor else first!r} again, although the "
+                f"request was for the rows after {self._cursor!r}: the service ignores or misreads {self._after_param!r}; "
                 "ask the supplier"
             )
         if self._loop.repeats(last):
@@ -183,8 +183,8 @@ class KeysetPaginator(_Paginator):
         """
         if missing or count >= min(self._full_size, self._longest or self._full_size):
             raise self._error(
-                f"none of the {count} rows of page {self.page} has a {self._raw_key!r} that can be read, so the next page "
-                "cannot be requested: the format of the source changed; look at the rejected records"
+                f"none of the {count} rows of page {self.page} has a {self._raw_key!r} that can be read, so the next "
+                "page cannot be requested: the format of the source changed; look at the rejected records"
             )
         self._finish()
 
@@ -256,8 +256,8 @@ class OffsetPaginator(_Paginator):
         """Judge the page just read, and move on behind it."""
         if rows and not total and not self._total.last:
             raise self._error(
-                f"page {self.page} has rows, but the service announces a total of 0: where the listing ends is unknown; "
-                "ask the supplier"
+                f"page {self.page} has rows, but the service announces a total of 0: where the listing ends is "
+                "unknown; ask the supplier"
             )
         self._total.see(total)
         if not rows:

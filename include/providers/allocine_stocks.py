@@ -114,8 +114,8 @@ class AllocineStocks(LocalProvider):
             return msgspec.convert(self.venue.settings, AllocineSettings, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigurationError(
-                f"The settings of venue link {self.venue.id} cannot be used: {error}. Correct them in the DAG venue_links, "
-                'as in {"prices": [{"price": 9.5}], "is_duo": true, "quantity": 80}'
+                f"The settings of venue link {self.venue.id} cannot be used: {error}. Correct them in the DAG "
+                'venue_links, as in {"prices": [{"price": 9.5}], "is_duo": true, "quantity": 80}'
             ) from None
 
     def _pages(self) -> Iterator[Page[Edge]]:
@@ -125,8 +125,8 @@ class AllocineStocks(LocalProvider):
         yield Page(listing.edges, answer.asked_at, 1)
         if listing.total_count is not None and listing.total_count > listing.received:
             raise PaginationError(
-                f"the listing has {listing.received} movies, but announces {listing.total_count}: it is not complete; run "
-                "again, and ask Allociné if it happens again"
+                f"the listing has {listing.received} movies, but announces {listing.total_count}: it is not complete; "
+                "run again, and ask Allociné if it happens again"
             )
 
     def check_link(self) -> None:
@@ -134,8 +134,8 @@ class AllocineStocks(LocalProvider):
         self._settings()
         if not self.venue.departement_code:
             raise ConfigurationError(
-                f"Venue {self.venue.venue_id} has no departement_code, which gives the time zone of its showtimes: set it in "
-                "the table venue"
+                f"Venue {self.venue.venue_id} has no departement_code, which gives the time zone of its showtimes: set "
+                "it in the table venue"
             )
         theatre = self.venue.venue_id_at_offer_provider
         try:
