@@ -155,7 +155,7 @@ class KeysetPaginator(_Paginator):
         if last == self._cursor or first == self._first:
             raise self._error(
                 f"page {self.page} contains row {last if last == self._cursor else first!r} again, although the "
-                f"request was for the rows after {self._cursor!r}: the service ignores or misreads {self._after_param!r}; "
+                f"request was for the rows after {self._cursor!r}: the service misreads {self._after_param!r}; "
                 "ask the supplier"
             )
         if self._loop.repeats(last):

@@ -153,7 +153,7 @@ def test_keyset_with_a_short_page_without_keys_before_the_total_cannot_go_on():
 def test_keyset_notices_a_service_that_misreads_after(second, start):
     paginator = keyset(size=3, start=start)
     paginator.advance(stocks("a", "b", "c"))
-    with pytest.raises(PaginationError, match=r"page 2 contains row '.' again .* after 'c': .* 'after'") as looped:
+    with pytest.raises(PaginationError, match=r"page 2 contains row '.' again, .* after 'c': .* 'after'") as looped:
         paginator.advance(stocks(*second))
     assert looped.value.where == {"page": 2}
     assert not paginator.finished
