@@ -142,7 +142,9 @@ def test_a_failing_venue_does_not_stop_the_others_and_clearing_does_what_is_left
     assert venues_with_stocks(shops) == {service.sirets[0], service.sirets[2]}
     text = output()
     assert "1 of 3 venue links failed" in text
-    assert re.search(r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*responded with 404", text)
+    assert re.search(
+        r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*responded with 404", text
+    )
 
     shops.execute("UPDATE venue_provider SET venue_id_at_offer_provider = %s WHERE id = 2", (service.sirets[1],))
     before = count(shops)
