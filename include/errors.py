@@ -12,7 +12,9 @@
     │   └── DatabaseUnavailable    PostgreSQL went away or refused the connection
     ├── FatalError                 a person has to change something before a retry can help
     │   ├── ConfigurationError     a connection, parameter, provider or venue link that is not right
-    │   │   └── BodyTooLarge       an answer with more bytes than are read
+    │   │   ├── BodyTooLarge       a response with more bytes than are read
+    │   │   └── Unreachable        a host that does not exist, or whose certificate cannot be verified
+    │   ├── UntrustedUrl           a URL that a third party supplied and that may not be followed
     │   ├── AccessRefused          401 or 403: the credentials
     │   ├── RequestRefused         any other 4xx: the address, or an id the service does not know
     │   │   └── RedirectsElsewhere a redirect to another service
@@ -39,6 +41,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+NOT_FOUND = 404
 MOST_NAMED = 50
 """Venue links named in the message of LinksFailed."""
 
@@ -73,7 +76,7 @@ class RetryableError(ProviderSyncError):
 
 
 class ServiceUnavailable(RetryableError):
-    """The service answered 5xx, cut the connection or timed out, after the connector's own retries."""
+    """The service responded with 5xx, cut the connection or timed out, after the connector's own retries."""
 
 
 class RateLimited(RetryableError):
@@ -105,15 +108,23 @@ class ConfigurationError(FatalError):
 
 
 class BodyTooLarge(ConfigurationError):
-    """The service answered with more bytes than are read."""
+    """The service responded with more bytes than are read."""
+
+
+class Unreachable(ConfigurationError):
+    """The host does not exist, its certificate cannot be verified, or it does not speak TLS: check the address."""
+
+
+class UntrustedUrl(FatalError):
+    """A URL that a third party supplied leads into a private network, or to another service: it is not followed."""
 
 
 class AccessRefused(FatalError):
-    """The service answered 401 or 403: check the credentials of the connection."""
+    """The service responded with 401 or 403: check the credentials of the connection."""
 
 
 class RequestRefused(FatalError):
-    """The service answered with another 4xx status: check the address and the venue's id."""
+    """The service responded with another 4xx status: check the address and the venue's id."""
 
     def __init__(self, message: str, *, status: int, **where: Any) -> None:
         super().__init__(message, **where)
@@ -183,7 +194,11 @@ class LinksFailed(ProviderSyncError):
         told = [f"  - {label}: {error}" for label, error in failures.items()]
         more = [f"  - and {len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
         named = "\n".join(told[:MOST_NAMED] + more)
-        super().__init__(f"{len(failures)} of {attempted} venue links failed, the others were finished:\n{named}")
+        others = ", the others were finished" if attempted > len(failures) else ""
+        unknown = [isinstance(error, RequestRefused) and error.status == NOT_FOUND for error in failures.values()]
+        if not others and len(unknown) > 1 and all(unknown):
+            others = ", each with a 404: the address of the Airflow connection is probably wrong"
+        super().__init__(f"{len(failures)} of {attempted} venue links failed{others}:\n{named}")
         self.failures = dict(failures)
 
     @property

@@ -26,6 +26,7 @@ from algoliasearch.search.config import SearchConfig
 
 from include.connectors import stopping
 from include.connectors.http import HttpConnector, Stats
+from include.connectors.refusals import named_connection
 from include.errors import AccessRefused, ConfigurationError, RequestRefused, ServiceUnavailable, UndecodableBody
 
 MOST_LOG_ENTRIES = 1000
@@ -58,8 +59,11 @@ class AlgoliaIndex:
     def __init__(
         self, application_id: str, api_key: str, name: str, *, hosts: Sequence[str] = (), **options: Any
     ) -> None:
+        self._place = named_connection(options.get("conn_id", ""))
         if not re.fullmatch(r"[A-Za-z0-9_-]+", application_id):
-            raise ConfigurationError(f"{application_id!r} is no application id of Algolia")
+            raise ConfigurationError(
+                f"{application_id!r} is not an application id of Algolia: check the login of {self._place}"
+            )
         self.application_id = application_id
         self.name = name
         options["secrets"] = (*options.get("secrets", ()), api_key)
@@ -115,7 +119,9 @@ class AlgoliaIndex:
         pause = FIRST_POLL
         while not self.is_published(task_id, index=index):
             if time.monotonic() >= deadline:
-                raise ServiceUnavailable(f"Algolia has not published task {task_id} after {longest:.0f} s")
+                raise ServiceUnavailable(
+                    f"Algolia has not published task {task_id} of index {index or self.name} after {longest:.0f} s"
+                )
             stopping.sleep(pause)
             pause = min(LONGEST_POLL, pause * 1.5)
 
@@ -139,21 +145,21 @@ class AlgoliaIndex:
             if "Invalid Application-ID" in error.message:
                 raise AccessRefused(
                     f"Algolia does not know this API key for the application {self.application_id}: check login "
-                    "(application id) and password (API key) of the connection"
+                    f"(application id) and password (API key) of {self._place}"
                 ) from None
             raise AccessRefused(
                 f"The API key of application {self.application_id} lacks the right (ACL) {right!r} on index "
-                f"{self.name}: {error.message}"
+                f"{self.name}: give it that right, or set another key as password of {self._place}. {error.message}"
             ) from None
         except RequestRefused as error:
             if error.status == 404:
                 raise ConfigurationError(
-                    f"Algolia knows no index {self.name!r} in application {self.application_id} (404): correct "
-                    "`index` in the extra of the connection, or let the indexer build it first"
+                    f"Algolia has no index {self.name!r} in application {self.application_id} (404): correct "
+                    f"`index` in the extra of {self._place}, or let the indexer build it first"
                 ) from error
             raise
         if not isinstance(answer, dict):
-            raise UndecodableBody(f"Algolia answered {right} of index {self.name} with no JSON object")
+            raise UndecodableBody(f"Algolia's response to {right} of index {self.name} is not a JSON object")
         return answer
 
 
@@ -205,5 +211,5 @@ def _hosts(application_id: str, hosts: Sequence[str]) -> tuple[Sequence[str], Se
 def _field(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
     value = answer.get(name)
     if not isinstance(value, kind):
-        raise UndecodableBody(f"Algolia's answer has no {name!r} of type {kind.__name__}")
+        raise UndecodableBody(f"Algolia's response has no {name!r} of type {kind.__name__}")
     return value

@@ -1,10 +1,13 @@
-"""Ask a service over HTTP: time-outs, retries, pace, and errors that say what to do.
+"""Send requests to a service over HTTP: time-outs, retries, rate limit, and errors that say what to do.
 
-One `HttpConnector` stands for one service, which may have several addresses. It asks again by itself after what usually
-passes (429, 408, 5xx, a connection that failed or was cut, time-outs, a body that cannot be decoded), with exponential
-back-off and full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and obeys
-`Retry-After` (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It never sleeps longer than `longest_sleep`: a
-longer wait is raised as `RateLimited`, so that the caller can give its worker slot back.
+One `HttpConnector` stands for one service, which may have several addresses. It retries what usually passes (429, 408,
+5xx, a connection that failed or was cut, time-outs, a body that cannot be decoded), with exponential back-off and full
+jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), and obeys `Retry-After`
+(https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It never sleeps longer than `longest_sleep`: a longer wait
+is raised as `RateLimited`, so that the caller can give its worker slot back.
+
+Requests stay on the service of the connection: a redirect or a link to another one is refused, since the credentials
+and headers of the connection would go there.
 """
 
 from __future__ import annotations
@@ -18,8 +21,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.client import IncompleteRead
 from threading import Lock
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -33,21 +34,24 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url, urldefragauth
-from urllib3.util import parse_url
 
 from include.connectors import stopping
 from include.connectors.pace import Pace
 from include.connectors.redaction import Redactor, basic_credentials, looks_secret, redact_log_record
+from include.connectors.refusals import failed_to_connect, named_connection, refused_by_status
+from include.connectors.third_party import PinnedAdapter, ThirdPartyRule, is_same_service
 from include.errors import (
-    AccessRefused,
     BodyTooLarge,
     ConfigurationError,
+    ProviderSyncError,
     RateLimited,
     RedirectsElsewhere,
     RequestRefused,
     RetryableError,
     ServiceUnavailable,
     UndecodableBody,
+    Unreachable,
+    UntrustedUrl,
 )
 
 log = logging.getLogger(__name__)
@@ -60,11 +64,8 @@ MOST_REDIRECTS = 5
 MOST_CONNECTIONS = 64
 """Of so many at once each is kept open for the next request; requests by itself keeps ten, and closes the others."""
 MOST_PREPARED = 32
-LONGEST_RETRY_AFTER = 86_400.0
-"""A service that asks for more than a day is asked again after one: a broken header must not stop it for good."""
-WAIT_HEADERS = ("Retry-After", "RateLimit-Reset", "x-sib-ratelimit-reset")
-"""The standard, its draft companion, and Brevo's (https://developers.brevo.com/docs/limit-headers): seconds to wait."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+UNREACHABLE_ATTEMPTS = 2
+"""For a host that does not exist or cannot prove who it is: that hardly ever passes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,18 @@ class _Reply:
 
 
 class HttpConnector:
-    """How to ask one service. Safe to share between threads.
+    """Sends requests to one service. Safe to share between threads.
 
-    - `session`: one that is already set up, say by Airflow's HttpHook; it stays open on `close`, and its adapters
-      should not retry by themselves. Without it the connector has its own.
-    - `read_timeout` is the longest silence, `answer_timeout` the longest that one answer may take, however it trickles.
+    - `conn_id` is the Airflow connection that the service is configured by: errors name it.
+    - `session`: one that is already set up, for example by Airflow's HttpHook; it stays open on `close`, and its
+      adapters should not retry by themselves. Without it the connector has its own.
+    - `read_timeout` is the longest silence, `answer_timeout` the longest that one response may take in all.
     - `attempts` counts the first one. `longest_sleep` bounds every single wait.
-    - `mirrors` are further addresses of the same service: when one is down or silent, the next is asked at once.
-    - `secrets` are hidden in logs and errors, beside the credentials in `auth`, `headers`, `session` and `base_url`,
+    - `mirrors` are further addresses of the same service: when one is down or silent, the next is tried at once.
+    - `allow_private_networks` is the setting of the connection for the URLs that this service supplies (an image in a
+      listing): `third_party` is the rule for them.
+    - `rule`: for a `base_url` that a third party supplied, the rule that it has to follow itself.
+    - `secrets` are hidden in logs and errors, as are the credentials in `auth`, `headers`, `session` and `base_url`,
       and whatever has a secret-looking name.
     """
 
@@ -121,6 +126,7 @@ class HttpConnector:
         self,
         base_url: str,
         *,
+        conn_id: str = "",
         mirrors: Sequence[str] = (),
         session: requests.Session | None = None,
         headers: Mapping[str, str] | None = None,
@@ -133,11 +139,14 @@ class HttpConnector:
         pace: Pace | None = None,
         max_body_bytes: int = 256 * 2**20,
         secrets: Iterable[str] = (),
+        allow_private_networks: bool = False,
+        rule: ThirdPartyRule | None = None,
         sleep: Callable[[float], None] = stopping.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         if attempts < 1:
             raise ConfigurationError(f"attempts is {attempts}, it must be at least 1")
+        self._conn_id = conn_id
         user, password = get_auth_from_url(base_url)
         self._owns_session = session is None
         self._session = session or requests.Session()
@@ -156,6 +165,7 @@ class HttpConnector:
         )
         self._base_url = _checked(urldefragauth(base_url) if user or password else base_url, self._redact)
         self._base_urls = (self._base_url, *(_checked(mirror, self._redact) for mirror in mirrors))
+        self.third_party = ThirdPartyRule(conn_id, self._base_urls, allow_private_networks)
         # Proxies and certificates of the environment. Read once: it costs a quarter of a request.
         self._transport = self._session.merge_environment_settings(self._base_url, {}, True, None, None)
         self._has_plain_auth = {type(self._auth), type(self._session.auth)} <= _PLAIN_AUTHS
@@ -163,6 +173,9 @@ class HttpConnector:
         for prefix, adapter in list(self._session.adapters.items()):
             if type(adapter) is HTTPAdapter:
                 self._session.mount(prefix, HTTPAdapter(pool_maxsize=MOST_CONNECTIONS, max_retries=adapter.max_retries))
+        if rule is not None and not rule.is_exempt(self._base_url):
+            for prefix in ("http://", "https://"):
+                self._session.mount(prefix, PinnedAdapter(rule))
         self._timeouts = (connect_timeout, read_timeout)
         self._answer_timeout = answer_timeout
         self._attempts = attempts
@@ -179,11 +192,15 @@ class HttpConnector:
     def get(
         self, path: str = "", params: Mapping[str, Any] | None = None, *, decode: Callable[[bytes], T]
     ) -> Answer[T]:
-        """Ask for `path` below the base URL, and decode the body of the answer.
+        """Send a GET request for `path` below the base URL, and decode the body of the response.
 
-        `decode` may raise `msgspec.DecodeError`, `UnicodeDecodeError` or `json.JSONDecodeError`: the service is then
-        asked again. It gets the body of every 2xx answer, also an empty one (b""): what that means, it alone can tell.
-        A path is used as it is: quote what comes from outside.
+        `decode` may raise `msgspec.DecodeError`, `UnicodeDecodeError` or `json.JSONDecodeError`: the request is then
+        sent again. It gets the body of every 2xx response, also an empty one (b""): what that means, it alone can tell.
+        A path is used as it is: quote what comes from outside. It may be a whole URL that the service supplied, such as
+        the link to the next page, if that leads to the same service.
+
+        Raises:
+            UntrustedUrl: it leads to another service.
         """
         return self.request("GET", path, params, decode=decode)
 
@@ -197,43 +214,62 @@ class HttpConnector:
         headers: Mapping[str, str] | None = None,
         decode: Callable[[bytes], T],
     ) -> Answer[T]:
-        """Send a request of any method, with `body` as it is; `headers` go beside those of the connector.
+        """Send a request of any method, with `body` as it is; `headers` are added to those of the connector.
 
-        Only for requests that may be repeated: one that was answered by a cut connection may have been carried out,
-        and is sent again. What was said of `get` holds here too.
+        Only for requests that may be repeated: one whose connection was cut may have been carried out, and is sent
+        again. `path`, `decode` and the errors are those of `get`.
         """
         call = _Call(method, path, params, body, headers or {})
         attempt = 1
         mirror = 0
         while True:
             base_url = self._base_urls[mirror % len(self._base_urls)]
-            outcome = self._ask(call, f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url, decode)
+            outcome = self._ask(call, self._url(base_url, path), decode)
             if isinstance(outcome, Answer):
                 return outcome
-            if isinstance(outcome, ServiceUnavailable):
+            if isinstance(outcome, ServiceUnavailable | Unreachable):
                 mirror += 1
                 if mirror % len(self._base_urls):
-                    log.warning("%s; asking at the next address", outcome.message)
+                    log.warning("%s; trying the next address of the service", outcome.message)
                     self._count(retries=1)
                     continue
-            asked_wait = outcome.retry_after or 0.0
-            if asked_wait and self._pace is not None:
-                self._pace.hold(asked_wait)
-            if asked_wait > self._longest_sleep:
-                raise RateLimited(
-                    f"{outcome.message}; it asks for a wait of {asked_wait:.0f} s, longer than the "
-                    f"{self._longest_sleep:.0f} s that are slept through",
-                    retry_after=asked_wait,
-                )
-            if attempt == self._attempts:
-                outcome.message += f"; asked {attempt} times" if attempt > 1 else ""
+            attempts = self._attempts
+            if isinstance(outcome, Unreachable):
+                asked_wait, attempts = 0.0, min(attempts, UNREACHABLE_ATTEMPTS)
+            else:
+                asked_wait = self._wait_asked_for(outcome)
+            if attempt >= attempts:
+                outcome.message += f" ({attempt} attempts)" if attempt > 1 else ""
                 raise outcome
             backoff = self._jitter() * min(self._longest_sleep, 2.0 ** (attempt - 1))
             wait = max(asked_wait, backoff)
-            log.warning("%s; attempt %d of %d, next in %.1f s", outcome.message, attempt, self._attempts, wait)
+            log.warning("Attempt %d of %d, next in %.1f s: %s", attempt, attempts, wait, outcome.message)
             self._wait(wait)
             self._count(retries=1)
             attempt += 1
+
+    def _url(self, base_url: str, path: str) -> str:
+        if not re.match(r"https?://", path, re.IGNORECASE):
+            return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url
+        if not any(is_same_service(own, path) for own in self._base_urls):
+            raise UntrustedUrl(
+                f"The service supplied a link to another service, {self._redact(path)}, which would get the "
+                f"credentials of {named_connection(self._conn_id)}: not followed. If it moved, change the address there"
+            )
+        return path
+
+    def _wait_asked_for(self, error: RetryableError) -> float:
+        """Return the seconds that the service asks to wait, which all others have to wait too."""
+        wait = error.retry_after or 0.0
+        if wait and self._pace is not None:
+            self._pace.hold(wait)
+        if wait > self._longest_sleep:
+            raise RateLimited(
+                f"{error.message}; the service asks for a wait of {wait:.0f} s, a task sleeps at most "
+                f"{self._longest_sleep:.0f} s (longest_sleep) and is retried after it",
+                retry_after=wait,
+            )
+        return wait
 
     def close(self) -> None:
         """Close the connections, unless the session was handed in."""
@@ -248,8 +284,8 @@ class HttpConnector:
     ) -> None:
         self.close()
 
-    def _ask(self, call: _Call, url: str, decode: Callable[[bytes], T]) -> Answer[T] | RetryableError:
-        """Ask once. Returns what may pass by itself as an error, raises what will not.
+    def _ask(self, call: _Call, url: str, decode: Callable[[bytes], T]) -> Answer[T] | RetryableError | Unreachable:
+        """Try once. Returns what may pass by itself as an error, raises what will not.
 
         Errors are made here and raised by the caller, outside of `except`: requests' own errors hold the whole
         address, and must not hang on ours as their context.
@@ -260,15 +296,16 @@ class HttpConnector:
             stopping.check()
             asked_at = datetime.now(UTC)
             reply = self._send(call, url)
-            if isinstance(reply, RetryableError):
+            if isinstance(reply, RetryableError | Unreachable):
                 return reply
-            if isinstance(reply, ConfigurationError):
+            if isinstance(reply, ProviderSyncError):
                 raise reply
             if reply.status in {301, 302, 303, 307, 308} and "location" in reply.headers:
                 redirects += 1
                 if redirects > MOST_REDIRECTS:
                     raise RequestRefused(
-                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times",
+                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times: check the "
+                        f"address of {named_connection(self._conn_id)}",
                         status=reply.status,
                     )
                 url = self._redirected(call, reply)
@@ -278,7 +315,7 @@ class HttpConnector:
                 return self._decoded(call, reply, asked_at, decode)
             return self._refused(call, reply)
 
-    def _send(self, call: _Call, url: str) -> _Reply | RetryableError | ConfigurationError:
+    def _send(self, call: _Call, url: str) -> _Reply | ProviderSyncError:
         began = time.perf_counter()
         size = 0
         try:
@@ -293,10 +330,14 @@ class HttpConnector:
                 size = len(body)
                 reply = _Reply(response.status_code, response.headers, body, response.url)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            asked = self._redact(f"{call.method} {_with_query(url, call.params)}")
-            if isinstance(error, ValueError):
-                return ConfigurationError(f"{asked} cannot be sent: {self._redact(error)}")
-            return ServiceUnavailable(f"{asked} failed: {self._reason(error)}")
+            return failed_to_connect(
+                self._redact(f"{call.method} {_with_query(url, call.params)}"),
+                url,
+                error,
+                timeouts=self._timeouts,
+                redact=self._redact,
+                conn_id=self._conn_id,
+            )
         finally:
             seconds = time.perf_counter() - began
             self._count(requests=1, size=size, seconds=seconds)
@@ -347,11 +388,11 @@ class HttpConnector:
             size += len(part)
             if size > self._max_body_bytes:
                 raise BodyTooLarge(
-                    f"{call.method} {self._redact(response.url)} answered with more than {self._max_body_bytes} bytes: "
-                    "ask for smaller pages, or raise max_body_bytes"
+                    f"{call.method} {self._redact(response.url)} responded with more than {self._max_body_bytes:,} "
+                    "bytes: request smaller pages, or raise max_body_bytes"
                 )
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the answer took longer than {self._answer_timeout:g} s")
+                raise TimeoutError(f"the response took longer than {self._answer_timeout:g} s")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _decoded(
@@ -365,29 +406,32 @@ class HttpConnector:
         shown = f"it begins {self._preview(reply.body)!r}" if reply.body else "it is empty"
         hint = ", which looks like HTML" if _looks_like_html(reply.body) else ""
         return UndecodableBody(
-            f"{call.method} {self._redact(reply.url)} answered {reply.status} ({self._redact(kind)}) with a body that "
-            f"cannot be decoded: {reason}; {shown}{hint}"
+            f"{call.method} {self._redact(reply.url)} responded with {reply.status} ({self._redact(kind)}) and a body "
+            f"that cannot be decoded: {reason}; check the address of {named_connection(self._conn_id)}. The body: "
+            f"{shown}{hint}"
         )
 
     def _refused(self, call: _Call, reply: _Reply) -> RetryableError:
         """Return the error for a status that may pass, raise the one for a status that will not."""
-        shown = f": {self._preview(reply.body)!r}" if reply.body else ""
-        message = f"{call.method} {self._redact(reply.url)} answered {reply.status}{shown}"
-        if reply.status == 429:
-            return RateLimited(message, retry_after=_retry_after(reply.headers))
-        if reply.status >= 500 or reply.status == 408:
-            return ServiceUnavailable(message, retry_after=_retry_after(reply.headers))
-        if reply.status in {401, 403}:
-            raise AccessRefused(f"{message}; check the credentials of the connection")
-        raise RequestRefused(f"{message}; check the address and the ids in it", status=reply.status)
+        error = refused_by_status(
+            f"{call.method} {self._redact(reply.url)}",
+            reply.status,
+            reply.headers,
+            body=self._preview(reply.body) if reply.body else "",
+            conn_id=self._conn_id,
+        )
+        if isinstance(error, RetryableError):
+            return error
+        raise error
 
     def _redirected(self, call: _Call, reply: _Reply) -> str:
         """Return the new address, which must be the same service: headers with keys would go there too."""
         target = urljoin(reply.url, reply.headers["location"])
-        if not _is_same_service(reply.url, target):
+        if not is_same_service(reply.url, target):
             raise RedirectsElsewhere(
                 f"{call.method} {self._redact(reply.url)} redirects to another service, {self._redact(target)}, which "
-                "would get the credentials of this one; if the service moved, change the connection",
+                f"would get the credentials of {named_connection(self._conn_id)}: not followed. If the service moved, "
+                "change the address there",
                 status=reply.status,
                 target=target,
             )
@@ -399,8 +443,8 @@ class HttpConnector:
         wait = self._pace.reserve(self._longest_sleep)
         if wait > self._longest_sleep:
             raise RateLimited(
-                f"the next request to {self._redact(self._base_url)} may be sent in {wait:.0f} s, longer than the "
-                f"{self._longest_sleep:.0f} s that are slept through",
+                f"the rate limit allows the next request to {self._redact(self._base_url)} in {wait:.0f} s, a task "
+                f"sleeps at most {self._longest_sleep:.0f} s (longest_sleep) and is retried after it",
                 retry_after=wait,
             )
         self._wait(wait)
@@ -420,20 +464,6 @@ class HttpConnector:
             self.stats.seconds += seconds
             self.stats.waited += waited
 
-    def _reason(self, error: Exception) -> str:
-        connect, read = self._timeouts
-        root = _root(error)
-        if isinstance(error, requests.ConnectTimeout):
-            return f"no connection within {connect:g} s"
-        if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
-            return f"nothing came for {read:g} s"
-        if isinstance(error, urllib3.exceptions.DecodeError):
-            return "the compressed body is broken"
-        if isinstance(error, urllib3.exceptions.ProtocolError):
-            shown = str(root) if isinstance(root, IncompleteRead) else self._redact(root)
-            return f"the connection was cut in mid-answer ({shown})"
-        return self._redact(root) or type(root).__name__
-
     def _preview(self, body: bytes) -> str:
         text = self._redact(body[:4096].decode(errors="replace"))[:80]
         return "".join(letter if letter.isprintable() else " " for letter in text)
@@ -452,7 +482,9 @@ _PLAIN_AUTHS = {type(None), tuple, HTTPBasicAuth, _NoAuth}
 
 def _checked(url: str, redact: Redactor) -> str:
     if not re.match(r"https?://[^/?#]", url, re.IGNORECASE):
-        raise ConfigurationError(f"{redact(url)!r} is no address of a service: it must start with http:// or https://")
+        raise ConfigurationError(
+            f"{redact(url)!r} is not the URL of a service: it must start with http:// or https:// and name a host"
+        )
     return url
 
 
@@ -486,52 +518,5 @@ def _with_query(url: str, params: Mapping[str, Any] | None) -> str:
     return f"{url}?{urlencode(given, doseq=True)}" if given else url
 
 
-def _is_same_service(old: str, new: str) -> bool:
-    """Compare as urllib3 reads addresses, since it is what connects. A step up from http to https is fine."""
-    try:
-        a, b = parse_url(old), parse_url(new)
-    except urllib3.exceptions.LocationParseError:
-        return False
-    if a.host != b.host:
-        return False
-    a_port, b_port = a.port or _DEFAULT_PORTS.get(a.scheme or ""), b.port or _DEFAULT_PORTS.get(b.scheme or "")
-    return (a.scheme, a_port) == (b.scheme, b_port) or (a.scheme, a_port, b.scheme, b_port) == (
-        "http",
-        80,
-        "https",
-        443,
-    )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header in either form, or of one that says when a limit is lifted.
-
-    None when there is none or it makes no sense. A date is compared with the service's own clock when it sent that too.
-    """
-    value = next((headers[name] for name in WAIT_HEADERS if headers.get(name)), "").strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return min(float(value), LONGEST_RETRY_AFTER)
-    until = _http_date(value)
-    if until is None:
-        return None
-    now = _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return min(max(0.0, (until - now).total_seconds()), LONGEST_RETRY_AFTER)
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
 def _looks_like_html(body: bytes) -> bool:
     return re.search(rb"<(!doctype html|html|head|body)\b", body[:1024], re.IGNORECASE) is not None
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return what lies at the bottom: the texts above it repeat the whole address."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
-    return error

@@ -28,7 +28,7 @@ class LocalPace:
 
     def __init__(self, requests_per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         if not requests_per_second > 0:
-            raise ConfigurationError(f"a pace of {requests_per_second} requests per second: it must be above 0")
+            raise ConfigurationError(f"requests_per_second is {requests_per_second}: it must be above 0")
         self._interval = 1 / requests_per_second
         self._clock = clock
         self._lock = Lock()

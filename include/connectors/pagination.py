@@ -81,8 +81,8 @@ class _Paginator:
     def _go_on(self) -> None:
         if self.page >= self._max_pages:
             raise self._error(
-                f"the listing goes on after {self._max_pages} pages, the limit set for it: "
-                "raise max_pages if it is that long, else the service repeats itself"
+                f"the listing has more than {self._max_pages:,} pages, the limit max_pages: raise it if the listing is "
+                "that long, else the service repeats pages: ask the supplier"
             )
         self.page += 1
 
@@ -91,8 +91,8 @@ class _Paginator:
 
     def _ended_early(self, rows: int, total: int) -> PaginationError:
         return self._error(
-            f"page {self.page} is empty after {rows} rows, but the service announced {total}: "
-            "the listing is not complete; run again, and ask the supplier if it happens again"
+            f"page {self.page} is empty after {rows} rows, but the service announced {total}: the listing is not "
+            "complete; run again, and ask the supplier if it happens again"
         )
 
 
@@ -154,14 +154,14 @@ class KeysetPaginator(_Paginator):
         first = self._key_in(rows)
         if last == self._cursor or first == self._first:
             raise self._error(
-                f"page {self.page} gives row {last if last == self._cursor else first!r} again although it was asked "
-                f"for the rows after {self._cursor!r}: the service ignores or misreads {self._after_param!r}; "
+                f"page {self.page} contains row {last if last == self._cursor else first!r} again, although the "
+                f"request was for the rows after {self._cursor!r}: the service misreads {self._after_param!r}; "
                 "ask the supplier"
             )
         if self._loop.repeats(last):
             raise self._error(
-                f"the listing runs in a circle: page {self.page} ends with row {last!r}, like a page before it; "
-                "ask the supplier"
+                f"the listing repeats itself: page {self.page} ends with row {last!r}, like an earlier page; ask the "
+                "supplier"
             )
         self._cursor, self._first = last, first
         self._longest = max(self._longest, len(rows))
@@ -183,8 +183,8 @@ class KeysetPaginator(_Paginator):
         """
         if missing or count >= min(self._full_size, self._longest or self._full_size):
             raise self._error(
-                f"none of the {count} rows of page {self.page} has a {self._raw_key!r} that can be read, so the rows "
-                "after them cannot be asked for: the source or its format changed; look at the rejected records"
+                f"none of the {count} rows of page {self.page} has a {self._raw_key!r} that can be read, so the next "
+                "page cannot be requested: the format of the source changed; look at the rejected records"
             )
         self._finish()
 
@@ -217,8 +217,8 @@ class CursorPaginator(_Paginator):
             return
         if cursor == self._cursor or self._loop.repeats(cursor):
             raise self._error(
-                f"the listing runs in a circle: page {self.page} names {cursor[:60]!r} as the next page, like a page "
-                "before it; ask the supplier"
+                f"the listing repeats itself: page {self.page} names {cursor[:60]!r} as the next page, like an earlier "
+                "page; ask the supplier"
             )
         self._cursor = cursor
         self._go_on()
@@ -255,7 +255,10 @@ class OffsetPaginator(_Paginator):
     def advance(self, rows: Sequence[object], *, total: int) -> None:
         """Judge the page just read, and move on behind it."""
         if rows and not total and not self._total.last:
-            raise self._error("the service lists rows and announces a total of 0: when its listing ends cannot be told")
+            raise self._error(
+                f"page {self.page} has rows, but the service announces a total of 0: where the listing ends is "
+                "unknown; ask the supplier"
+            )
         self._total.see(total)
         if not rows:
             if self._skip < self._total.last:

@@ -1,6 +1,7 @@
-"""Fetch pictures by their addresses, which are anywhere: without any provider's credentials.
+"""Fetch pictures by their addresses, which may be anywhere: without any provider's credentials.
 
-Each origin (scheme, host and port) has an `HttpConnector` of its own, for its time-outs, retries and limits.
+The addresses come from a listing or a redirect, so each of them has to follow the rule of `third_party`. Each origin
+(scheme, host and port) has an `HttpConnector` of its own, for its time-outs, retries and limits.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import urllib3
 from urllib3.util import Url, parse_url
 
 from include.connectors.http import MOST_REDIRECTS, HttpConnector
+from include.connectors.third_party import ThirdPartyRule
 from include.errors import (
     AccessRefused,
     BadPicture,
     BodyTooLarge,
     ConfigurationError,
+    ProviderSyncError,
     RateLimited,
     RedirectsElsewhere,
     RequestRefused,
     RetryableError,
     ServiceUnavailable,
+    Unreachable,
+    UntrustedUrl,
 )
 
 MOST_ORIGINS = 8
@@ -33,10 +38,12 @@ _GONE = (404, 410)
 class PictureFetcher:
     """Called with the address of a picture, gives its bytes.
 
-    `options` go to the connectors, `max_body_bytes` among them. Not for several threads at once.
+    `rule` is that of the service that lists the pictures. `options` go to the connectors. Not for several threads at
+    once.
     """
 
-    def __init__(self, *, max_body_bytes: int = 10_000_000, **options: Any) -> None:
+    def __init__(self, rule: ThirdPartyRule | None = None, *, max_body_bytes: int = 10_000_000, **options: Any) -> None:
+        self._rule = rule or ThirdPartyRule()
         self._max_body_bytes = max_body_bytes
         self._options: dict[str, Any] = {
             "connect_timeout": 5.0,
@@ -50,11 +57,12 @@ class PictureFetcher:
         self._connectors: dict[str, HttpConnector] = {}
 
     def __call__(self, url: str) -> bytes:
-        """The picture at this address.
+        """Return the picture at this address.
 
         Raises:
-            BadPicture: the address is not usable, nothing is there, access is refused, or it is too large.
-            RetryableError: its host does not answer, or asks for a long wait.
+            BadPicture: the address is not usable or leads into a private network, nothing is there, access is refused,
+                or it is too large.
+            RetryableError: its host does not respond, or asks for a long wait.
         """
         for _ in range(MOST_REDIRECTS + 1):
             origin, path = _parts(url)
@@ -68,18 +76,22 @@ class PictureFetcher:
                 ) from None
             except RateLimited as error:
                 raise RateLimited(
-                    "the host of the picture asks for a wait", retry_after=error.retry_after, detail=_detail(error)
+                    "the host of the picture asks to wait", retry_after=error.retry_after, detail=_detail(error)
                 ) from None
             except RetryableError as error:
-                raise ServiceUnavailable("the host of the picture does not answer", detail=_detail(error)) from None
+                raise ServiceUnavailable("the host of the picture does not respond", detail=_detail(error)) from None
             except AccessRefused:
-                raise BadPicture("the picture is refused (401 or 403)", address=_shown(url)) from None
+                raise BadPicture("access to the picture is refused (401 or 403)", address=_shown(url)) from None
             except RequestRefused as error:
-                what = "is not there" if error.status in _GONE else "cannot be had"
+                what = "does not exist" if error.status in _GONE else "cannot be fetched"
                 raise BadPicture(f"the picture {what} ({error.status})", address=_shown(url)) from None
+            except UntrustedUrl as error:
+                raise BadPicture(f"the picture is not fetched: {error.message}", address=_shown(url)) from None
+            except Unreachable as error:
+                raise BadPicture("the host of the picture cannot be reached", detail=_detail(error)) from None
             except ConfigurationError:
                 raise BadPicture("the address of the picture cannot be used", address=_shown(url)) from None
-        raise BadPicture("the picture redirects from host to host", address=_shown(url))
+        raise BadPicture(f"the picture redirects more than {MOST_REDIRECTS} times", address=_shown(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -96,29 +108,31 @@ class PictureFetcher:
         self.close()
 
     def _connector(self, origin: str) -> HttpConnector:
-        """The connector of an origin; the one that was made first goes when there are too many."""
+        """Return the connector of an origin; the one that was made first goes when there are too many."""
         if origin not in self._connectors:
             if len(self._connectors) == MOST_ORIGINS:
                 self._connectors.pop(next(iter(self._connectors))).close()
-            self._connectors[origin] = HttpConnector(origin, max_body_bytes=self._max_body_bytes, **self._options)
+            self._connectors[origin] = HttpConnector(
+                origin, rule=self._rule, max_body_bytes=self._max_body_bytes, **self._options
+            )
         return self._connectors[origin]
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Origin, and path with query, of an address."""
+    """Return the origin of an address, and its path with query."""
     try:
         parsed = parse_url(url)
     except urllib3.exceptions.LocationParseError:
         raise BadPicture("the address of the picture cannot be used") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadPicture("the address of the picture is none of http or https", address=_shown(url))
+        raise BadPicture("the address of the picture does not start with http:// or https://", address=_shown(url))
     if parsed.auth:
         raise BadPicture("the address of the picture has credentials in it", address=_shown(url))
     return Url(parsed.scheme, None, parsed.host, parsed.port).url, parsed.request_uri
 
 
 def _shown(url: str) -> str:
-    """An address without what may be secret in it: user, password, query and fragment."""
+    """Return an address without what may be secret in it: user, password, query and fragment."""
     try:
         parsed = parse_url(url)
     except urllib3.exceptions.LocationParseError:
@@ -126,5 +140,5 @@ def _shown(url: str) -> str:
     return Url(parsed.scheme, None, parsed.host, parsed.port, parsed.path).url
 
 
-def _detail(error: RetryableError) -> str:
+def _detail(error: ProviderSyncError) -> str:
     return _QUERY.sub("?***", error.message)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from include.connectors.http import HttpConnector
+from include.connectors.refusals import named_connection
 from include.errors import ConfigurationError
 
 MOST_BYTES = 28_000
@@ -46,13 +47,14 @@ def adaptive_card(
     return card | {"actions": [{"type": "Action.OpenUrl", "title": "Open in Airflow", "url": url}]} if url else card
 
 
-def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | None = None) -> None:
-    """Post a card to a workflow. `extras` stand beside the card, for flows that ask for more (`channelId`).
+def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | None = None, *, conn_id: str = "") -> None:
+    """Post a card to a workflow. `extras` go with the card, for flows that ask for more (`channelId`).
 
-    The URL is a secret: whoever has it can post. It is in no log and no error.
+    The URL is a secret, since anybody who has it can post: it is in no log and no error. `conn_id` is the Airflow
+    connection that it comes from.
 
     Raises:
-        ProviderSyncError: it was not accepted, after the connector's own tries.
+        ProviderSyncError: it was not accepted, after the connector's own retries.
     """
     message = {
         "type": "message",
@@ -68,11 +70,13 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
     try:
         query = urlsplit(url).query
     except ValueError:
-        raise ConfigurationError("The URL of the Teams workflow is no address of a service") from None
+        raise ConfigurationError(
+            f"The URL of the workflow in {named_connection(conn_id)} is not a URL: copy it from the workflow again"
+        ) from None
     signature = [*parse_qs(query).get("sig", []), *re.findall(r"(?:^|&)sig=([^&]+)", query)]
     secrets = [*(signature or [url]), (extras or {}).get("apiKey", "")]
     with HttpConnector(
-        url, attempts=3, connect_timeout=5, read_timeout=10, longest_sleep=10, secrets=secrets
+        url, conn_id=conn_id, attempts=3, connect_timeout=5, read_timeout=10, longest_sleep=10, secrets=secrets
     ) as connector:
         headers = {"Content-Type": "application/json; charset=utf-8"}
         connector.request("POST", body=body, headers=headers, decode=bytes)

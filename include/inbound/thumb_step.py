@@ -61,7 +61,7 @@ class ThumbStep:
         self._provider = provider
         self._storage = storage
         self._is_dry_run = is_dry_run
-        self._own_fetcher = PictureFetcher() if provider.pictures is None else None
+        self._own_fetcher = PictureFetcher(provider.third_party) if provider.pictures is None else None
         if self._own_fetcher is not None:
             provider.pictures = self._own_fetcher
         self._outcomes: dict[str, str | ProviderSyncError | None] = {}

@@ -51,16 +51,15 @@ class AlgoliaHook(BaseHook):
         given["`index` in its extra"] = index
         if missing := [what for what, value in given.items() if not value]:
             raise ConfigurationError(f"Connection {name!r} lacks {', '.join(missing)}")
-        settings: dict[str, Any] = own_settings(name, extra)
+        settings = own_settings(name, extra)
         settings.pop("requests_per_second", None)
         settings.setdefault("read_timeout", 30.0)
-        if "attempts" in settings:
-            settings["attempts"] = int(settings["attempts"])
         return AlgoliaIndex(
             str(connection.login),
             str(connection.password),
             str(index),
             hosts=_hosts(connection.host, connection.port, connection.schema),
+            conn_id=name,
             **settings,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -18,8 +19,18 @@ if TYPE_CHECKING:
     from include.providers.base import LocalProvider
 
 SYNC_DB = "sync_db"
-OWN_EXTRAS = ("requests_per_second", "connect_timeout", "read_timeout", "attempts", "longest_sleep")
-"""Settings of ours in the extra of an `http` connection; whatever else stands there is a header or Airflow's."""
+OWN_EXTRAS = (
+    "requests_per_second",
+    "connect_timeout",
+    "read_timeout",
+    "attempts",
+    "longest_sleep",
+    "allow_private_networks",
+)
+"""Settings of ours in the extra of an `http` connection; whatever else stands there is a header or Airflow's.
+
+`allow_private_networks: true` lets the URLs that the service supplies lead into private networks.
+"""
 
 
 @contextmanager
@@ -66,7 +77,7 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
     Address, credentials and headers come from the provider's Airflow connection, through Airflow's HTTP hook.
 
     Raises:
-        ConfigurationError: there is no such Airflow connection, or a setting in its extra is not a number.
+        ConfigurationError: there is no such Airflow connection, or a setting in its extra cannot be used.
     """
     if not provider_class.conn_id:
         yield None
@@ -95,8 +106,6 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
     timeout = hook.merged_extra.get("timeout")
     if timeout is not None:
         settings.setdefault("read_timeout", float(timeout))
-    if "attempts" in settings:
-        settings["attempts"] = int(settings["attempts"])
     headers = connection.extra_dejson
     secrets = [str(value) for name, value in headers.items() if name not in OWN_EXTRAS and isinstance(value, str)]
     if connection.password:
@@ -105,10 +114,11 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
         pace_connection.autocommit = True
         connector = HttpConnector(
             hook.base_url,
+            conn_id=provider_class.conn_id,
             session=session,
             pace=PostgresPace(pace_connection, provider_class.conn_id, rate),
             secrets=secrets,
-            **settings,  # type: ignore[arg-type]
+            **settings,
         )
         try:
             yield connector
@@ -116,24 +126,31 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
             connector.close()
 
 
-def own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, float]:
+def own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, Any]:
     """Those of `OWN_EXTRAS` that the extra of a connection sets.
 
     Raises:
-        ConfigurationError: one is not a number above 0.
+        ConfigurationError: a number is missing, not above 0 or not whole where it has to be, or a switch is neither
+            true nor false.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     for name in OWN_EXTRAS:
-        if extra.get(name) is None:
+        value = extra.get(name)
+        if value is None:
+            continue
+        said = f"The extra of connection {conn_id!r} says {name}={value!r}"
+        if name == "allow_private_networks":
+            if str(value).lower() not in ("true", "false"):
+                raise ConfigurationError(f"{said}: true or false is needed")
+            settings[name] = str(value).lower() == "true"
             continue
         try:
-            settings[name] = float(extra[name])
-        except (TypeError, ValueError):
-            raise ConfigurationError(
-                f"The extra of connection {conn_id!r} says {name}={extra[name]!r}: a number is needed"
-            ) from None
-        if settings[name] <= 0:
-            raise ConfigurationError(
-                f"The extra of connection {conn_id!r} says {name}={extra[name]}: it must be above 0"
-            )
+            number = float("" if isinstance(value, bool) else value)
+        except (TypeError, ValueError, OverflowError):
+            raise ConfigurationError(f"{said}: a number is needed") from None
+        if not 0 < number < inf:
+            raise ConfigurationError(f"{said}: it must be above 0")
+        if name == "attempts" and number != int(number):
+            raise ConfigurationError(f"{said}: a whole number is needed")
+        settings[name] = int(number) if name == "attempts" else number
     return settings

@@ -18,6 +18,7 @@ from include.errors import (
     LinksFailed,
     ProviderSyncError,
     RateLimited,
+    Unreachable,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.links import LoadReportLink
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONCERNS_ALL = (RateLimited, DatabaseUnavailable)
-"""Errors that every further venue link of the batch would run into; so is AccessRefused for two links in a row."""
+"""Errors that stop the batch at once: each further venue link would fail alike.
+
+AccessRefused and Unreachable stop it when two links in a row fail with them.
+"""
 
 
 class ProviderSyncOperator(BaseOperator):
@@ -146,8 +150,9 @@ class _Batch:
             raise
         except ProviderSyncError as error:
             self._note(instance, error)
-            is_refused_again = isinstance(error, AccessRefused) and self._was_refused
-            self._was_refused = isinstance(error, AccessRefused)
+            is_refused = isinstance(error, (AccessRefused, Unreachable))
+            is_refused_again = is_refused and self._was_refused
+            self._was_refused = is_refused
             if is_refused_again or isinstance(error, CONCERNS_ALL):
                 raise
             log_text(logging.ERROR, f"{label} failed: {error}")

@@ -38,7 +38,7 @@ def post_to_teams(alert: Alert, conn_id: str = TEAMS) -> bool:
     extras = {name: str(value) for name, value in connection.extra_dejson.items() if name in ("channelId", "apiKey")}
     card = adaptive_card(alert.title, text=alert.body, facts=alert.facts, tone=alert.tone, url=alert.url)
     try:
-        post_card(url, card, extras)
+        post_card(url, card, extras, conn_id=conn_id)
     except ProviderSyncError as error:
         log.warning("The alert could not be delivered to Teams: %s", error)
         return False

@@ -1,45 +1,44 @@
-"""Whom to talk to: one module per provider, and the contract they fill."""
+"""The inbound providers of the project: one module each, and the contract that they implement."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from typing import TYPE_CHECKING
 
 from include.errors import ConfigurationError
+from include.registry import Kind, import_all, load, members
 
 if TYPE_CHECKING:
     from include.providers.base import LocalProvider
 
 
-def provider_classes() -> list[type[LocalProvider]]:
-    """Every provider of the project: the classes with a `name` in the modules of this package."""
+def _not_a_provider(found: object) -> str:
     from include.providers.base import LocalProvider
 
-    found = []
-    for module_info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{module_info.name}")
-        for _, member in inspect.getmembers(module, inspect.isclass):
-            if issubclass(member, LocalProvider) and member.__module__ == module.__name__ and "name" in vars(member):
-                found.append(member)
-    return found
+    if not (isinstance(found, type) and issubclass(found, LocalProvider)):
+        return "not a LocalProvider"
+    if inspect.isabstract(found):
+        return f"abstract: it lacks {', '.join(sorted(found.__abstractmethods__))}"
+    if lacking := [name for name in ("name", "can_create") if not hasattr(found, name)]:
+        return f"a base class: it has no {' and no '.join(lacking)}"
+    return ""
+
+
+PROVIDERS: Kind[type[LocalProvider]] = Kind("provider", packages=("include.providers",), reason_against=_not_a_provider)
+
+
+def provider_classes() -> list[type[LocalProvider]]:
+    """Every provider of the project: the classes that can be used in the modules of this package."""
+    return [found for module in import_all(PROVIDERS) for found in members(module, PROVIDERS).values()]
 
 
 def load_provider(path: str) -> type[LocalProvider]:
     """The provider class at a dotted path such as `include.providers.titelive_stocks.TiteLiveStocks`.
 
     Raises:
-        ConfigurationError: there is no such class.
+        ConfigurationError: there is no such class, or it is not a provider; the message lists the project's.
     """
-    module_name, _, class_name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        known = ", ".join(f"{c.__module__}.{c.__name__}" for c in provider_classes())
-        raise ConfigurationError(f"There is no provider {path!r} ({error}); the project has: {known}") from None
-    provider_class: type[LocalProvider] = found
-    return provider_class
+    return load(path, PROVIDERS)
 
 
 def named_provider(name: str) -> type[LocalProvider]:

@@ -75,7 +75,9 @@ class AllocineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for version in ("VO", "VF"):
             if not any(rule.version in (None, version) for rule in self.prices):
-                raise ValueError(f"no price fits a showtime in {version}: add one without a version, as the last")
+                raise ValueError(
+                    f"no price applies to a showtime in {version}: add a price without a version as the last one"
+                )
 
     def price(self, version: Version) -> Decimal:
         """What a place costs."""
@@ -112,8 +114,8 @@ class AllocineStocks(LocalProvider):
             return msgspec.convert(self.venue.settings, AllocineSettings, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigurationError(
-                f"The settings of venue link {self.venue.id} cannot be used: {error}. They look like "
-                '{"prices": [{"price": 9.5}], "is_duo": true, "quantity": 80}; the DAG venue_links sets them'
+                f"The settings of venue link {self.venue.id} cannot be used: {error}. Correct them in the DAG "
+                'venue_links, as in {"prices": [{"price": 9.5}], "is_duo": true, "quantity": 80}'
             ) from None
 
     def _pages(self) -> Iterator[Page[Edge]]:
@@ -123,7 +125,7 @@ class AllocineStocks(LocalProvider):
         yield Page(listing.edges, answer.asked_at, 1)
         if listing.total_count is not None and listing.total_count > listing.received:
             raise PaginationError(
-                f"the listing announces {listing.total_count} movies and has {listing.received}: it is not complete; "
+                f"the listing has {listing.received} movies, but announces {listing.total_count}: it is not complete; "
                 "run again, and ask Allociné if it happens again"
             )
 
@@ -132,7 +134,8 @@ class AllocineStocks(LocalProvider):
         self._settings()
         if not self.venue.departement_code:
             raise ConfigurationError(
-                f"Venue {self.venue.venue_id} has no departement_code: without it the time of a showtime is not known"
+                f"Venue {self.venue.venue_id} has no departement_code, which gives the time zone of its showtimes: set "
+                "it in the table venue"
             )
         theatre = self.venue.venue_id_at_offer_provider
         try:
@@ -140,9 +143,7 @@ class AllocineStocks(LocalProvider):
         except RequestRefused as error:
             if error.status != 404:
                 raise
-            raise ConfigurationError(
-                f"Allociné knows no theatre {theatre}: correct id_at_provider in provider_pivot"
-            ) from None
+            raise self.unknown_venue("The id of a theatre comes from provider_pivot.id_at_provider") from None
 
     def decode_record(self, raw: bytes) -> Edge:
         """An edge of the listing from the payload kept of it."""
@@ -236,7 +237,7 @@ class AllocineStocks(LocalProvider):
     def fill_gone_attributes(self, obj: Providable) -> None:
         """Take a showtime off sale; one with bookings stays, with nothing more to be booked."""
         if not isinstance(obj, Stock):
-            raise SkipObject("only showtimes can be gone")
+            raise SkipObject("only showtimes can be removed")
         if obj.booked_quantity:
             obj.quantity = obj.booked_quantity
         else:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.connectors.http import HttpConnector
+    from include.connectors.third_party import ThirdPartyRule
     from include.inbound.report import SyncReport
 
 P = TypeVar("P", bound=Providable)
@@ -165,7 +166,9 @@ class LocalProvider(ABC):
         as it is. One that stays on sale is filled again by each listing that still lacks it, since what follows may
         change with its bookings. When a later listing has the object again it is filled as usual.
         """
-        raise ConfigurationError(f"{type(self).__name__} has complete listings: it needs fill_gone_attributes")
+        raise ConfigurationError(
+            f"{type(self).__name__} has complete listings, so it has to define fill_gone_attributes"
+        )
 
     def recognise(
         self,
@@ -205,7 +208,9 @@ class LocalProvider(ABC):
         Raises:
             RejectRecord: it still cannot be used.
         """
-        raise ConfigurationError(f"{type(self).__name__} cannot replay rejected records: it needs decode_record")
+        raise ConfigurationError(
+            f"{type(self).__name__} cannot replay rejected records: it has to define decode_record"
+        )
 
     def check_link(self) -> None:  # noqa: B027 - a hook
         """Ask the service whether it knows the venue and whether the link's settings are right, before it is linked.
@@ -261,21 +266,38 @@ class LocalProvider(ABC):
     @property
     def _known(self) -> KnownRows:
         if self.known is None:
-            raise ConfigurationError("id_of and row_of can be used in fill_object_attributes only")
+            raise ConfigurationError("id_of and row_of can only be used in fill_object_attributes")
         return self.known
 
     @property
     def connector(self) -> HttpConnector:
         """The connector handed in; raises ConfigurationError when there is none."""
         if self._connector is None:
-            raise ConfigurationError(f"{type(self).__name__} needs a connector: hand one in")
+            raise ConfigurationError(f"{type(self).__name__} needs a connector: pass one to its constructor")
         return self._connector
+
+    @property
+    def third_party(self) -> ThirdPartyRule:
+        """The rule for URLs that this source lists: where they may lead."""
+        from include.connectors.third_party import ThirdPartyRule
+
+        return ThirdPartyRule(self.conn_id) if self._connector is None else self._connector.third_party
+
+    def unknown_venue(self, hint: str = "") -> ConfigurationError:
+        """The error of `check_link` for a venue that the service does not know (404).
+
+        A wrong path in the address of the connection has the same result, so the text names both.
+        """
+        return ConfigurationError(
+            f"{self.name} does not know {self.venue.venue_id_at_offer_provider}: check the id, or the address of the "
+            f"Airflow connection {self.conn_id}{f'. {hint}' if hint else ''}"
+        )
 
     @property
     def venue(self) -> VenueLink:
         """The venue link handed in; raises ConfigurationError when there is none."""
         if self.venue_provider is None:
-            raise ConfigurationError(f"{type(self).__name__} needs a venue link: hand one in")
+            raise ConfigurationError(f"{type(self).__name__} needs a venue link: pass one to its constructor")
         return self.venue_provider
 
     @classmethod

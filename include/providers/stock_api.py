@@ -77,9 +77,7 @@ class StockApiProvider(LocalProvider):
             ConfigurationError: the service does not know the venue's id, or the link has settings, which nobody reads.
         """
         if self.venue.settings:
-            raise ConfigurationError(
-                f"{self.name} knows no settings: leave out {', '.join(sorted(self.venue.settings))}"
-            )
+            raise ConfigurationError(f"{self.name} has no settings: leave out {', '.join(sorted(self.venue.settings))}")
         venue_id = self.venue.venue_id_at_offer_provider
         decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
         try:
@@ -89,11 +87,7 @@ class StockApiProvider(LocalProvider):
                 raise
             is_known = False
         if not is_known:
-            what = "SIRET" if venue_id == self.venue.siret else "id"
-            raise ConfigurationError(
-                f"{what} {venue_id} is not registered at {self.name}: let the venue register there, or give the id by "
-                "which it is known there"
-            )
+            raise self.unknown_venue("A venue without an id of its own there is known by its SIRET once it registered")
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is an offer of the venue and its stock; both refer to a book that we know."""
@@ -105,7 +99,7 @@ class StockApiProvider(LocalProvider):
             raise
         ref = record.ref
         if "\0" in ref:
-            raise RejectRecord("ref: a text with NUL", payload=record)
+            raise RejectRecord("ref: contains a NUL character", payload=record)
         if record.price is not None and not self._is_price(record.price):
             reason = f"price: {record.price} is not between 0 and {HIGHEST_PRICE}"
             raise RejectRecord(reason, payload=record, reference=ref)
@@ -132,7 +126,7 @@ class StockApiProvider(LocalProvider):
         if not (product.subcategory_id == BOOK and product.is_gcu_compatible and product.is_synchronization_compatible):
             raise SkipObject("its product is not eligible")
         if obj.id is None and self.record.available == 0:
-            raise SkipObject("nothing is available of it")
+            raise SkipObject("it is not available")
         if isinstance(obj, Offer):
             self._fill_offer(obj, product)
         elif isinstance(obj, Stock):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from include.errors import ConfigurationError
+from include.registry import Kind, load
 
 Record = Mapping[str, Any]
 Values = Mapping[str, Any]
@@ -67,17 +67,17 @@ def _same(held: Any, wanted: Any) -> bool:
     return bool(held == wanted) and isinstance(held, bool) is isinstance(wanted, bool)
 
 
+def _not_a_patch(found: object) -> str:
+    return "" if isinstance(found, Patch) else f"not a Patch but a {type(found).__name__}"
+
+
+PATCHES: Kind[Patch] = Kind("patch", packages=("include.search",), reason_against=_not_a_patch)
+
+
 def load_patch(path: str) -> Patch:
     """The patch of a dotted path like `include.search.customer_dispo.CUSTOMER_DISPO`.
 
     Raises:
         ConfigurationError: there is none.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        patch = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"There is no patch {path!r}, a dotted path is needed: {error}") from error
-    if not isinstance(patch, Patch):
-        raise ConfigurationError(f"{path} is no Patch but a {type(patch).__name__}")
-    return patch
+    return load(path, PATCHES)

@@ -19,7 +19,14 @@ import msgspec
 import psycopg
 
 from include.connectors.algolia import MOST_RECORDS, AlgoliaIndex
-from include.errors import ConfigurationError, DatabaseUnavailable, FatalError, ProviderSyncError, RequestRefused
+from include.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    FatalError,
+    ProviderSyncError,
+    RequestRefused,
+    Unreachable,
+)
 from include.search.moves import KEPT, OVERLAP, Move, Reading, read_log
 from include.search.patch import Patch, attributes_of
 from include.search.patching import Mark, run_pass
@@ -299,6 +306,8 @@ class _Run:
 
         try:
             return run_pass(self.index, self.patches, resume=mark, keep=keep, superseded=superseded)
+        except Unreachable:
+            raise
         except (RequestRefused, ConfigurationError) as error:  # it knows neither cursors nor tasks for ever
             if mark is None:
                 raise
@@ -315,6 +324,8 @@ class _Run:
                 try:
                     self.index.wait_until_published(move.task_id, index=name)
                     break
+                except Unreachable:
+                    raise
                 except FatalError as error:  # a key for our index only, or an index that is no more
                     log.info("Task %s cannot be looked up at index %s: %s", move.task_id, name, error)
 

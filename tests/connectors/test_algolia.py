@@ -133,7 +133,7 @@ def test_stats_are_those_of_reads_and_writes(index):
 
 @pytest.mark.parametrize("application", ["", "a.b", "app/../x", "app@evil.test", "a b", "app\n"])
 def test_an_application_id_that_is_none(application):
-    with pytest.raises(ConfigurationError, match="is no application id of Algolia"):
+    with pytest.raises(ConfigurationError, match="is not an application id of Algolia"):
         AlgoliaIndex(application, KEY, "offers")
 
 
@@ -198,7 +198,7 @@ def test_it_waits_until_a_task_is_published(service, scripted):
 def test_a_task_that_is_never_published(service, scripted, monkeypatch):
     service.answers(b'{"status": "notPublished"}')
     began = time.monotonic()
-    with pytest.raises(ServiceUnavailable, match="has not published task 12 after 0 s"):
+    with pytest.raises(ServiceUnavailable, match="has not published task 12 of index offers after 0 s"):
         scripted.wait_until_published(12, longest=0.2)
     assert time.monotonic() - began < 2
 
@@ -240,7 +240,7 @@ def test_a_right_that_is_missing_is_named(served, connect):
 
 
 def test_an_index_that_there_is_not(served, connect):
-    with pytest.raises(ConfigurationError, match=r"knows no index 'cars' in application SANDBOX \(404\): correct"):
+    with pytest.raises(ConfigurationError, match=r"has no index 'cars' in application SANDBOX \(404\): correct"):
         connect(served, name="cars").browse(["a"])
 
 

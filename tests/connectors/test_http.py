@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -20,6 +21,7 @@ from include.errors import (
     RequestRefused,
     ServiceUnavailable,
     UndecodableBody,
+    Unreachable,
 )
 
 GOOD = b'{"fine": true}'
@@ -161,13 +163,13 @@ def test_what_passes_is_asked_again(service, connect, naps, fault, caplog):
     assert naps == [1.0]
     assert (connector.stats.requests, connector.stats.retries, connector.stats.waited) == (2, 1, 1.0)
     (line,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "attempt 1 of 5, next in 1.0 s" in line.getMessage()
+    assert "Attempt 1 of 5, next in 1.0 s: " in line.getMessage()
     assert "%s" in line.msg
 
 
 def test_back_off_doubles_up_to_the_longest_sleep(service, connect, naps):
     service.answers(status=500)
-    with pytest.raises(ServiceUnavailable, match=r"answered 500: '\{\}'; asked 6 times"):
+    with pytest.raises(ServiceUnavailable, match=r"responded with 500: '\{\}' \(6 attempts\)"):
         connect(attempts=6, longest_sleep=5.0).get(decode=decode)
     assert naps == [1.0, 2.0, 4.0, 5.0, 5.0]
     assert len(service.asked) == 6
@@ -247,7 +249,7 @@ def test_absurd_wait_is_cut_to_a_day(service, connect):
 
 def test_after_the_last_attempt_the_error_says_what_it_was(service, connect):
     service.answers(status=429, headers={"Retry-After": "2"})
-    with pytest.raises(RateLimited, match="answered 429") as limited:
+    with pytest.raises(RateLimited, match="responded with 429") as limited:
         connect(attempts=2).get(decode=decode)
     assert limited.value.retry_after == 2
     assert len(service.asked) == 2
@@ -256,8 +258,11 @@ def test_after_the_last_attempt_the_error_says_what_it_was(service, connect):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lambda s: s.answers(GOOD, cut=5), r"cut in mid-answer \(IncompleteRead\(9 bytes read, 5 more expected\)"),
-        (lambda s: s.hangs(), r"nothing came for 0\.2 s"),
+        (
+            lambda s: s.answers(GOOD, cut=5),
+            r"cut in the middle of the response \(IncompleteRead\(9 bytes read, 5 more expected\)",
+        ),
+        (lambda s: s.hangs(), r"no data came for 0\.2 s"),
         (lambda s: s.hangs_up(), "Remote end closed connection without response"),
         (lambda s: s.trickles(pause=0.05), r"took longer than 0\.3 s"),
         (lambda s: s.answers(b"not gzip", headers={"Content-Encoding": "gzip"}), "compressed body is broken"),
@@ -273,12 +278,12 @@ def test_broken_connections_are_service_unavailable(service, connect, fault, wor
 
 def test_silence_in_mid_body_times_out(service, connect):
     service.trickles(pause=5)
-    with pytest.raises(ServiceUnavailable, match=r"nothing came for 0\.2 s"):
+    with pytest.raises(ServiceUnavailable, match=r"no data came for 0\.2 s"):
         connect(attempts=1, read_timeout=0.2).get(decode=decode)
 
 
 def test_refused_connection_is_service_unavailable(connect, naps):
-    with pytest.raises(ServiceUnavailable, match="Connection refused"):
+    with pytest.raises(ServiceUnavailable, match="Connection refused: nothing listens at this host and port"):
         connect("http://127.0.0.1:1", attempts=3).get(decode=decode)
     assert naps == [1.0, 2.0]
 
@@ -304,7 +309,7 @@ def test_both_timeouts_reach_the_transport(service, connect, monkeypatch):
 @pytest.mark.parametrize("body", [b'{"fine": tr', b"\xff\xfe", b'"\xff"', b"[1]"])
 def test_undecodable_body(service, connect, body):
     service.answers(body, headers={"Content-Type": "application/json"})
-    with pytest.raises(UndecodableBody, match=r"answered 200 \(application/json\)"):
+    with pytest.raises(UndecodableBody, match=r"responded with 200 \(application/json\)"):
         connect(attempts=2).get(decode=lambda b: msgspec.json.decode(b, type=dict[str, str]))
     assert len(service.asked) == 2
 
@@ -372,7 +377,7 @@ def test_body_beyond_the_limit_is_not_read(service, connect, compressed):
     else:
         service.trickles(pause=0).script[0] = _endless
     connector = connect(max_body_bytes=1_000_000)
-    with pytest.raises(FatalError, match="more than 1000000 bytes"):
+    with pytest.raises(FatalError, match="more than 1,000,000 bytes"):
         connector.get(decode=bytes)
     assert len(service.asked) == 1
 
@@ -406,6 +411,94 @@ def test_header_that_cannot_be_sent_is_a_configuration_error(connect, caplog):
     assert "clé" not in everything_told(wrong.value, caplog)
 
 
+# ---------------------------------------------------------------- which connection
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "responded with 401: check the credentials of the Airflow connection shop_api"),
+        (403, "responded with 403: check the credentials of the Airflow connection shop_api"),
+        (404, "responded with 404: check the id in the URL, and the address of the Airflow connection shop_api"),
+        (422, "responded with 422: .* the address of the Airflow connection shop_api"),
+    ],
+)
+def test_a_refusal_names_the_connection_before_the_response(service, connect, status, words):
+    service.answers(b"<html>" + b"long " * 99, status=status)
+    with pytest.raises(FatalError, match=f"^GET {service.url} {words}.*The response begins '<html>long") as refused:
+        connect(conn_id="shop_api").get(decode=decode)
+    assert refused.value.__context__ is None
+
+
+def unresolvable(monkeypatch, *errors):
+    """Let names resolve to these errors, one after the other; the last one is repeated."""
+    left = list(errors)
+    asked = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **kwargs):
+        if not host.endswith(".example"):
+            return real(host, *args, **kwargs)
+        asked.append(host)
+        raise socket.gaierror(left.pop(0) if len(left) > 1 else left[0], "as the resolver says")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def test_an_unknown_host_is_retried_once_and_names_the_connection(connect, naps, monkeypatch):
+    asked = unresolvable(monkeypatch, socket.EAI_NONAME)
+    words = "the host nowhere.example is unknown, check the address of the Airflow connection shop_api"
+    with pytest.raises(Unreachable, match=words) as failed:
+        connect("http://nowhere.example/api", conn_id="shop_api").get("x", {"token": "t0ken"}, decode=decode)
+    assert naps == [1.0]
+    assert asked == ["nowhere.example"] * 2
+    assert "t0ken" not in str(failed.value)
+    assert isinstance(failed.value, ConfigurationError)  # so the task is not retried either
+
+
+def test_a_resolver_that_cannot_tell_at_the_moment_is_asked_again(connect, naps, monkeypatch):
+    asked = unresolvable(monkeypatch, socket.EAI_AGAIN)
+    with pytest.raises(
+        ServiceUnavailable, match=r"cannot be resolved at the moment .* \(Airflow connection shop_api\)"
+    ):
+        connect("http://nowhere.example/", conn_id="shop_api", attempts=4).get(decode=decode)
+    assert naps == [1.0, 2.0, 4.0]
+    assert len(asked) == 4
+
+
+def test_a_mirror_is_asked_when_a_host_is_unknown(mirror, connect, naps, monkeypatch):
+    unresolvable(monkeypatch, socket.EAI_NONAME)
+    mirror.answers(GOOD)
+    assert connect("http://nowhere.example/", mirrors=[mirror.url]).get(decode=decode).value == {"fine": True}
+    assert naps == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda s: s.hangs(), "no data came for 0.1 s"),
+        (lambda s: s.answers(GOOD, cut=5), "the connection was cut in the middle of the response"),
+    ],
+)
+def test_an_outage_names_the_connection(service, connect, fault, words):
+    fault(service)
+    with pytest.raises(ServiceUnavailable, match=rf"{words}.* \(Airflow connection shop_api\)$"):
+        connect(conn_id="shop_api", attempts=1, read_timeout=0.1).get(decode=decode)
+
+
+def test_a_refused_connection_names_the_connection(connect):
+    with pytest.raises(ServiceUnavailable, match=r"Connection refused: .* \(Airflow connection shop_api\)"):
+        connect("http://127.0.0.1:1", conn_id="shop_api", attempts=1).get(decode=decode)
+
+
+def test_an_unknown_host_of_a_proxy_is_said_as_such(connect, monkeypatch):
+    unresolvable(monkeypatch, socket.EAI_NONAME)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    with pytest.raises(Unreachable, match="the host of the proxy is unknown"):
+        connect("http://shop.test/", conn_id="shop_api").get(decode=decode)
+
+
 # ---------------------------------------------------------------- redirects
 
 
@@ -436,14 +529,14 @@ def test_redirects_end(service, connect):
 
 
 def test_step_up_to_https_is_the_same_service():
-    from include.connectors.http import _is_same_service
+    from include.connectors.third_party import is_same_service
 
-    assert _is_same_service("http://host/a", "https://HOST/b")
-    assert _is_same_service("http://host/a", "http://host:80/b")
-    assert not _is_same_service("https://host/a", "http://host/a")
-    assert not _is_same_service("http://host:8080/a", "https://host/a")
-    assert not _is_same_service("http://host/a", "http://host.evil/a")
-    assert not _is_same_service("http://host/a", "http://[")
+    assert is_same_service("http://host/a", "https://HOST/b")
+    assert is_same_service("http://host/a", "http://host:80/b")
+    assert not is_same_service("https://host/a", "http://host/a")
+    assert not is_same_service("http://host:8080/a", "https://host/a")
+    assert not is_same_service("http://host/a", "http://host.evil/a")
+    assert not is_same_service("http://host/a", "http://[")
 
 
 # ---------------------------------------------------------------- pace
@@ -594,9 +687,9 @@ def test_a_post_is_repeated_whole(service, connect, fault):
 
 def test_errors_name_the_method(service, connect, caplog):
     service.answers(status=503).answers(status=404)
-    with pytest.raises(RequestRefused, match=f"^POST {service.url}/x answered 404"):
+    with pytest.raises(RequestRefused, match=f"^POST {service.url}/x responded with 404"):
         connect().request("POST", "x", decode=decode)
-    assert f"POST {service.url}/x answered 503" in caplog.text
+    assert f"POST {service.url}/x responded with 503" in caplog.text
 
 
 # ---------------------------------------------------------------- mirrors
@@ -622,7 +715,7 @@ def test_a_mirror_is_asked_at_once(service, mirror, connect, naps, caplog, fault
     (asked,) = mirror.asked
     assert (asked.path, asked.query, asked.body) == ("/api/x", {"a": "1"}, b"b")
     assert (connector.stats.requests, connector.stats.retries) == (2, 1)
-    assert "; asking at the next address" in caplog.text
+    assert "; trying the next address of the service" in caplog.text
 
 
 def test_a_mirror_is_asked_when_nobody_listens(mirror, connect, naps):
@@ -642,7 +735,7 @@ def test_when_all_are_down_it_waits_and_begins_with_the_first(service, mirror, c
 def test_attempts_count_rounds(service, mirror, connect):
     service.answers(status=503)
     mirror.answers(status=500)
-    with pytest.raises(ServiceUnavailable, match=r"answered 500.*; asked 3 times"):
+    with pytest.raises(ServiceUnavailable, match=r"responded with 500.* \(3 attempts\)"):
         connect(mirrors=[mirror.url], attempts=3).get(decode=decode)
     assert (len(service.asked), len(mirror.asked)) == (3, 3)
 
@@ -670,5 +763,5 @@ def test_a_refusal_holds_for_all_mirrors(service, mirror, connect, status, error
 
 
 def test_a_mirror_must_be_an_address(service, connect):
-    with pytest.raises(ConfigurationError, match="'mirror' is no address of a service"):
+    with pytest.raises(ConfigurationError, match="'mirror' is not the URL of a service"):
         connect(mirrors=["mirror"])

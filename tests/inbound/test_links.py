@@ -193,11 +193,11 @@ class TestLink:
             ({"provider": "Old"}, "no provider 'Old' .* there are: Halls, NewStocks, OldStocks"),
             ({"provider": "NoVenues"}, "no provider 'NoVenues'"),
             ({"venue": "3"}, r"Ohne \(venue 3\) has no SIRET: give id_at_provider"),
-            ({"venue": OTHER_SIRET}, f"SIRET {OTHER_SIRET} is not registered at Old stocks"),
-            ({"id_at_provider": "nine"}, "id nine is not registered at Old stocks"),
+            ({"venue": OTHER_SIRET}, f"Old stocks does not know {OTHER_SIRET}: check the id"),
+            ({"id_at_provider": "nine"}, "Old stocks does not know nine: check the id"),
             ({"id_at_provider": "9" * 71}, "1 to 70 printable characters"),
             ({"id_at_provider": "a\0b"}, "1 to 70 printable characters"),
-            ({"settings": {"prices": 1, "a": 2}}, "Old stocks knows no settings: leave out a, prices"),
+            ({"settings": {"prices": 1, "a": 2}}, "Old stocks has no settings: leave out a, prices"),
             ({"provider": "Halls", "settings": {"bad": 1}}, r"insert a row with provider_id \d+, venue_id 1"),
         ],
     )
@@ -462,9 +462,9 @@ class TestChange:
             ({"link": 1, "venue": OTHER_SIRET}, f"There is no link 1 of venue {OTHER_SIRET}"),
             ({"link": 1, "provider": "OldStocks", "settings": {"a": 1}}, "the action settings changes its settings"),
             ({"link": 1, "provider": "Nobody"}, "no provider 'Nobody'"),
-            ({"link": 1, "id_at_provider": "nine"}, "id nine is not registered at New stocks"),
+            ({"link": 1, "id_at_provider": "nine"}, "New stocks does not know nine: check the id"),
             ({"link": 1, "provider": "Halls"}, "provider_pivot"),
-            ({"link": 1, "settings": {"a": 1}}, "knows no settings"),
+            ({"link": 1, "settings": {"a": 1}}, "has no settings"),
         ],
     )
     def test_what_is_wrong_is_refused_and_nothing_changed(

@@ -519,7 +519,9 @@ class TestTries:
 
     def test_a_provider_without_decode_record_says_so(self, connection, sync):
         sync(Items([item("a", price=-1)]))
-        with pytest.raises(ConfigurationError, match="Items cannot replay rejected records: it needs decode_record"):
+        with pytest.raises(
+            ConfigurationError, match="Items cannot replay rejected records: it has to define decode_record"
+        ):
             sync_provider(Items([]), connection, replay=True)
 
 

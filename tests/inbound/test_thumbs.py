@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from psycopg.pq import TransactionStatus
 
+from include.connectors.third_party import ThirdPartyRule
 from include.errors import AccessRefused, BadPicture, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
 from include.inbound import ledger
 from include.inbound.sync import sync_provider
@@ -169,13 +170,13 @@ class TestOneFilm:
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_one_that_fails_costs_nothing_and_is_asked_for_again(self, run, thumbs, dates, rows):
-        report, _ = run(film(raw=BadPicture("the picture is not there (404)"), date=dates[0]))
+        report, _ = run(film(raw=BadPicture("the picture does not exist (404)"), date=dates[0]))
         assert (counted(report), report.created) == ((1, 0, 0, 1), 1)
-        assert report.thumb_errors == {"the picture is not there (404)": 1}
+        assert report.thumb_errors == {"the picture does not exist (404)": 1}
         assert thumbs() == {"film": {}}
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
-        run(film(raw=BadPicture("the picture is not there (404)"), source="https://pictures/x", date=dates[1]))
+        run(film(raw=BadPicture("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_no_picture_after_all(self, run, thumbs, dates):
@@ -493,6 +494,7 @@ def test_in_several_chunks_and_by_two_providers(run, thumbs):
 def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
     class ByAddress(Films):
         get_object_thumb = LocalProvider.get_object_thumb
+        third_party = ThirdPartyRule(allow_private_networks=True)  # the service is on this machine
 
     with serving() as service:
         service.answers(LARGE_RED).answers(b"", status=404)
@@ -505,7 +507,7 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
         report = sync_provider(provider, connection, storage=storage)
     assert counted(report) == (3, 1, 0, 2)
     assert report.thumb_errors.keys() == {
-        "the picture is not there (404)", "the address of the picture is none of http or https",
+        "the picture does not exist (404)", "the address of the picture does not start with http:// or https://",
     }  # fmt: skip
     assert thumbs()["film"]["1"]["key"] == key_of(LARGE_RED)
     assert provider.pictures is None

@@ -298,7 +298,8 @@ def connect_service(monkeypatch):
     """A function that sets the Airflow connection of the stock service."""
 
     def connect(service, *, extra=None, **fields):
-        body = {"conn_type": "http", "host": f"{service.url}/titelive/stocks", **fields}
+        host = f"{service.url}/titelive/stocks" if service else ""
+        body = {"conn_type": "http", "host": host, **fields}
         body["extra"] = {"requests_per_second": 1000, "attempts": 1, **(extra or {})}
         monkeypatch.setenv("AIRFLOW_CONN_TITELIVE_STOCKS_API", json.dumps(body))
 

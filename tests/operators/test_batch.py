@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from include.errors import AccessRefused
+from include.errors import AccessRefused, LinksFailed, RequestRefused, ServiceUnavailable, Unreachable
 from include.inbound import ledger, sync
 from include.inbound.ledger import LoadParameters
 from include.inbound.report import SyncReport
@@ -30,7 +30,7 @@ def run_batch(connection, monkeypatch):
     def fake_sync(provider, _connection, **_):
         venue = provider.venue_provider.venue_name
         if venue in refused:
-            raise AccessRefused("403")
+            raise run.error
         done.append(venue)
         return SyncReport(state="skipped")
 
@@ -46,11 +46,12 @@ def run_batch(connection, monkeypatch):
             try:
                 for instance in batch.instances:
                     batch.run(instance)
-            except AccessRefused:
+            except (AccessRefused, Unreachable):
                 done.append("stopped")
             return done, set(batch.failures)
 
     run.deleted = []
+    run.error = AccessRefused("403")
     return run
 
 
@@ -67,6 +68,24 @@ def test_one_refused_link_does_not_starve_those_behind_it(run_batch):
     assert {name.partition(" (")[0] for name in failures} == {"Shop 1", "Shop 3"}
 
 
-def test_two_refused_links_in_a_row_stop_the_batch(run_batch):
+@pytest.mark.parametrize("error", [AccessRefused("403"), Unreachable("the host x is unknown")], ids=repr)
+def test_two_links_in_a_row_that_are_refused_or_unreachable_stop_the_batch(run_batch, error):
+    run_batch.error = error
     done, _ = run_batch("Shop 1", "Shop 2")
     assert done == ["stopped"]
+
+
+def failed(*errors, attempted=None):
+    failures = {f"Shop {number}": error for number, error in enumerate(errors, 1)}
+    return str(LinksFailed(failures, attempted=attempted or len(errors))).partition("\n")[0]
+
+
+def test_the_first_line_of_a_failed_batch_says_what_was_left_undone_and_a_likely_cause():
+    unknown, down = RequestRefused("404", status=404), ServiceUnavailable("503")
+    assert failed(unknown) == "1 of 1 venue links failed:"
+    assert failed(unknown, attempted=3) == "1 of 3 venue links failed, the others were finished:"
+    assert failed(unknown, unknown, attempted=3) == "2 of 3 venue links failed, the others were finished:"
+    assert failed(unknown, down) == "2 of 2 venue links failed:"
+    assert failed(unknown, RequestRefused("400", status=400)) == "2 of 2 venue links failed:"
+    wrong = "2 of 2 venue links failed, each with a 404: the address of the Airflow connection is probably wrong:"
+    assert failed(unknown, unknown) == wrong

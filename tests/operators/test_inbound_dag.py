@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import socket
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -141,7 +142,9 @@ def test_a_failing_venue_does_not_stop_the_others_and_clearing_does_what_is_left
     assert venues_with_stocks(shops) == {service.sirets[0], service.sirets[2]}
     text = output()
     assert "1 of 3 venue links failed" in text
-    assert re.search(r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*404", text)
+    assert re.search(
+        r"Load \d+ is partially loaded: 1 of 3 .*\n.*\n.*Au Fil des Marées \(link 2\): .*responded with 404", text
+    )
 
     shops.execute("UPDATE venue_provider SET venue_id_at_offer_provider = %s WHERE id = 2", (service.sirets[1],))
     before = count(shops)
@@ -265,8 +268,8 @@ def test_wrong_credentials_fail_at_once_and_stay_out_of_the_log(shops, serve, co
     assert done.tries[SYNC] == 3
     assert load_state(shops) == "failed"
     text = output()
-    assert "answered 401" in text
-    assert "check the credentials of the connection" in text
+    assert "responded with 401" in text
+    assert "check the credentials of the Airflow connection titelive_stocks_api" in text
     encoded = base64.b64encode(b"shop:wrong-battery").decode()
     kept = shops.execute("SELECT string_agg(error, ' ') FROM catalog_scheme_operation_instance").fetchone()[0]
     for secret in ("wrong-battery", encoded):
@@ -340,10 +343,18 @@ def test_a_database_that_was_never_migrated_says_what_to_do(shops, service, run,
         ({"requests_per_second": 0}, "says requests_per_second=0: it must be above 0"),
         ({"attempts": -1}, "says attempts=-1: it must be above 0"),
         ({"read_timeout": [3]}, r"says read_timeout=[3]: a number is needed"),
+        ({"read_timeout": "nan"}, "says read_timeout='nan': it must be above 0"),
+        ({"longest_sleep": "inf"}, "says longest_sleep='inf': it must be above 0"),
+        ({"connect_timeout": True}, "says connect_timeout=True: a number is needed"),
+        ({"attempts": 2.5}, "says attempts=2.5: a whole number is needed"),
+        ({"allow_private_networks": "yes"}, "says allow_private_networks='yes': true or false is needed"),
+        ({"allow_private_networks": 1}, "says allow_private_networks=1: true or false is needed"),
     ],
     ids=str,
 )
-def test_a_setting_of_the_connection_that_is_no_number(shops, service, connect_service, run, output, extra, complaint):
+def test_a_setting_of_the_connection_that_cannot_be_used(
+    shops, service, connect_service, run, output, extra, complaint
+):
     connect_service(service, extra=extra)
     done = run({"venue_links": ["1"]})
     assert done.tries[SYNC] == 1
@@ -353,13 +364,43 @@ def test_a_setting_of_the_connection_that_is_no_number(shops, service, connect_s
 def test_the_extra_holds_headers_and_settings_of_ours(shops, recorder, connect_service, run):
     """What we take as a setting is not sent; whatever else is there is a header."""
     ours = {"connect_timeout": "3", "read_timeout": 20, "attempts": 2, "longest_sleep": 9, "requests_per_second": 500}
+    ours["allow_private_networks"] = True
     connect_service(recorder, extra={"X-Shop": "librairie", **ours}, login="shop", password="pass word")
     done = run({"venue_links": ["1"]})
     assert done.state == "success"
     headers = {name.lower(): value for name, value in recorder.recorded.items()}
     assert headers["x-shop"] == "librairie"
     assert headers["authorization"] == f"Basic {base64.b64encode(b'shop:pass word').decode()}"
-    assert not {"requests_per_second", "requests-per-second", "connect_timeout", "attempts"} & headers.keys()
+    assert not {*ours, "requests-per-second"} & headers.keys()
+
+
+@pytest.mark.parametrize(("value", "allowed"), [(True, True), ("true", True), ("False", False), (None, False)])
+def test_the_extra_may_allow_private_networks(shops, service, connect_service, value, allowed):
+    connect_service(service, extra={"allow_private_networks": value})
+    from include.operators.connections import connector_for
+    from include.providers.titelive_stocks import TiteLiveStocks
+
+    with connector_for(TiteLiveStocks) as connector:
+        assert connector.third_party.conn_id == "titelive_stocks_api"
+        assert connector.third_party.is_exempt("http://10.0.0.1/a.jpg") is allowed
+        assert connector.third_party.is_exempt(service.url)
+
+
+def test_a_host_that_does_not_exist_fails_at_once_and_names_the_connection(
+    shops, connect_service, run, output, monkeypatch
+):
+    def unknown(host, *args, **kwargs):
+        if host == "stocks.fnac.example":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *args, **kwargs)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    connect_service(None, host="http://stocks.fnac.example/api", extra={"attempts": 5})
+    done = run({"venue_links": ["1"]})
+    assert (done.state, done.tries[SYNC]) == ("failed", 1)
+    told = "the host stocks.fnac.example is unknown, check the address of the Airflow connection titelive_stocks_api"
+    assert told in output()
 
 
 def test_a_backfill_reads_its_own_interval(shops, service, run):

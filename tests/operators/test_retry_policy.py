@@ -19,6 +19,8 @@ FAIL = {
     "FatalError",
     "ConfigurationError",
     "BodyTooLarge",
+    "Unreachable",
+    "UntrustedUrl",
     "AccessRefused",
     "RequestRefused",
     "RedirectsElsewhere",

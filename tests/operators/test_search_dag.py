@@ -396,11 +396,11 @@ def test_a_connection_that_is_missing(site, connected, run, monkeypatch, output,
         ({}, "lacks login (application id), password (API key), `index` in its extra"),
         ({"login": "SANDBOX", "extra": {"index": "offers"}}, "lacks password (API key)"),
         ({"login": "SANDBOX", "password": KEY}, "lacks `index` in its extra"),
-        ({"login": "a.b", "password": KEY, "extra": {"index": "offers"}}, "is no application id of Algolia"),
+        ({"login": "a.b", "password": KEY, "extra": {"index": "offers"}}, "is not an application id of Algolia"),
         ({"login": "SANDBOX", "password": KEY, "extra": {"index": "offers", "attempts": "x"}}, "a number is needed"),
         ({"login": "SANDBOX", "password": "wrong", "extra": {"index": "offers"}}, "does not know this API key"),
         ({"login": "SANDBOX", "password": "reader", "extra": {"index": "offers"}}, "lacks the right (ACL) 'addObject'"),
-        ({"login": "SANDBOX", "password": KEY, "extra": {"index": "cars"}}, "Algolia knows no index 'cars'"),
+        ({"login": "SANDBOX", "password": KEY, "extra": {"index": "cars"}}, "Algolia has no index 'cars'"),
     ],
 )
 def test_a_connection_that_is_not_right(site, connected, run, set_connection, output, fields, complaint):

@@ -138,9 +138,9 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
         ),
         (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "id_at_provider": "nowhere"},
-            "id nowhere is not registered at TiteLive stocks",
+            "TiteLive stocks does not know nowhere: check the id, or the address of the Airflow connection ",
         ),
-        ({"action": "settings", "link": 1, "settings": {"a": 1}}, "TiteLive stocks knows no settings: leave out a"),
+        ({"action": "settings", "link": 1, "settings": {"a": 1}}, "TiteLive stocks has no settings: leave out a"),
         ({"provider": "TiteLiveStocks"}, "To show links, leave out: provider"),
     ],
     ids=str,

@@ -38,7 +38,7 @@ def test_patches_that_do_not_go_together(patches, complaint):
         ("include.search.nothing.CUSTOMER_DISPO", "There is no patch"),
         ("CUSTOMER_DISPO", "There is no patch"),
         ("", "There is no patch"),
-        ("include.search.customer_dispo.customer_dispo", "is no Patch but a function"),
+        ("include.search.customer_dispo.customer_dispo", "it is not a Patch but a function"),
     ],
 )
 def test_a_path_that_leads_to_no_patch(path, complaint):

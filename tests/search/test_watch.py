@@ -625,10 +625,10 @@ def test_an_empty_index(site, look):
 def test_an_index_that_there_is_not(site, look, passes):
     site.call("DELETE", "/1/indexes/offers")
     for _ in range(2):
-        with pytest.raises(ConfigurationError, match="Algolia knows no index 'offers' in application SANDBOX"):
+        with pytest.raises(ConfigurationError, match="Algolia has no index 'offers' in application SANDBOX"):
             look(site)
     assert [(reason, state) for reason, state, _ in passes()] == [("first run", "open")]
-    assert "knows no index" in passes()[0][2]
+    assert "has no index" in passes()[0][2]
     site.rebuild()
     assert look(site).reason == "first run"
     assert site.is_right()

@@ -1,0 +1,441 @@
+"""Where URLs that a third party supplied may lead, over real sockets; names are resolved by an argument."""
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from include.connectors.http import HttpConnector
+from include.connectors.pictures import PictureFetcher
+from include.connectors.third_party import ThirdPartyRule, is_same_service, kind_of_address, resolve
+from include.errors import BadPicture, RedirectsElsewhere, ServiceUnavailable, Unreachable, UntrustedUrl
+
+SETTING = '"allow_private_networks": true in the extra of the Airflow connection shop_api'
+
+
+class Names(dict):
+    """A resolver: each name has a list of answers, of which the last one is repeated; notes what it was asked for."""
+
+    def __init__(self, **answers):
+        super().__init__({name.replace("_", "."): answer for name, answer in answers.items()})
+        self.asked = []
+
+    def __call__(self, host, port):
+        self.asked.append(host)
+        if host not in self:
+            return resolve(host, port) if ":" in host or host[0].isdigit() else self.unknown(host)
+        answers = self[host]
+        return [answers.pop(0) if len(answers) > 1 else answers[0]]
+
+    def unknown(self, host):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+def public_here(address):
+    """Take 127.0.0.1 and ::1 for public, since the public host of a test is on this machine."""
+    return "" if address in ("127.0.0.1", "::1") else kind_of_address(address)
+
+
+def port_of(service):
+    return service.url.split(":")[2].split("/")[0]
+
+
+@pytest.fixture
+def fetcher(naps):
+    """Make fetchers whose resolver is an argument; 127.0.0.1 is public unless `kind_of` says otherwise."""
+    made = []
+
+    def make(names=None, **rule):
+        rule = ThirdPartyRule("shop_api", **{"resolve": names or Names(), "kind_of": public_here, **rule})
+        made.append(PictureFetcher(rule, sleep=naps, jitter=lambda: 1.0, attempts=2))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+# ---------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("127.0.0.1", "a loopback address"),
+        ("127.255.255.254", "a loopback address"),
+        ("::1", "a loopback address"),
+        ("10.0.0.1", "a private address"),
+        ("172.16.0.1", "a private address"),
+        ("172.31.255.255", "a private address"),
+        ("192.168.1.1", "a private address"),
+        ("fd00:ec2::254", "a private address"),
+        ("fec0::1", "a private address"),
+        ("169.254.169.254", "a link-local address"),
+        ("fe80::1", "a link-local address"),
+        ("fe80::1%eth0", "a link-local address"),
+        ("100.64.0.1", "a shared address (carrier-grade NAT)"),
+        ("100.100.100.200", "a shared address (carrier-grade NAT)"),
+        ("0.0.0.0", "an unspecified address"),
+        ("0.1.2.3", "an unspecified address"),
+        ("::", "an unspecified address"),
+        ("224.0.0.1", "a multicast address"),
+        ("ff02::1", "a multicast address"),
+        ("255.255.255.255", "a reserved address"),
+        ("240.0.0.1", "a reserved address"),
+        ("192.0.0.192", "a reserved address"),
+        ("192.88.99.1", "a reserved address"),
+        ("198.18.0.1", "a reserved address"),
+        ("203.0.113.7", "a reserved address"),
+        ("2001:db8::1", "a reserved address"),
+        ("2001::1", "a reserved address"),
+        ("3fff::1", "a reserved address"),
+        ("5f00::1", "a reserved address"),
+        ("64:ff9b:1::1", "a reserved address"),
+        ("168.63.129.16", "the platform address of Azure"),
+        ("::ffff:127.0.0.1", "a loopback address"),
+        ("::ffff:169.254.169.254", "a link-local address"),
+        ("::127.0.0.1", "a reserved address"),
+        ("2002:7f00:1::", "a loopback address"),
+        ("2002:a00:1::1", "a private address"),
+        ("64:ff9b::10.0.0.1", "a private address"),
+        ("64:ff9b::a9fe:a9fe", "a link-local address"),
+    ],
+)
+def test_an_address_that_is_not_public(address, kind):
+    assert kind_of_address(address) == kind
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "172.15.255.255", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
+)
+def test_an_address_that_is_public(address):
+    assert kind_of_address(address) == ""
+
+
+# ---------------------------------------------------------------- hosts
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "127.1", "[::1]", "[::ffff:127.0.0.1]",
+        "localhost", "LOCALHOST", "localhost.", "a.localhost", "a.localhost.", "[::ffff:7f00:1]", "127.0.0.1.",
+    ],
+)  # fmt: skip
+def test_no_spelling_of_this_machine_is_asked(service, fetcher, host):
+    service.answers(b"secret")
+    fetch = fetcher(kind_of=kind_of_address, resolve=resolve)
+    with pytest.raises(BadPicture) as failed:
+        fetch(f"http://{host}:{port_of(service)}/a.jpg")
+    assert service.asked == []
+    assert service.connections == 0
+    assert SETTING in failed.value.message or "cannot be" in failed.value.message
+
+
+@pytest.mark.parametrize("url", ["http://good.example@{host}/", "http://good.example:80@{host}/", "http://@{host}/"])
+def test_a_user_in_the_address_does_not_hide_the_host(service, fetcher, url):
+    service.answers(b"secret")
+    with pytest.raises(BadPicture):
+        fetcher(kind_of=kind_of_address)(url.format(host=f"127.0.0.1:{port_of(service)}"))
+    assert service.connections == 0
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "169.254.169.254", "fd00:ec2::254", "::ffff:10.0.0.1"])
+def test_the_error_says_host_address_reason_connection_and_setting(fetcher, address):
+    with pytest.raises(BadPicture) as failed:
+        fetcher(Names(images_example=[address]))("http://images.example/a.jpg?sig=s3cr3t")
+    kind = kind_of_address(address)
+    assert f"images.example resolves to {address}, {kind}" in failed.value.message
+    assert SETTING in failed.value.message
+    assert failed.value.where == {"address": "http://images.example/a.jpg"}
+
+
+def test_one_private_address_among_public_ones_is_enough():
+    rule = ThirdPartyRule(resolve=lambda host, port: ["127.0.0.1", "10.0.0.1"], kind_of=public_here)
+    with pytest.raises(UntrustedUrl, match=r"resolves to 10\.0\.0\.1, a private address"):
+        rule.addresses("images.example", 80)
+
+
+def test_a_public_host_is_asked_by_its_name(service, fetcher):
+    service.answers(b"picture")
+    names = Names(images_example=["127.0.0.1"])
+    assert fetcher(names)(f"http://images.example:{port_of(service)}/a.jpg") == b"picture"
+    assert service.asked[0].headers["Host"] == f"images.example:{port_of(service)}"
+    assert names.asked == ["images.example"]
+
+
+def test_a_name_that_resolves_differently_a_moment_later_changes_nothing(service, fetcher):
+    service.answers(b"picture")
+    names = Names(images_example=["127.0.0.1", "169.254.169.254"])
+    fetch = fetcher(names)
+    url = f"http://images.example:{port_of(service)}/a.jpg"
+    assert fetch(url) == b"picture"
+    assert fetch(url) == b"picture"  # over the same connection
+    assert (names.asked, service.connections) == (["images.example"], 1)
+    fetch.close()
+    with pytest.raises(BadPicture, match=r"resolves to 169\.254\.169\.254, a link-local address"):
+        fetch(url)
+    assert service.connections == 1
+
+
+def test_the_next_address_is_tried_when_one_does_not_respond(service, fetcher):
+    service.answers(b"picture")
+    fetch = fetcher(resolve=lambda host, port: ["::1", "127.0.0.1"])
+    assert fetch(f"http://images.example:{port_of(service)}/a.jpg") == b"picture"
+
+
+def test_a_host_that_is_unknown_is_not_retried_for_long(fetcher, naps):
+    with pytest.raises(BadPicture, match="host of the picture cannot be reached") as failed:
+        fetcher()("http://nowhere.example/a.jpg")
+    assert "the host nowhere.example is unknown" in str(failed.value)
+    assert naps == [1.0]
+
+
+def test_a_host_that_cannot_be_resolved_at_the_moment_is_retried(fetcher, naps):
+    def busy(host, port):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with pytest.raises(ServiceUnavailable):
+        fetcher(resolve=busy)("http://images.example/a.jpg")
+    assert naps == [1.0]
+
+
+@pytest.fixture
+def ipv6():
+    """A service on ::1; gives its port."""
+    if not socket.has_ipv6:
+        pytest.skip("there is no IPv6 here")
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"six!")
+
+        def log_message(self, *args):
+            pass
+
+    try:
+        server = Server(("::1", 0), Handler)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_over_ipv6_by_name_and_by_address(ipv6, fetcher):
+    fetch = fetcher(Names(images_example=["::1"]))
+    assert fetch(f"http://images.example:{ipv6}/a.jpg") == b"six!"
+    assert fetch(f"http://[::1]:{ipv6}/a.jpg") == b"six!"
+    with pytest.raises(BadPicture, match="::1 is a loopback address"):
+        fetcher(kind_of=kind_of_address)(f"http://[::1]:{ipv6}/a.jpg")
+
+
+# ---------------------------------------------------------------- redirects
+
+
+@pytest.mark.parametrize("target", ["http://inside.example/", "http://169.254.169.254/", "http://localhost:{port}/x"])
+def test_a_redirect_into_a_private_network_is_not_followed(service, mirror, fetcher, target):
+    location = target.format(port=port_of(mirror))
+    service.answers(status=302, headers={"Location": location})
+    mirror.answers(b"secret")
+    fetch = fetcher(Names(images_example=["127.0.0.1"], inside_example=["10.0.0.8"]))
+    with pytest.raises(BadPicture, match="may lead to public addresses only"):
+        fetch(f"http://images.example:{port_of(service)}/a.jpg")
+    assert (len(service.asked), mirror.connections) == (1, 0)
+
+
+def test_every_hop_of_a_chain_is_checked(service, mirror, fetcher):
+    port, other = port_of(service), port_of(mirror)
+    service.answers(status=301, headers={"Location": f"http://b.example:{other}/"})
+    mirror.answers(status=307, headers={"Location": f"http://c.example:{port}/"})
+    names = Names(a_example=["127.0.0.1"], b_example=["127.0.0.1"], c_example=["192.168.0.9"])
+    with pytest.raises(BadPicture, match=r"c\.example resolves to 192\.168\.0\.9"):
+        fetcher(names)(f"http://a.example:{port}/")
+    assert (len(service.asked), len(mirror.asked)) == (1, 1)
+
+
+def test_no_header_of_the_connection_goes_to_another_service(service, mirror, connect):
+    service.answers(status=302, headers={"Location": f"{mirror.url}/x"})
+    connector = connect(headers={"X-Api-Key": "k3y"}, auth=("me", "s3cr3t"), conn_id="shop_api")
+    with pytest.raises(RedirectsElsewhere, match="the credentials of the Airflow connection shop_api: not followed"):
+        connector.get(decode=bytes)
+    assert mirror.connections == 0
+
+
+def test_a_link_to_the_next_page_stays_on_the_service(service, mirror, connect):
+    service.answers(b"page 2")
+    connector = connect(headers={"X-Api-Key": "k3y"}, conn_id="shop_api")
+    assert connector.get(f"{service.url}/items?page=2", decode=bytes).value == b"page 2"
+    assert (service.asked[0].path, service.asked[0].query) == ("/api/items", {"page": "2"})
+    for link in (
+        f"{mirror.url}/items?page=3&token=t0ken",
+        "HTTPS://evil.example/",
+        f"http://localhost:{port_of(service)}/",
+    ):
+        with pytest.raises(UntrustedUrl, match="link to another service") as refused:
+            connector.get(link, decode=bytes)
+        assert "t0ken" not in str(refused.value)
+    assert mirror.connections == 0
+
+
+# ---------------------------------------------------------------- the operator's own
+
+
+def test_the_host_and_port_of_the_connection_are_allowed_anywhere(service, mirror, fetcher):
+    service.answers(b"picture")
+    fetch = fetcher(kind_of=kind_of_address, own_urls=(f"{service.url}/stocks",))
+    assert fetch(f"http://127.0.0.1:{port_of(service)}/a.jpg") == b"picture"
+    with pytest.raises(BadPicture, match=r"127\.0\.0\.1 is a loopback address"):
+        fetch(f"http://127.0.0.1:{port_of(mirror)}/a.jpg")
+    assert mirror.connections == 0
+
+
+def test_the_own_host_may_not_redirect_elsewhere_inside(service, mirror, fetcher):
+    service.answers(status=302, headers={"Location": f"{mirror.url}/a.jpg"})
+    with pytest.raises(BadPicture, match="is a loopback address"):
+        fetcher(kind_of=kind_of_address, own_urls=(service.url,))(f"{service.url}/a.jpg")
+    assert mirror.connections == 0
+
+
+def test_private_networks_can_be_allowed(service, mirror, fetcher):
+    service.answers(status=302, headers={"Location": f"{mirror.url}/a.jpg"})
+    mirror.answers(b"picture")
+    assert fetcher(kind_of=kind_of_address, allow_private_networks=True)(f"{service.url}/a.jpg") == b"picture"
+
+
+def test_a_connector_gives_the_rule_of_its_connection(service):
+    with HttpConnector(service.url, conn_id="shop_api", mirrors=["http://mirror.example"]) as connector:
+        rule = connector.third_party
+    assert rule.conn_id == "shop_api"
+    assert rule.is_exempt(f"{service.url}/deeper")
+    assert rule.is_exempt("http://mirror.example/a.jpg")
+    assert not rule.is_exempt("http://127.0.0.1:1/")
+    with HttpConnector(service.url, allow_private_networks=True) as connector:
+        assert connector.third_party.is_exempt("http://127.0.0.1:1/")
+
+
+def test_a_user_or_another_port_is_not_the_same_service():
+    assert is_same_service("http://a.example/x", "http://A.example:80/y")
+    assert not is_same_service("http://a.example/", "http://a.example:8080/")
+    assert not is_same_service("http://a.example/", "http://a.example@evil.example/")
+    assert not is_same_service("http://a.example/", "http://a.example.evil.example/")
+
+
+# ---------------------------------------------------------------- proxies
+
+
+@pytest.fixture
+def proxy(service, monkeypatch):
+    """The service plays a proxy of the environment."""
+    monkeypatch.setenv("http_proxy", service.url.removesuffix("/api"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    return service.answers(b"picture")
+
+
+def test_behind_a_proxy_a_private_address_is_refused_before_it_is_asked(proxy, fetcher):
+    fetch = fetcher(Names(inside_example=["10.0.0.8"]))
+    for url in ("http://inside.example/a.jpg", "http://169.254.169.254/", "http://localhost/"):
+        with pytest.raises(BadPicture, match="may lead to public addresses only"):
+            fetch(url)
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("names", [{"images_example": ["8.8.8.8"]}, {}], ids=["public", "known to the proxy only"])
+def test_behind_a_proxy_the_proxy_connects(proxy, fetcher, names):
+    assert fetcher(Names(**names))("http://images.example/a.jpg") == b"picture"
+    assert proxy.asked[0].headers["Host"] == "images.example"
+
+
+# ---------------------------------------------------------------- TLS
+
+
+@pytest.fixture
+def tls(tmp_path, monkeypatch):
+    """A service with a trusted certificate for images.example; gives its port and the names in its requests."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "images.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("images.example")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+    seen = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context.sni_callback = lambda sock, asked, ctx: seen.append(asked)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.headers["Host"])
+            self.send_response(200)
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"tls")
+
+        def log_message(self, *args):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def get_request(self):
+            connection, address = super().get_request()
+            return context.wrap_socket(connection, server_side=True), address
+
+        def handle_error(self, request, client_address):
+            pass  # a client that does not trust it
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield server.server_port, seen
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(tls, fetcher):
+    port, seen = tls
+    fetch = fetcher(Names(images_example=["127.0.0.1"], other_example=["127.0.0.1"]))
+    assert fetch(f"https://images.example:{port}/a.jpg") == b"tls"
+    assert seen == ["images.example", f"images.example:{port}"]
+    with pytest.raises(BadPicture, match="host of the picture cannot be reached") as failed:
+        fetch(f"https://other.example:{port}/a.jpg")
+    assert "the certificate of other.example cannot be verified" in str(failed.value)
+
+
+def test_a_certificate_that_cannot_be_verified_is_said_as_such(tls, connect, monkeypatch, naps):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(Unreachable, match=r"certificate of 127\.0\.0\.1 cannot be verified \(self.signed certificate"):
+        connect(f"https://127.0.0.1:{tls[0]}/", conn_id="shop_api").get(decode=bytes)
+    assert naps == [1.0]
+
+
+def test_https_to_a_service_without_it_is_said_as_such(service, connect):
+    with pytest.raises(Unreachable, match=r"does not speak TLS .* of the Airflow connection shop_api"):
+        connect(service.url.replace("http://", "https://"), conn_id="shop_api").get(decode=bytes)
