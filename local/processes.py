@@ -171,3 +171,12 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def describe_exit(status: int | None) -> str:
+    """How a process ended, as a verb phrase: `exited with status 1`, `was killed (signal 9)`."""
+    if status is None:
+        return "ended"
+    if status < 0:
+        return f"was killed (signal {-status})"
+    return f"exited with status {status}"

@@ -1,8 +1,9 @@
-"""The embedded PostgreSQL: starts, stops, starts again after a kill, also under a long path."""
+"""The embedded PostgreSQL: starts, stops, starts again after a kill, under any path, and says why it does not."""
 
 import os
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from local import postgres
+from local.clone import LocalError
 
 
 @pytest.fixture
@@ -37,8 +39,10 @@ def test_its_life(data):
 
     killed = psutil.Process(postmaster(data))
     killed.send_signal(signal.SIGKILL)
-    killed.wait(10)
-    assert not postgres.is_running(data)
+    deadline = time.monotonic() + 10
+    while postgres.is_running(data):
+        assert time.monotonic() < deadline
+    assert postgres.how_it_ended(data) == "was killed (signal 9)"
     # The number now belongs to somebody else, who is not to be taken for the server.
     pid_file = data / "postmaster.pid"
     pid_file.write_text("\n".join([str(os.getpid()), *pid_file.read_text().splitlines()[1:]]) + "\n")
@@ -50,3 +54,50 @@ def test_its_life(data):
     postgres.stop(data)
     assert not postgres.is_running(data)
     postgres.stop(data)
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        yield Path(made)
+
+
+@pytest.mark.parametrize("name", ["a b", "l'été", 'say "hi"', "back\\slash", "100%s", "$HOME`id`", "a,b", "漢字"])
+def test_it_starts_in_a_folder_of_any_name(folder, name):
+    data = folder / name / ".local" / "postgres"
+    server = postgres.start(data)
+    try:
+        with psycopg.connect(server.conninfo("postgres")) as connection:
+            assert connection.execute("SHOW data_directory").fetchone() == (str(data),)
+        assert Path(server.socket_folder).stat().st_mode & 0o077 == 0
+    finally:
+        postgres.stop(data)
+    assert not postgres.is_running(data)
+
+
+def test_a_private_folder_stays_private(folder):
+    state = folder / ".local"
+    state.mkdir(mode=0o700)
+    server = postgres.start(state / "postgres")
+    postgres.stop(server.data)
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_error_that_cannot_pass_is_reported_at_once(folder):
+    data = folder / "postgres"
+    postgres.start(data)
+    postgres.stop(data)
+    (data / "postgresql.auto.conf").write_text("shared_buffers = 'a lot'\n")
+    begin = time.monotonic()
+    with pytest.raises(LocalError, match=r'did not start: invalid value for parameter "shared_buffers".*\n.*log: /'):
+        postgres.start(data)
+    assert time.monotonic() - begin < 10
+
+
+def test_an_interrupted_creation_leaves_nothing_half_made(folder):
+    half = folder / "postgres.new"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    server = postgres.start(folder / "postgres")
+    postgres.stop(server.data)
+    assert not half.exists()
