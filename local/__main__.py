@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from local import storage
 from local.clone import Clone, LocalError
 from local.console import Screen
 from local.signals import Interrupted, Signals
@@ -52,10 +53,11 @@ def main(given: Sequence[str] | None = None) -> int:
     signals.install()
     # What a script may read stands alone on standard output.
     screen = Screen(stderr=options.command == "psql" or getattr(options, "format", "") == "json")
+    clone = Clone(Path(__file__).resolve().parent.parent)
+    os.umask(0o077)  # what the local run makes is its user's own
     try:
         from local import commands, problems, psql, status
 
-        clone = Clone(Path(__file__).resolve().parent.parent)
         os.environ.update(commands.user_environment(clone.root))
         local = commands.Local(clone, screen, signals, dict(os.environ))
         with local.stack:
@@ -79,6 +81,12 @@ def main(given: Sequence[str] | None = None) -> int:
         return error.status
     except Interrupted as interrupted:
         return interrupted.status
+    except Exception as error:
+        said = storage.explain(error, clone.state)
+        if said is None:
+            raise
+        screen.say(f"Error: {said}")
+        return 1
 
 
 def _port(text: str) -> int:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from local.clone import Clone, LocalError
-from local.processes import Processes, Started
+from local.processes import Processes, Started, describe_exit
 from local.settings import Settings
+from local.waiting import Wait
+from local.watch import Watch
 
 USERS = {"admin": "admin", "operator": "user", "viewer": "viewer"}
 """Who may sign in to the web UI, and in which role of `local.auth_manager`."""
@@ -28,8 +30,13 @@ USERS_MAY = {
     "viewer": "look",
 }
 
-READY_SECONDS = 120
-PARSED_SECONDS = 120
+REQUEST_SECONDS = 15
+SLOW_REQUEST_SECONDS = 60
+"""The time-out of a request that follows one without a response."""
+ERROR_SECONDS = 120
+"""How long the API may answer with server errors only."""
+MOST_PARSES = 4
+"""How often other files are read before one is said to define no DAG of its name."""
 STOP_SECONDS = {"scheduler": 10.0, "triggerer": 5.0, "dag-processor": 5.0, "api-server": 2.0}
 """In the order in which they are stopped, with the seconds that each has to end by itself."""
 
@@ -39,6 +46,29 @@ COMMANDS = {
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
+
+JOB_TYPES = {"dag-processor": "DagProcessorJob", "scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
+
+QUIET = ("http.access", "supervisor", "airflow.serialization.definitions.dag", "airflow.models.dag")
+"""Loggers that repeat every request, every line of a task's log, and every DAG at each reading: 90 MB a day."""
+
+PATIENCE = {
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": 60,
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": 15,
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": 30,
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 600,
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": 3600,
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": 180,
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 180,
+    "AIRFLOW__DAG_PROCESSOR__HEALTH_CHECK_THRESHOLD": 180,
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": 600,
+    "AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": 600,
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": 300,
+    "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": 86_400,
+}
+"""Airflow's own time-outs, on a machine that may be ten times slower for a while, or asleep: what is alive is slow.
+
+What has died is noticed by `local.watch`, at once and without them."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -74,10 +104,12 @@ def environment(
         "AIRFLOW__API__SECRET_KEY": clone.secret("api_secret_key"),
         "AIRFLOW__API_AUTH__JWT_SECRET": clone.secret("jwt_secret"),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": clone.task_logs,
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": clone.logs / "dag-files",
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": schedules,
     }
-    tuning = {
+    tuning = PATIENCE | {
         "AIRFLOW__API__INSTANCE_NAME": "Provider Sync",
         # Lets whoever may edit connections send requests to any address: right on one's own machine, nowhere else.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
@@ -86,8 +118,7 @@ def environment(
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 15,
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": False,
-        # A task whose process was killed together with Airflow is noticed within a minute of the next start.
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": " ".join(f"{name}=WARNING" for name in QUIET),
         # Also the longest time until the end of a task's process is noticed, which keeps its worker busy.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "SCARF_ANALYTICS": False,
@@ -137,11 +168,14 @@ def check_port(port: int) -> None:
 
 @dataclass(frozen=True)
 class Airflow:
-    """The processes of a running Airflow."""
+    """The processes of a running Airflow, each restarted by the watch when it exits."""
 
     clone: Clone
     processes: Processes
     env: Mapping[str, str]
+    metadata: str
+    """How psycopg connects to the metadata database."""
+    watch: Watch
     components: dict[str, Started] = field(default_factory=dict)
 
     @property
@@ -152,30 +186,54 @@ class Airflow:
     def start(self, *names: str) -> None:
         """Start some of the processes; they get ready side by side."""
         for name in names:
-            command, log = [sys.executable, "-m", "airflow", *COMMANDS[name]], self.clone.logs / f"{name}.log"
-            self.components[name] = self.processes.start(name, command, env=self.env, cwd=self.clone.root, log=log)
+            self.watch.add(f"Airflow's {name}", partial(self._start, name))
 
-    def check(self) -> None:
-        """Raise if one of the processes has ended by itself."""
-        for name, started in self.components.items():
-            if (status := self.processes.exit_status(started)) is not None:
-                end = last_lines(Path(started.log))
-                raise LocalError(f"Airflow's {name} ended by itself (status {status}):\n{end}")
+    def _start(self, name: str) -> Started:
+        if name in JOB_TYPES:
+            end_jobs(self.metadata, JOB_TYPES[name])
+        command, log = [sys.executable, "-m", "airflow", *COMMANDS[name]], self.clone.logs / f"{name}.log"
+        self.components[name] = self.processes.start(name, command, env=self.env, cwd=self.clone.root, log=log)
+        return self.components[name]
+
+
+def end_jobs(metadata: str, job_type: str) -> None:
+    """Mark the jobs of a component that no longer runs as failed.
+
+    Airflow believes in a job for minutes after its last sign of life. Knowing that it is dead, a new scheduler runs
+    the tasks of a killed one again at once.
+    """
+    import psycopg
+
+    with psycopg.connect(metadata) as connection:
+        connection.execute(
+            "UPDATE job SET state = 'failed', end_date = now() WHERE job_type = %s AND state = 'running'", (job_type,)
+        )
 
 
 def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -> None:
-    """Wait until the API answers and says that these processes are well, and have said so after `since`."""
-    deadline = time.monotonic() + READY_SECONDS
-    missing: list[str] = ["api-server"]
-    while time.monotonic() < deadline:
-        airflow.check()
-        with contextlib.suppress(httpx.TransportError, httpx.HTTPStatusError):
-            health = api.health()
+    """Wait until the API responds and says that these processes are well, and have said so after `since`."""
+    wait = Wait("Airflow", api.say)
+    while True:
+        airflow.watch.check()
+        health = api.health()
+        if health is None:
+            state = "the api-server does not respond"
+        else:
             missing = [name for name in names if not _is_well(health, name.replace("-", "_"), since)]
             if not missing:
                 return
+            state = f"{' and '.join(missing)} not ready"
+        wait.still(state)
         time.sleep(0.2)
-    raise LocalError(f"Airflow was not ready after {READY_SECONDS} s, not well: {', '.join(missing)}")
+
+
+def warm_up(api: Api) -> None:
+    """Let Airflow build its execution API, which it leaves to the first request.
+
+    That takes seconds, minutes on a busy machine, and no other request gets a response meanwhile: better now than when
+    the first tasks wait.
+    """
+    api.send("GET", "/execution/health")
 
 
 def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
@@ -184,13 +242,17 @@ def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
     return part["status"] == "healthy" and datetime.fromisoformat(part[f"latest_{name}_heartbeat"]) >= since
 
 
-def migrate_metadata(clone: Clone, processes: Processes, env: Mapping[str, str]) -> None:
+def migrate_metadata(clone: Clone, processes: Processes, env: Mapping[str, str], say: Callable[[str], None]) -> None:
     """Create or update Airflow's own database."""
     log = clone.logs / "airflow-migrate.log"
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     started = processes.start("airflow db migrate", command, env=env, cwd=clone.root, log=log)
-    if status := processes.wait(started, 300):
-        raise LocalError(f"`airflow db migrate` failed (status {status}):\n{last_lines(log)}")
+    wait = Wait("`airflow db migrate`", say)
+    while (status := processes.finish(started)) is None:
+        wait.still("running")
+        time.sleep(0.1)
+    if status:
+        raise LocalError(f"`airflow db migrate` {describe_exit(status)}:\n{last_lines(log)}")
 
 
 def last_lines(path: Path, count: int = 25) -> str:
@@ -205,26 +267,60 @@ def last_lines(path: Path, count: int = 25) -> str:
 class Api:
     """The REST API of a running Airflow, as its administrator."""
 
-    def __init__(self, url: str, password: str, transport: httpx.BaseTransport | None = None) -> None:
-        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport)
+    def __init__(
+        self,
+        url: str,
+        password: str,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Connect to `url`. While a response is missing, `check` is called, which raises if none can come."""
+        self._client = httpx.Client(base_url=url, trust_env=False, transport=transport)
         self._password = password
+        self.say = say
+        self.impatient = False
+        """Set while ending: then a request that fails is not sent again."""
+        self._check = check
+        self._clock = clock
+        self._sleep = sleep
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
 
-    def health(self) -> dict[str, Any]:
-        """How the parts of Airflow are."""
-        return self._checked(self._client.get("/api/v2/monitor/health"))
+    def health(self) -> dict[str, Any] | None:
+        """How the parts of Airflow are; None if it does not respond."""
+        try:
+            response = self._client.get("/api/v2/monitor/health", timeout=REQUEST_SECONDS)
+        except httpx.TransportError:
+            return None
+        return None if response.is_server_error else self._checked(response)
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """An answer of the API; signs in when needed."""
-        for _ in range(2):
-            response = self._client.request(method, f"/api/v2{path}", **options)
-            if response.status_code != httpx.codes.UNAUTHORIZED:
-                break
-            self._sign_in()
-        return self._checked(response)
+        """The content of a response; signs in when needed. A request may arrive twice: see `send`."""
+        return self._checked(self._signed_in(method, f"/api/v2{path}", **options))
+
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request until a response comes that is no server error, for as long as one can come."""
+        wait = Wait("Airflow's api-server", self.say, clock=self._clock)
+        seconds = REQUEST_SECONDS
+        while True:
+            try:
+                response = self._client.request(method, path, timeout=seconds, **options)
+            except httpx.TransportError:
+                state, limit = "no response", None
+                seconds = SLOW_REQUEST_SECONDS if wait.seconds > SLOW_REQUEST_SECONDS else REQUEST_SECONDS
+            else:
+                if not response.is_server_error:
+                    return response
+                state, limit = f"status {response.status_code} for {method} {path}", ERROR_SECONDS
+            self._check()
+            wait.still(state, 0 if self.impatient else limit)
+            self._sleep(0.5)
 
     def import_settings(self, settings: Settings, overridden: Iterable[str]) -> None:
         """Create or replace connections, variables and pools; remove the connections that the environment sets."""
@@ -268,9 +364,17 @@ class Api:
         self.request("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run as the web UI's trigger button does; returns its id."""
-        body = {"logical_date": datetime.now(UTC).isoformat(), "conf": dict(conf or {})}
-        return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        """Start a run as the web UI's trigger button does; returns its id.
+
+        The id is ours, so that a request that arrives twice starts one run.
+        """
+        now = datetime.now(UTC).isoformat()
+        run_id = f"manual__{now}"
+        body = {"dag_run_id": run_id, "logical_date": now, "conf": dict(conf or {})}
+        response = self._signed_in("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        if response.status_code == httpx.codes.CONFLICT:  # the response to an earlier attempt was lost
+            return str(self.run(dag_id, run_id)["dag_run_id"])
+        return str(self._checked(response)["dag_run_id"])
 
     def runs(self, dag_id: str, states: Iterable[str]) -> list[dict[str, Any]]:
         """The runs of a DAG in one of these states."""
@@ -296,14 +400,16 @@ class Api:
             if not answer["task_instances"] or len(found) >= (answer.get("total_entries") or 0):
                 return found
 
-    def _sign_in(self) -> None:
-        body = {"username": "admin", "password": self._password}
-        token = self._checked(self._client.post("/auth/token", json=body))["access_token"]
-        self._client.headers["Authorization"] = f"Bearer {token}"
+    def _signed_in(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = self.send(method, path, **options)
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            body = {"username": "admin", "password": self._password}
+            token = self._checked(self.send("POST", "/auth/token", json=body))["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {token}"
+            response = self.send(method, path, **options)
+        return response
 
     def _checked(self, response: httpx.Response) -> dict[str, Any]:
-        if response.is_server_error:
-            response.raise_for_status()
         if response.is_error:
             try:
                 detail = response.json()["detail"]
@@ -315,19 +421,17 @@ class Api:
         return answer
 
 
-def wait_until_parsed(airflow: Airflow | None, api: Api, dag_ids: Iterable[str], since: datetime) -> None:
+def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: Callable[[], None]) -> None:
     """Wait until the files of these DAGs have been read after `since`; what cannot be imported is an error."""
     wanted = set(dag_ids)
-    deadline = time.monotonic() + PARSED_SECONDS
-    while time.monotonic() < deadline:
-        if airflow:
-            airflow.check()
-        parsed = {
-            dag_id
-            for dag_id, dag in api.dags().items()
-            if dag["last_parsed_time"] and datetime.fromisoformat(dag["last_parsed_time"]) >= since
-        }
-        missing = wanted - parsed
+    wait = Wait("Airflow's dag-processor", api.say)
+    parses: dict[str, set[str]] = {}
+    while True:
+        check()
+        for dag_id, dag in api.dags().items():
+            if dag["last_parsed_time"] and datetime.fromisoformat(dag["last_parsed_time"]) >= since:
+                parses.setdefault(dag_id, set()).add(dag["last_parsed_time"])
+        missing = wanted - parses.keys()
         if not missing:
             return
         broken = {
@@ -337,8 +441,8 @@ def wait_until_parsed(airflow: Airflow | None, api: Api, dag_ids: Iterable[str],
         }
         if named := sorted(missing & broken.keys()):
             raise LocalError("\n".join(f"dags/{name}.py cannot be imported:\n{broken[name]}" for name in named))
+        names = ", ".join(sorted(missing))
+        if any(len(times) >= MOST_PARSES for times in parses.values()):  # the files take turns
+            raise LocalError(f"Airflow found no DAG {names}: the file has to define a DAG of its own name")
+        wait.still(f"{names} not read")
         time.sleep(0.3)
-    raise LocalError(
-        f"Airflow found no DAG {', '.join(sorted(missing))} within {PARSED_SECONDS} s: "
-        "the file has to define a DAG of its own name"
-    )

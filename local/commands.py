@@ -18,22 +18,22 @@ from typing import Any
 import httpx
 from dotenv import dotenv_values
 
-from local import airflow, connections, outbound, postgres, report, runs, settings
+from local import airflow, connections, outbound, postgres, report, runs, settings, storage, watch
 from local.airflow import Airflow, Api
 from local.clone import Clone, LocalError, write_private
 from local.console import Screen
 from local.lock import Busy, CloneLock
 from local.postgres import Server
-from local.processes import Processes
+from local.processes import Processes, Started, describe_exit
 from local.signals import Interrupted, Signals
+from local.waiting import Wait
+from local.watch import Watch
 
 DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 """Connections of the settings."""
 REPLAY = "replay_rejected"
 """The parameter by which an inbound DAG reads its rejected records."""
-RUN_LIMIT_SECONDS = 900
-SANDBOX_SECONDS = 30
-STARTING_SECONDS = 180
+RUN_LIMIT_SECONDS = 3600
 MOST_FAILED_TASKS = 3
 """Of how many failed tasks of a run the logs are shown."""
 
@@ -54,6 +54,10 @@ class Local:
         self.processes = Processes(self.clone.state / "processes.json")
         self.settings = settings.read(self.clone.root / "airflow_settings.yaml")
         self.own_database = f"AIRFLOW_CONN_{DATABASE.upper()}" in self.user_env
+
+    def wait(self, what: str) -> Wait:
+        """A wait whose progress is printed."""
+        return Wait(what, self.screen.say)
 
     @property
     def data(self) -> Path:
@@ -91,6 +95,10 @@ class Whole:
     for_real: list[str]
     """DAGs that would send what is not the demo's, or not to the sandbox: they wait until a person starts them."""
 
+    def check(self) -> None:
+        """Restart what has exited; raise with the cause if that happens too often."""
+        self.airflow.watch.check()
+
 
 def run(local: Local) -> int:
     """Run every DAG once and show what it did."""
@@ -117,7 +125,8 @@ def up(local: Local, port: int) -> int:
     airflow.check_port(port)
     with whole_airflow(local, port, schedules=True) as whole:
         with local.screen.step("Reading the DAGs"):
-            airflow.wait_until_parsed(whole.airflow, whole.api, local.clone.dag_ids(), since=_file_times(local.clone))
+            since = _file_times(local.clone)
+            airflow.wait_until_parsed(whole.api, local.clone.dag_ids(), since=since, check=whole.check)
         set_on_schedule(local.clone, whole.api, whole.for_real)
         local.screen.say(f"\nAirflow: {whole.airflow.url}")
         for user, may in airflow.USERS_MAY.items():
@@ -135,7 +144,7 @@ def up(local: Local, port: int) -> int:
         local.screen.say("Ctrl-C ends it all.")
         try:
             while True:
-                whole.airflow.check()
+                whole.check()
                 time.sleep(1)
         except Interrupted:
             local.screen.say("\nEnding")
@@ -152,7 +161,8 @@ def sync(local: Local, dag_id: str, conf_text: str) -> int:
     conf = read_conf(conf_text)
     if dag_id not in local.clone.dag_ids():
         names = ", ".join(local.clone.dag_ids()) or "none"
-        raise LocalError(f"DAG={dag_id} is not a DAG of this project; the DAGs are: {names}", 2)
+        said = f"{dag_id} is not a DAG of this project" if dag_id else "say which DAG: `make sync DAG=<name>`"
+        raise LocalError(f"{said}; the DAGs are: {names}", 2)
     waited = False
     while True:
         try:
@@ -181,17 +191,26 @@ def migrate(local: Local) -> int:
     except Busy as busy:
         if busy.holder.get("command") != "up" or not postgres.is_running(local.data):
             raise
-    with local.signals.hold(), local.screen.step("Starting PostgreSQL"):
-        server = postgres.start(local.data)
-        postgres.create_databases(server, "airflow", "sync")
+        server = postgres.start(local.data)  # finds it running
+    else:
+        server = start_postgres(local)
     migrate_database(local, local.conninfo(server))
     return 0
+
+
+def start_postgres(local: Local) -> Server:
+    """Start the embedded server, and create its databases if they are missing."""
+    with local.screen.step("Starting PostgreSQL"):
+        server = watch.start_postgres(local.data, local.screen.say, local.signals)
+        postgres.create_databases(server, "airflow", "sync")
+    return server
 
 
 def claim(local: Local, command: str) -> None:
     """Be the one command of this clone, until the end, and end what a killed one left behind."""
     local.lock.acquire(command)
     local.stack.callback(local.lock.release)
+    storage.make_private(local.clone.state)
     if found := local.processes.end_leftovers():
         local.screen.say(f"Ended what a killed run had left: {', '.join(found)}")
 
@@ -207,6 +226,8 @@ def advance(local: Local, percent: float) -> int:
     """Change a share of what the sandbox lists, and a few demo orders, whether or not they run."""
     from local import demo
 
+    if not 0 < percent <= 100:
+        raise LocalError(f"PERCENT={percent:g} is not a share: give a number above 0 and at most 100", 2)
     state = local.clone.state / "sandbox.json"
     try:
         claim(local, "advance")
@@ -217,9 +238,9 @@ def advance(local: Local, percent: float) -> int:
         address = busy.holder.get("sandbox")
         if not address:
             raise
-        answer = httpx.post(f"{address}/sandbox/advance", json={"percent": percent}, trust_env=False, timeout=30)
+        answer = httpx.post(f"{address}/sandbox/advance", json={"percent": percent}, trust_env=False, timeout=300)
         if answer.is_error:
-            raise LocalError(f"the sandbox refused: {answer.text}") from None
+            raise LocalError(f"the sandbox refused (status {answer.status_code})") from None
         changed = outbound.change_orders(busy.holder["conninfo"]) if busy.holder.get("has_demo") else []
     except ValueError as error:
         raise LocalError(str(error), 2) from None
@@ -234,9 +255,7 @@ def _change_orders_at_rest(local: Local) -> list[str]:
     if local.own_database or not (local.data / "PG_VERSION").exists():
         return []
     local.stack.callback(postgres.stop, local.data)
-    with local.signals.hold():
-        server = postgres.start(local.data)
-        postgres.create_databases(server, "airflow", "sync")
+    server = start_postgres(local)
     return outbound.change_orders(server.conninfo("sync"))
 
 
@@ -290,15 +309,16 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     """Start one after the other, and put on the stack how each is ended."""
     screen, clone = local.screen, local.clone
     ours, overridden = settings.without_overridden(local.settings, local.user_env)
-    with screen.step("Starting PostgreSQL"), local.signals.hold():
-        stack.callback(lambda: postgres.stop(local.data, local.signals.patience(postgres.STOP_SECONDS)))
-        server = postgres.start(local.data)
-        postgres.create_databases(server, "airflow", "sync")
+    storage.check_room(clone.state)
+    storage.remove_old_logs(clone.task_logs, clone.logs / "dag-files")
+    stack.callback(lambda: postgres.stop(local.data, local.signals.patience(postgres.STOP_SECONDS)))
+    server = start_postgres(local)
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
+    watching = Watch(local.data, clone.logs, local.processes, say=screen.say, signals=local.signals)
     sandbox = url = None
     if stand_ins := settings.in_sandbox(ours):
         sandbox = ("127.0.0.1", _sandbox_port(local))
-        url = start_sandbox(local, *sandbox)
+        url = start_sandbox(local, watching, *sandbox, rebuild=ALGOLIA in stand_ins)
     env = airflow.environment(
         clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules
     )
@@ -310,10 +330,10 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         load_demo(local, server, {dag_id: target for dag_id, target in targets.items() if dag_id not in for_real})
     for user in airflow.USERS:
         clone.password(user)
-    api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"))
+    api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"), say=screen.say, check=watching.check)
     with screen.step("Starting Airflow"):
         since = datetime.now(UTC)
-        running = Airflow(clone, local.processes, env)
+        running = Airflow(clone, local.processes, env, server.conninfo("airflow"), watching)
         stack.callback(stop_airflow, local, running)
         stack.callback(api.close)  # first: the api-server waits for open connections
         with local.signals.hold():
@@ -329,6 +349,8 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow ended")
     if url and ALGOLIA in stand_ins:
         rebuild_index(local, url)
+    with screen.step("Warming up the execution API"):
+        airflow.warm_up(api)
     # Last: no task may begin with the settings of an earlier start, when the index may have been another.
     last = ["scheduler", "triggerer"] if schedules else ["scheduler"]
     with screen.step("Starting the scheduler"):
@@ -370,23 +392,40 @@ def _sandbox_port(local: Local) -> int:
     return port
 
 
-def start_sandbox(local: Local, host: str, port: int) -> str:
-    """Start the stand-ins for the outside services and wait until they answer; returns their address."""
+def start_sandbox(local: Local, watching: Watch, host: str, port: int, *, rebuild: bool) -> str:
+    """Start the stand-ins for the outside services and wait until they respond; returns their address.
+
+    They are restarted at the same address, with `rebuild` also the demo index, which lives in their memory.
+    """
     log = local.clone.logs / "sandbox.log"
+    url = f"http://{host}:{port}"
     env = local.user_env | {"PYTHONPATH": str(local.clone.root)}
     command = [sys.executable, "-u", "-m", "sandbox", "--host", host, "--port", str(port)]
     command += ["--state", str(local.clone.state / "sandbox.json")]
+
+    def start() -> Started:
+        return local.processes.start("sandbox", command, env=env, cwd=local.clone.root, log=log)
+
+    def wait_until_ready(started: Started) -> None:
+        wait = local.wait("the sandbox")
+        while not log.read_text(encoding="utf-8", errors="replace").strip():
+            if (status := local.processes.exit_status(started)) is not None:
+                raise LocalError(f"the sandbox {describe_exit(status)}:\n{airflow.last_lines(log)}")
+            wait.still("not ready")
+            time.sleep(0.1)
+
+    def restarted(started: Started) -> None:
+        wait_until_ready(started)
+        if rebuild:
+            rebuild_index(local, url)
+
     with local.screen.step("Starting the sandbox"):
         with local.signals.hold():
-            started = local.processes.start("sandbox", command, env=env, cwd=local.clone.root, log=log)
-        deadline = time.monotonic() + SANDBOX_SECONDS
-        while not log.read_text(encoding="utf-8", errors="replace").strip():
-            if local.processes.exit_status(started) is not None or time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        if local.processes.exit_status(started) is not None or time.monotonic() > deadline:
-            raise LocalError(f"the sandbox did not start:\n{airflow.last_lines(log)}")
-    return f"http://{host}:{port}"
+            started = watching.add("the sandbox", start, restarted)
+        wait_until_ready(started)
+        if (status := local.processes.exit_status(started)) is not None:
+            raise LocalError(f"the sandbox {describe_exit(status)}:\n{airflow.last_lines(log)}")
+    return url
 
 
 def rebuild_index(local: Local, url: str) -> None:
@@ -413,7 +452,7 @@ def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Ser
     if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == state():
         return
     with local.screen.step("Creating Airflow's database"):
-        airflow.migrate_metadata(local.clone, local.processes, env)
+        airflow.migrate_metadata(local.clone, local.processes, env, local.screen.say)
     write_private(stamp, json.dumps(state()))
 
 
@@ -460,7 +499,7 @@ def run_once(
     """Run DAGs once each, side by side, and leave them paused or not as they were."""
     api = whole.api
     with local.screen.step("Reading the DAGs"):
-        airflow.wait_until_parsed(whole.airflow, api, dag_ids, since=_file_times(local.clone))
+        airflow.wait_until_parsed(api, dag_ids, since=_file_times(local.clone), check=whole.check)
     check_conf(api, dag_ids, conf)
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
@@ -475,16 +514,17 @@ def run_once(
                 started,
                 local.screen,
                 task_logs=local.clone.task_logs,
-                check=whole.airflow.check,
+                check=whole.check,
                 each_round=each_round,
                 limit_seconds=limit_seconds,
             )
     except BaseException:
-        with suppress(httpx.HTTPError, LocalError):
+        api.impatient = True
+        with suppress(LocalError):
             runs.end_cut_off_runs(api, dag_ids)
         raise
     finally:
-        with suppress(httpx.HTTPError, LocalError):  # an Airflow that is gone cannot be told
+        with suppress(LocalError):  # an Airflow that is gone cannot be told
             for dag_id in paused:
                 api.set_paused(dag_id, True)
 
@@ -566,14 +606,21 @@ def check_conf(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
 
 def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     """Run a DAG once in the Airflow that `make up` runs, and follow it from here."""
-    deadline = time.monotonic() + STARTING_SECONDS
+    wait = local.wait("`make up`")
     while "url" not in (holder := local.lock.holder()):
-        if not holder or time.monotonic() > deadline:
-            raise LocalError("`make up` is ending or did not get ready: try again")
+        if not holder:
+            raise LocalError("`make up` has ended: try again")
+        wait.still("not ready")
         time.sleep(0.5)
-    api = Api(holder["url"], local.clone.password("admin"))
+    pid = holder["pid"]
+
+    def check() -> None:
+        if local.lock.holder().get("pid") != pid:
+            raise LocalError(f"`make up` (process {pid}) has ended, and the run of {dag_id} with it")
+
+    api = Api(holder["url"], local.clone.password("admin"), say=local.screen.say, check=check)
     local.stack.callback(api.close)
-    airflow.wait_until_parsed(None, api, [dag_id], since=_file_times(local.clone))
+    airflow.wait_until_parsed(api, [dag_id], since=_file_times(local.clone), check=check)
     check_conf(api, [dag_id], conf)
     if api.dags()[dag_id]["is_paused"]:
         page = f"{holder['url']}/dags/{dag_id}"
@@ -586,7 +633,7 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         started,
         local.screen,
         task_logs=local.clone.task_logs,
-        check=_nothing,
+        check=check,
         each_round=runs.LogFollower(started[0], local.clone.task_logs, local.screen),
     )
     return show_outcomes(local, outcomes, holder["conninfo"], logs_shown=True)

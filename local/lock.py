@@ -36,11 +36,15 @@ class CloneLock:
         """Take the lock, or raise `Busy`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(3):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)  # somebody may have looked whether it is held
+        else:
             os.close(descriptor)
-            raise Busy(self.holder()) from None
+            raise Busy(self.holder())
         self._descriptor = descriptor
         self._told = {}
         self.tell(command=command, pid=os.getpid())
@@ -55,8 +59,10 @@ class CloneLock:
         os.ftruncate(self._descriptor, len(text))
 
     def holder(self) -> dict[str, Any]:
-        """What the holder told; empty when that cannot be read just now."""
+        """What the holder says about itself; empty if nobody holds the lock, or if that cannot be read just now."""
         for _ in range(5):
+            if not self._is_held():
+                return {}
             try:
                 told = json.loads(self.path.read_text(encoding="utf-8"))
             except (FileNotFoundError, json.JSONDecodeError):
@@ -64,6 +70,20 @@ class CloneLock:
                 continue
             return dict(told)
         return {}
+
+    def _is_held(self) -> bool:
+        """The text of a killed holder stays in the file; the kernel's lock does not."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def release(self) -> None:
         """Give the lock back; the file stays, and is empty."""

@@ -68,7 +68,7 @@ class Server:
 
 
 def start(
-    data: Path, *, waiting: Callable[[float], None] = lambda seconds: None, limit_seconds: float = START_SECONDS
+    data: Path, *, waiting: Callable[[float], None] = lambda _: None, limit_seconds: float = START_SECONDS
 ) -> Server:
     """Start the server, or find it running, and wait until it accepts connections.
 
@@ -215,7 +215,7 @@ def _create(data: Path, programs: Path, account: dict[str, Any]) -> None:
     draft.mkdir(mode=0o700)
     if account:
         os.chown(draft, account["user"], account["group"])
-    command = [programs / "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", draft]
+    command: list[str | Path] = [programs / "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", draft]
     made = subprocess.run(
         command, env=_environment(), cwd="/", capture_output=True, text=True, errors="replace", check=False, **account
     )
@@ -266,9 +266,9 @@ def _account(data: Path, programs: Path) -> dict[str, Any]:
     if data.parent.stat().st_mode & 0o077 == 0:  # a private folder stays private, and is lent with the data
         os.chown(data.parent, entry.pw_uid, entry.pw_gid)
     for folder in {*data.parents, *programs.parents}:
-        mode = folder.stat()
-        if mode.st_uid != entry.pw_uid and not mode.st_mode & stat.S_IXOTH:
-            folder.chmod(stat.S_IMODE(mode.st_mode) | stat.S_IXOTH)
+        found = folder.stat()
+        if found.st_uid != entry.pw_uid and not found.st_mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
     if data.exists():
         os.chown(data, entry.pw_uid, entry.pw_gid)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

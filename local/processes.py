@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ import psutil  # type: ignore[import-untyped]
 
 from local.clone import write_private
 
+LOG_BYTES = 5_000_000
+"""From which size on a log is moved to `<name>.old`, which replaces the one before."""
 CLOCK_SLACK = 2.0
 """Seconds by which a process may seem older than the one that started it: the kernel counts in ticks since boot."""
 
@@ -67,9 +70,11 @@ class Processes:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Started:
-        """Start a command in a session of its own; what it prints goes to `log`, which is begun anew."""
+        """Start a command in a session of its own; what it prints goes to `log`. The log before is kept as `.old`."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        if log.exists() and log.stat().st_size:
+            log.replace(old_log(log))
+        with log.open("ab") as output:  # appending: the file may be emptied while the process writes to it
             child = subprocess.Popen(
                 command,
                 env=dict(env),
@@ -89,10 +94,11 @@ class Processes:
         self._save()
         return started
 
-    def wait(self, started: Started, timeout: float) -> int:
-        """Wait for a command that ends by itself; returns its exit status."""
-        status = self._children[started.pid].wait(timeout)
-        self._forget(started)
+    def finish(self, started: Started) -> int | None:
+        """The exit status of a command that ends by itself; None while it runs."""
+        status = self.exit_status(started)
+        if status is not None:
+            self._forget(started)
         return status
 
     def exit_status(self, started: Started) -> int | None:
@@ -131,10 +137,25 @@ class Processes:
 
     def _forget(self, started: Started) -> None:
         self.started = [other for other in self.started if other != started]
-        self._save()
+        with contextlib.suppress(OSError):  # a full disk does not keep the rest from being ended
+            self._save()
 
     def _save(self) -> None:
         write_private(self.ledger, json.dumps([asdict(started) for started in self.started]))
+
+
+def old_log(log: Path) -> Path:
+    """Where the older part of a log is kept."""
+    return log.with_name(f"{log.name}.old")
+
+
+def rotate_logs(logs: Iterable[Path], limit_bytes: int = LOG_BYTES) -> None:
+    """Move the content of each log that has outgrown the limit to its `.old` file, while its process appends to it."""
+    for log in logs:
+        with contextlib.suppress(OSError):  # what is gone or cannot be written now is seen to the next time
+            if log.stat().st_size > limit_bytes:
+                shutil.copyfile(log, old_log(log))
+                os.truncate(log, 0)
 
 
 def end_family(started: Started, timeout: float) -> bool:

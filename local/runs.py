@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 
 from include import errors
 from local.airflow import Api
@@ -22,7 +21,8 @@ from local.console import Screen
 POLL_SECONDS = 0.7
 UNFINISHED = ("queued", "running")
 FAILED = ("failed", "upstream_failed")
-OUTAGE_SECONDS = 30
+SAY_SECONDS = 60
+"""After how long without a change the runs that are not finished are named."""
 
 AIRFLOWS_GROUPS = ("::group::Pre Execute", "::group::Post Execute")
 """What Airflow logs around every task."""
@@ -97,20 +97,14 @@ def follow(
     outcomes: list[Outcome] = []
     shown: dict[Run, str] = {}
     retries: set[tuple[Run, str, int]] = set()
-    begin = last_answer = time.monotonic()
+    begin = changed = time.monotonic()
     while open_runs:
         check()
         each_round()
         for run in open_runs.copy():
-            try:
-                state, tasks = api.run(run.dag_id, run.run_id), api.tasks(run.dag_id, run.run_id)
-            except httpx.HTTPError as error:
-                if time.monotonic() - last_answer > OUTAGE_SECONDS:
-                    raise LocalError(f"Airflow no longer answers: {error}") from None
-                continue
-            last_answer = time.monotonic()
+            state, tasks = api.run(run.dag_id, run.run_id), api.tasks(run.dag_id, run.run_id)
             if (progress := _progress(state, tasks)) != shown.get(run):
-                shown[run] = progress
+                shown[run], changed = progress, time.monotonic()
                 screen.say(f"  {run.dag_id:<30} {progress}")
             for task in tasks:
                 if task["state"] == "up_for_retry" and (run, task["id"], task["try_number"]) not in retries:
@@ -124,6 +118,10 @@ def follow(
             names = ", ".join(run.dag_id for run in open_runs)
             raise LocalError(f"not finished after {limit_seconds:.0f} s: {names}")
         if open_runs:
+            if time.monotonic() - changed > SAY_SECONDS:
+                changed = time.monotonic()
+                names = ", ".join(run.dag_id for run in open_runs)
+                screen.say(f"  waiting for {names}: running for {changed - begin:.0f} s")
             time.sleep(POLL_SECONDS)
     each_round()
     return outcomes

@@ -54,6 +54,11 @@ class Signals:
                 signum, self.pending = self.pending, None
                 raise Interrupted(signum)
 
+    def end_if_asked(self) -> None:
+        """For long waits inside `hold`, at a moment at which nothing would be torn in two."""
+        if self.pending is not None and not self.closing:
+            raise Interrupted(self.pending)
+
     def close(self) -> None:
         """From now on everything is being ended; signals no longer interrupt that."""
         if not self.closing:

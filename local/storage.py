@@ -1,0 +1,98 @@
+"""The folder of the local run's files: private, not full, and not growing forever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+
+from local.clone import LocalError
+
+FULL_BYTES = 32_000_000
+"""PostgreSQL takes its log in pieces of 16 MB."""
+KEPT_DAYS = 7
+"""For how long task logs and the DAG processor's logs are kept."""
+
+_FULL = ": the disk is full. Free some space, then run the command again"
+_DENIED = ": permission denied. Give your user access to it, or clone the project elsewhere"
+_NO_FOLDER = " is a file where a folder is needed: move it away, then run the command again"
+_WHAT_TO_DO = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: " is on a read-only file system: clone the project to a folder that you can write to",
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOTDIR: _NO_FOLDER,
+    errno.EISDIR: " is a folder where a file is needed: move it away, then run the command again",
+}
+
+
+def make_private(state: Path) -> None:
+    """Take all rights from others, also on what earlier versions made; nothing to do if the folder is private."""
+    if not state.stat().st_mode & 0o077:
+        return
+    for folder, folders, files in os.walk(state):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            if mode & 0o077 and not stat.S_ISLNK(mode):
+                path.chmod(stat.S_IMODE(mode) & 0o700)
+    state.chmod(0o700)  # last: an interrupted walk is repeated
+
+
+def is_full(path: Path) -> bool:
+    """True if there is no room left to work on the disk of this path."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES
+
+
+def check_room(path: Path) -> None:
+    """Raise if the disk of this path is full."""
+    if is_full(path):
+        raise LocalError(full(path))
+
+
+def full(path: Path) -> str:
+    """What to say of a full disk."""
+    megabytes = shutil.disk_usage(path).free / 1e6
+    return f"the disk is full: {megabytes:.0f} MB are free for {path}. Free some space, then run the command again"
+
+
+def explain(error: Exception, state: Path) -> str | None:
+    """An error of the file system, the database or a connection in one sentence; None for any other error."""
+    import httpx
+    import psycopg
+
+    if isinstance(error, psycopg.Error):
+        if isinstance(error, psycopg.errors.DiskFull):
+            return full(state)
+        said = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
+        return f"PostgreSQL: {said}"
+    if isinstance(error, httpx.HTTPError):
+        return f"no usable response: {error}"
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    path = error.filename or state
+    where = os.fsdecode(path) if isinstance(path, (str, bytes, os.PathLike)) else str(state)
+    return f"{where}{_WHAT_TO_DO.get(error.errno, ': ' + (error.strerror or str(error)))}"
+
+
+def remove_old_logs(task_logs: Path, dag_logs: Path, now: float | None = None) -> int:
+    """Remove the task logs of runs, and the DAG processor's logs of days, that are older than a week."""
+    oldest = (time.time() if now is None else now) - KEPT_DAYS * 86_400
+    removed = 0
+    for folder in (*task_logs.glob("dag_id=*/run_id=*"), *dag_logs.glob("20*-*-*")):
+        if _newest(folder) < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _newest(folder: Path) -> float:
+    """When something in a folder was last written: a later try writes below, which leaves the folder's own time."""
+    own = folder.stat().st_mtime
+    return max((path.lstat().st_mtime for path in folder.rglob("*")), default=own)

@@ -1,0 +1,138 @@
+"""Restarts what exits while the local run is up, PostgreSQL before what depends on it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from local import postgres, storage
+from local.clone import LocalError
+from local.processes import Processes, Started, describe_exit, rotate_logs
+from local.signals import Signals
+from local.waiting import Wait
+
+MOST_RESTARTS = 3
+WINDOW_SECONDS = 600
+AFTERMATH_SECONDS = 120
+"""How long after an outage of PostgreSQL an exit is put down to it."""
+ROTATE_SECONDS = 60
+AGAIN = "Then start again with the same command: unfinished runs continue under `make up`"
+
+
+@dataclass
+class Part:
+    """A process that is watched."""
+
+    started: Started
+    start: Callable[[], Started]
+    ready: Callable[[Started], None]
+    """Called after a restart; may wait."""
+
+
+class Watch:
+    """What runs: the embedded PostgreSQL and the processes that were added; `check` restarts what has exited."""
+
+    def __init__(
+        self,
+        data: Path,
+        logs: Path,
+        processes: Processes,
+        *,
+        say: Callable[[str], None],
+        signals: Signals,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch the server of `data`, and rotate the logs below `logs`."""
+        self.data = data
+        self.logs = logs
+        self.processes = processes
+        self.parts: dict[str, Part] = {}
+        self._say = say
+        self._signals = signals
+        self._clock = clock
+        self._restarts: dict[str, list[float]] = defaultdict(list)
+        self._server_back = -float("inf")
+        self._rotated = clock()
+
+    def add(
+        self, name: str, start: Callable[[], Started], ready: Callable[[Started], None] = lambda _: None
+    ) -> Started:
+        """Start a process, and watch it from now on; `ready` is called after each restart."""
+        part = self.parts[name] = Part(start(), start, ready)
+        return part.started
+
+    def check(self) -> None:
+        """Restart what has exited; raise `LocalError` with the cause when that happens too often."""
+        if self._clock() - self._rotated > ROTATE_SECONDS:
+            self._rotated = self._clock()
+            rotate_logs([*self.logs.rglob("*.log"), self.data / "log"])
+        if not postgres.is_running(self.data):
+            self._restart_server()
+        for name, part in self.parts.items():
+            status = self.processes.exit_status(part.started)
+            if status is not None:
+                self._restart(name, part, describe_exit(status))
+
+    def _restart_server(self) -> None:
+        ended = postgres.how_it_ended(self.data)
+        self._count("PostgreSQL", ended, postgres.last_words(self.data), self.data / "log")
+        self._say(f"PostgreSQL {ended}: restarting it")
+        begin = self._clock()
+        start_postgres(self.data, self._say, self._signals)
+        self._server_back = self._clock()
+        self._say(f"  PostgreSQL is back after {self._clock() - begin:.1f} s")
+
+    def _restart(self, name: str, part: Part, ended: str) -> None:
+        log = Path(part.started.log)
+        why = ""
+        if self._clock() - self._server_back < AFTERMATH_SECONDS:
+            why = " after PostgreSQL had stopped"
+        else:
+            self._count(name, ended, last_error(log), log)
+        self._say(f"{name} {ended}{why}: restarting it")
+        with self._signals.hold():
+            # What it started must not run beside its successor: tasks of a killed scheduler are run again.
+            self.processes.stop(part.started, 0)
+            part.started = part.start()
+        part.ready(part.started)
+
+    def _count(self, name: str, ended: str, reason: str, log: Path) -> None:
+        storage.check_room(self.data.parent)
+        now = self._clock()
+        times = self._restarts[name] = [each for each in self._restarts[name] if now - each < WINDOW_SECONDS]
+        if len(times) >= MOST_RESTARTS:
+            if "signal 9" in ended:
+                reason = "something outside killed it, often the system when memory runs out"
+            raise LocalError(
+                f"{name} {ended}, after {len(times)} restarts within {WINDOW_SECONDS // 60} minutes"
+                f"{': ' + reason if reason else ''}\n  its log: {log}\n  {AGAIN}"
+            )
+        times.append(now)
+
+
+def start_postgres(data: Path, say: Callable[[str], None], signals: Signals) -> postgres.Server:
+    """Start the embedded server, however long that takes; a signal ends the wait, not the start."""
+    wait = Wait("PostgreSQL", say)
+
+    def waiting(_: float) -> None:
+        signals.end_if_asked()
+        wait.still("not accepting connections")
+
+    with signals.hold():
+        return postgres.start(data, waiting=waiting)
+
+
+def last_error(log: Path) -> str:
+    """The last line of a component's log that looks like an error; empty if there is none."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    for line in reversed(lines):
+        if re.match(r"([\w.]+\.)?\w*(Error|Exception|Exit|Interrupt)\b", line) or "[error " in line:
+            return line.strip()
+    return ""
