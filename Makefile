@@ -17,7 +17,9 @@ SANDBOX_PORT := 8765
 ARGS :=
 
 # An Airflow of the tests' own, never the user's ~/airflow.
-TEST_ENV := AIRFLOW_HOME="$(CURDIR)/.local/tests/airflow" AIRFLOW__CORE__LOAD_EXAMPLES=False PYTHONPATH="$(CURDIR)"
+test docs docs-check: export AIRFLOW_HOME := $(CURDIR)/.local/tests/airflow
+test docs docs-check: export AIRFLOW__CORE__LOAD_EXAMPLES := False
+test docs docs-check: export PYTHONPATH := $(CURDIR)
 
 # `make` shows a line per target with `##`, below the `##@` it stands under.
 .PHONY: help venv run up test status problems psql sync replay migrate airflow advance rebuild sandbox new-provider lint types format docs docs-check bench soak lock clean
@@ -31,7 +33,7 @@ up: venv ## Airflow's web UI at http://127.0.0.1:8080 with the DAGs on their sch
 	@exec $(PY) -m local up
 
 test: venv ## the tests; ARGS='-k name' narrows them
-	@$(TEST_ENV) exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest $(ARGS)
 
 ##@ See and repair
 
@@ -84,10 +86,10 @@ format: venv ## bring the code into ruff's format
 	@$(PY) -m ruff format .
 
 docs: venv ## write DAGS.md anew from the DAGs
-	@$(TEST_ENV) exec $(PY) -m local.dags_md
+	@exec $(PY) -m local.dags_md
 
 docs-check: venv ## fail if DAGS.md is not what the DAGs say
-	@$(TEST_ENV) exec $(PY) -m local.dags_md --check
+	@exec $(PY) -m local.dags_md --check
 
 bench: venv ## the benchmarks beside their peers
 	@exec $(PY) -m bench $(ARGS)

@@ -49,8 +49,8 @@ COMMANDS = {
 
 JOB_TYPES = {"dag-processor": "DagProcessorJob", "scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
 
-QUIET = ("http.access", "supervisor", "airflow.serialization.definitions.dag", "airflow.models.dag")
-"""Loggers that repeat every request, every line of a task's log, and every DAG at each reading: 90 MB a day."""
+QUIET = ("http.access", "airflow.serialization.definitions.dag", "airflow.models.dag")
+"""Loggers that repeat every request, such as the heartbeat of each task, and every DAG each time it is read."""
 
 PATIENCE = {
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": 60,

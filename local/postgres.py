@@ -80,7 +80,7 @@ def start(
     data.parent.mkdir(parents=True, exist_ok=True)
     account = _account(data, programs)
     if not (data / "PG_VERSION").exists():
-        _create(data, programs, account)
+        _create(data, programs, account, waiting)
     begin = time.monotonic()
     log, read_from = data / "log", 0
     if _postmaster(data) is None:
@@ -208,7 +208,7 @@ def _spawn(data: Path, programs: Path, account: dict[str, Any]) -> int:
     return before
 
 
-def _create(data: Path, programs: Path, account: dict[str, Any]) -> None:
+def _create(data: Path, programs: Path, account: dict[str, Any], waiting: Callable[[float], None]) -> None:
     """Make the data folder; it gets its name when it is complete, so that an interrupted attempt leaves no half."""
     draft = data.with_name(f"{data.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -216,12 +216,25 @@ def _create(data: Path, programs: Path, account: dict[str, Any]) -> None:
     if account:
         os.chown(draft, account["user"], account["group"])
     command: list[str | Path] = [programs / "initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", draft]
-    made = subprocess.run(
-        command, env=_environment(), cwd="/", capture_output=True, text=True, errors="replace", check=False, **account
-    )
+    begin = time.monotonic()
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
+        subprocess.Popen(
+            command, env=_environment(), cwd="/", stdout=output, stderr=output, stdin=subprocess.DEVNULL, **account
+        ) as made,
+    ):
+        try:
+            while made.poll() is None:
+                waiting(time.monotonic() - begin)
+                time.sleep(0.05)
+        except BaseException:
+            made.terminate()
+            raise
+        output.seek(0)
+        said = output.read()
     if made.returncode:
         shutil.rmtree(draft, ignore_errors=True)
-        raise LocalError(f"PostgreSQL could not create its data in {data}: {_reason(made.stderr)}")
+        raise LocalError(f"PostgreSQL could not create its data in {data}: {_reason(said)}")
     draft.replace(data)
 
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-
 from include import errors
 from local.airflow import Api
 from local.clone import LocalError

@@ -16,7 +16,8 @@ FULL_BYTES = 32_000_000
 KEPT_DAYS = 7
 """For how long task logs and the DAG processor's logs are kept."""
 
-_FULL = ": the disk is full. Free some space, then run the command again"
+_FREE_SOME = ". Free some space, then run the command again"
+_FULL = f": the disk is full{_FREE_SOME}"
 _DENIED = ": permission denied. Give your user access to it, or clone the project elsewhere"
 _NO_FOLDER = " is a file where a folder is needed: move it away, then run the command again"
 _WHAT_TO_DO = {
@@ -46,8 +47,7 @@ def make_private(state: Path) -> None:
 
 def is_full(path: Path) -> bool:
     """True if there is no room left to work on the disk of this path."""
-    disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize < FULL_BYTES
+    return _free_bytes(path) < FULL_BYTES
 
 
 def check_room(path: Path) -> None:
@@ -58,8 +58,7 @@ def check_room(path: Path) -> None:
 
 def full(path: Path) -> str:
     """What to say of a full disk."""
-    megabytes = shutil.disk_usage(path).free / 1e6
-    return f"the disk is full: {megabytes:.0f} MB are free for {path}. Free some space, then run the command again"
+    return f"the disk is full: {_free_bytes(path) / 1e6:.0f} MB are free for {path}{_FREE_SOME}"
 
 
 def explain(error: Exception, state: Path) -> str | None:
@@ -90,6 +89,12 @@ def remove_old_logs(task_logs: Path, dag_logs: Path, now: float | None = None) -
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def _newest(folder: Path) -> float:

@@ -138,7 +138,8 @@ def up(root: Path, url: str) -> Iterator[tuple[Local, Whole]]:
             commands.claim(local, "run")
             with commands.whole_airflow(local, airflow.free_port(), schedules=False) as whole:
                 add_pools(whole.api)
-                airflow.wait_until_parsed(whole.airflow, whole.api, DAGS.values(), since=datetime.fromtimestamp(0, UTC))
+                since = datetime.fromtimestamp(0, UTC)
+                airflow.wait_until_parsed(whole.api, DAGS.values(), since=since, check=whole.check)
                 for dag_id in DAGS.values():
                     whole.api.set_paused(dag_id, False)
                 yield local, whole
@@ -164,7 +165,7 @@ def load(whole: Whole, connection: psycopg.Connection[Any], conf: Mapping[str, A
     deadline = time.monotonic() + LONGEST
     ended: dict[str, dict[str, Any]] = {}
     while len(ended) < len(started):
-        whole.airflow.check()
+        whole.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"the loads did not end within {LONGEST} s")
         time.sleep(POLL_SECONDS)

@@ -1,7 +1,11 @@
 """The environment of Airflow's processes, and the client of its API."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -182,3 +186,130 @@ def test_a_parameter_that_is_refused_is_told_in_one_line():
     with pytest.raises(LocalError) as raised:
         Api("http://localhost", "password")._checked(refused)
     assert str(raised.value).endswith("dagRuns: Invalid input for param limit: -1 is less than the minimum of 1")
+
+
+class Server:
+    """Airflow's API on a machine whose clock is ours: it loses responses, or answers with errors, before it works."""
+
+    def __init__(self, *first: Exception | httpx.Response, lost: bool = False) -> None:
+        self.first = list(first)
+        self.lost = lost
+        self.now = 0.0
+        self.said: list[str] = []
+        self.checks = 0
+        self.run_ids: list[str] = []
+
+    def api(self, check=None) -> Api:
+        return Api(
+            "http://test",
+            "pw",
+            httpx.MockTransport(self.answer),
+            say=self.said.append,
+            check=check or self.check,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
+
+    def check(self) -> None:
+        self.checks += 1
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        response = self.first.pop(0) if self.first else None
+        if isinstance(response, httpx.TimeoutException):
+            self.now += request.extensions["timeout"]["read"]
+        if request.method == "POST" and (response is None or self.lost):
+            run_id = json.loads(request.content)["dag_run_id"]
+            known = run_id in self.run_ids
+            self.run_ids.append(run_id)
+            if response is None:
+                return httpx.Response(409 if known else 200, json={"dag_run_id": run_id, "detail": "known"})
+        if isinstance(response, Exception):
+            raise response
+        return response or httpx.Response(200, json={"dag_run_id": request.url.path.rpartition("/")[2]})
+
+
+def test_requests_without_a_response_are_no_outage():
+    server = Server(*[httpx.ReadTimeout("timed out")] * 8, *[httpx.ConnectError("refused")] * 5)
+    assert server.api().run("d", "r") == {"dag_run_id": "r"}
+    assert server.checks == 13
+    assert server.said[0] == "  waiting for Airflow's api-server: no response for 15 s"
+    assert server.said[1] == "  waiting for Airflow's api-server: no response for 30 s"
+    assert server.now > 250
+
+
+def test_a_run_whose_response_was_lost_is_started_once():
+    server = Server(httpx.ReadTimeout("timed out"), lost=True)
+    run_id = server.api().trigger("d", {})
+    assert run_id.startswith("manual__")
+    assert server.run_ids == [run_id, run_id]
+
+
+def test_an_api_that_never_responds_is_given_up_after_minutes():
+    server = Server(*[httpx.ReadTimeout("timed out")] * 100)
+    with pytest.raises(LocalError, match=r"^Airflow's api-server: no response for \d+ s$"):
+        server.api().dags()
+    assert 600 < server.now < 1200
+
+
+def test_an_api_that_answers_with_errors_only_is_given_up_earlier():
+    server = Server(*[httpx.Response(500)] * 1000)
+    with pytest.raises(LocalError, match=r"api-server: status 500 for GET /api/v2/dags for \d+ s$"):
+        server.api().dags()
+    assert 60 < server.now < 300
+
+
+def test_what_cannot_respond_any_more_is_not_waited_for():
+    def check() -> None:
+        raise LocalError("PostgreSQL was shut down")
+
+    server = Server(httpx.ReadTimeout("timed out"), httpx.ReadTimeout("timed out"))
+    with pytest.raises(LocalError, match="PostgreSQL was shut down"):
+        server.api(check).dags()
+    assert len(server.first) == 1
+
+
+def test_an_ending_command_does_not_wait_for_responses():
+    server = Server(*[httpx.ReadTimeout("timed out")] * 2)
+    api = server.api()
+    api.impatient = True
+    with pytest.raises(LocalError, match="no response"):
+        api.dags()
+    assert len(server.first) == 1
+
+
+def dags(*times: str) -> httpx.Response:
+    found = [{"dag_id": name, "last_parsed_time": moment} for name, moment in zip("ab", times, strict=False)]
+    return httpx.Response(200, json={"dags": found})
+
+
+def test_a_file_without_its_dag_is_reported_when_the_others_were_read_several_times():
+    moments = [f"2026-01-01T00:00:{second:02}+00:00" for second in range(0, 60, 15)]
+    answers = [
+        answer for moment in moments for answer in (dags(moment), httpx.Response(200, json={"import_errors": []}))
+    ]
+    server = Server(*answers)
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(LocalError, match="Airflow found no DAG b: the file has to define a DAG of its own name"):
+        airflow.wait_until_parsed(server.api(), ["a", "b"], since, server.check)
+    assert server.first == []
+    airflow.wait_until_parsed(Server(dags(*moments[:2])).api(), ["a", "b"], since, server.check)
+
+
+def test_the_users_time_outs_win(clone):
+    assert environment(clone)["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] == "300"
+    given = environment(clone, AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="7")
+    assert given["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] == "7"
+
+
+def test_every_setting_exists_in_airflow(clone):
+    code = "import os; from airflow.configuration import conf\n"
+    code += "for name in os.environ['NAMES'].split():\n    section, _, option = name[9:].lower().partition('__')\n"
+    code += "    known = conf.configuration_description.get(section, {}).get('options', {})\n"
+    code += "    if option not in known: print(name)\n"
+    names = " ".join(name for name in environment(clone) if name.startswith("AIRFLOW__"))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env={**os.environ, "NAMES": names}, capture_output=True, text=True, check=True)
+    assert done.stdout == "", done.stderr

