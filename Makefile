@@ -18,6 +18,7 @@ ARGS :=
 
 # An Airflow of the tests' own, never the user's ~/airflow.
 test docs docs-check: export AIRFLOW_HOME := $(CURDIR)/.local/tests/airflow
+test docs docs-check: export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(CURDIR)/.local/tests/airflow/airflow.db
 test docs docs-check: export AIRFLOW__CORE__LOAD_EXAMPLES := False
 test docs docs-check: export PYTHONPATH := $(CURDIR)
 

@@ -78,6 +78,8 @@ def main(given: Sequence[str] | None = None) -> int:
             return chosen[options.command]()
     except LocalError as error:
         screen.say(f"Error: {error}")
+        if storage.is_full(clone.state) and "disk is full" not in str(error):
+            screen.say(f"The cause may be that {storage.full(clone.state)}")
         return error.status
     except Interrupted as interrupted:
         return interrupted.status

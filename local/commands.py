@@ -578,7 +578,11 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, 
                 local.screen.say(f"  the whole log: {log}")
         if len(failed) > MOST_FAILED_TASKS:
             local.screen.say(f"  and {len(failed) - MOST_FAILED_TASKS} more failed tasks")
-    return 0 if all(outcome.worked for outcome in outcomes) else 1
+    if all(outcome.worked for outcome in outcomes):
+        return 0
+    if storage.is_full(local.clone.state):
+        local.screen.say(f"The cause may be that {storage.full(local.clone.state)}")
+    return 1
 
 
 def read_conf(text: str) -> dict[str, Any]:

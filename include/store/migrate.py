@@ -37,7 +37,7 @@ def migrate(conninfo: str) -> list[str]:
     import psycopg
 
     config = Config()
-    config.set_main_option("script_location", str(SQL_FOLDER))
+    config.set_main_option("script_location", str(SQL_FOLDER).replace("%", "%%"))  # of configparser
     scripts = ScriptDirectory.from_config(config)
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=sqlalchemy.NullPool
