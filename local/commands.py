@@ -310,11 +310,12 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     screen, clone = local.screen, local.clone
     ours, overridden = settings.without_overridden(local.settings, local.user_env)
     storage.check_room(clone.state)
-    storage.remove_old_logs(clone.task_logs, clone.logs / "dag-files")
     stack.callback(lambda: postgres.stop(local.data, local.signals.patience(postgres.STOP_SECONDS)))
     server = start_postgres(local)
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
-    watching = Watch(local.data, clone.logs, local.processes, say=screen.say, signals=local.signals)
+    watching = Watch(
+        local.data, clone.logs, local.processes, task_logs=clone.task_logs, say=screen.say, signals=local.signals
+    )
     sandbox = url = None
     if stand_ins := settings.in_sandbox(ours):
         sandbox = ("127.0.0.1", _sandbox_port(local))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local import postgres
+from local import postgres, watch
 from local.clone import LocalError
 from local.lock import Busy
 from local.postgres import Server
@@ -44,8 +44,7 @@ def reachable(local: Local, command: str) -> Iterator[str | None]:
         yield server.conninfo("sync")
         return
     try:
-        with local.signals.hold():
-            server = postgres.start(local.data)
+        server = watch.start_postgres(local.data, local.screen.say, local.signals)
         local.lock.tell(conninfo=server.conninfo("sync"))
         yield server.conninfo("sync")
     finally:

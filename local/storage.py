@@ -85,7 +85,7 @@ def remove_old_logs(task_logs: Path, dag_logs: Path, now: float | None = None) -
     oldest = (time.time() if now is None else now) - KEPT_DAYS * 86_400
     removed = 0
     for folder in (*task_logs.glob("dag_id=*/run_id=*"), *dag_logs.glob("20*-*-*")):
-        if _newest(folder) < oldest:
+        if folder.stat().st_mtime < oldest and _newest(folder) < oldest:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
@@ -99,5 +99,4 @@ def _free_bytes(path: Path) -> int:
 
 def _newest(folder: Path) -> float:
     """When something in a folder was last written: a later try writes below, which leaves the folder's own time."""
-    own = folder.stat().st_mtime
-    return max((path.lstat().st_mtime for path in folder.rglob("*")), default=own)
+    return max((path.lstat().st_mtime for path in folder.rglob("*")), default=0.0)

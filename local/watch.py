@@ -20,6 +20,7 @@ WINDOW_SECONDS = 600
 AFTERMATH_SECONDS = 120
 """How long after an outage of PostgreSQL an exit is put down to it."""
 ROTATE_SECONDS = 60
+REMOVE_SECONDS = 86_400
 AGAIN = "Then start again with the same command: unfinished runs continue under `make up`"
 
 
@@ -42,13 +43,15 @@ class Watch:
         logs: Path,
         processes: Processes,
         *,
+        task_logs: Path,
         say: Callable[[str], None],
         signals: Signals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Watch the server of `data`, and rotate the logs below `logs`."""
+        """Watch the server of `data`, rotate the logs below `logs`, and remove old ones below `task_logs`."""
         self.data = data
         self.logs = logs
+        self.task_logs = task_logs
         self.processes = processes
         self.parts: dict[str, Part] = {}
         self._say = say
@@ -57,6 +60,7 @@ class Watch:
         self._restarts: dict[str, list[float]] = defaultdict(list)
         self._server_back = -float("inf")
         self._rotated = clock()
+        self._removed = -float("inf")
 
     def add(
         self, name: str, start: Callable[[], Started], ready: Callable[[Started], None] = lambda _: None
@@ -67,15 +71,22 @@ class Watch:
 
     def check(self) -> None:
         """Restart what has exited; raise `LocalError` with the cause when that happens too often."""
-        if self._clock() - self._rotated > ROTATE_SECONDS:
-            self._rotated = self._clock()
-            rotate_logs([*self.logs.rglob("*.log"), self.data / "log"])
+        self._tidy()
         if not postgres.is_running(self.data):
             self._restart_server()
         for name, part in self.parts.items():
             status = self.processes.exit_status(part.started)
             if status is not None:
                 self._restart(name, part, describe_exit(status))
+
+    def _tidy(self) -> None:
+        now = self._clock()
+        if now - self._rotated > ROTATE_SECONDS:
+            self._rotated = now
+            rotate_logs([*self.logs.rglob("*.log"), self.data / "log"])
+        if now - self._removed > REMOVE_SECONDS:
+            self._removed = now
+            storage.remove_old_logs(self.task_logs, self.logs / "dag-files")
 
     def _restart_server(self) -> None:
         ended = postgres.how_it_ended(self.data)

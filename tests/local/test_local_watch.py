@@ -15,7 +15,7 @@ import pytest
 
 from local import postgres
 from local.clone import LocalError
-from local.processes import Processes, Started
+from local.processes import LOG_BYTES, Processes, Started, old_log
 from local.signals import Signals
 from local.watch import WINDOW_SECONDS, Watch, last_error
 
@@ -59,7 +59,15 @@ class Running:
         self.said: list[str] = []
         self.clock = Clock()
         self.processes = Processes(folder / "processes.json")
-        self.watch = Watch(data, folder, self.processes, say=self.said.append, signals=Signals(), clock=self.clock)
+        self.watch = Watch(
+            data,
+            folder,
+            self.processes,
+            task_logs=folder / "tasks",
+            say=self.said.append,
+            signals=Signals(),
+            clock=self.clock,
+        )
         self.starts: dict[str, int] = defaultdict(int)
 
     def add(self, name: str, code: str, *options: str) -> None:
@@ -173,3 +181,22 @@ def test_the_last_error_of_a_log(tmp_path, log, error):
     (tmp_path / "x.log").write_text(log)
     assert last_error(tmp_path / "x.log") == error
     assert last_error(tmp_path / "none.log") == ""
+
+
+def test_logs_are_rotated_and_removed_while_it_runs(running, tmp_path):
+    running.watch.check()
+    log, run = tmp_path / "dag-files" / "large.log", tmp_path / "tasks" / "dag_id=d" / "run_id=r"
+    log.parent.mkdir()
+    log.write_bytes(b"x" * (LOG_BYTES + 1))
+    run.mkdir(parents=True)
+    os.utime(run, (0, 0))
+    running.watch.check()
+    assert log.stat().st_size == LOG_BYTES + 1
+    running.clock.now += 61
+    running.watch.check()
+    assert log.stat().st_size == 0
+    assert old_log(log).stat().st_size == LOG_BYTES + 1
+    assert run.exists()
+    running.clock.now += 86_400
+    running.watch.check()
+    assert not run.exists()
