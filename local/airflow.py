@@ -74,9 +74,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def environment(
-    clone: Clone, inherited: Mapping[str, str], *, metadata_url: str, port: int, schedules: bool
+    clone: Clone, inherited: Mapping[str, str], *, metadata_url: str, port: int, slots: int, schedules: bool
 ) -> dict[str, str]:
-    """The environment of every Airflow process.
+    """The environment of every Airflow process, which runs up to `slots` tasks at once.
 
     What makes this an Airflow of its own is set, whatever the user's shell says; what only tunes it can be overridden.
     """
@@ -113,7 +113,7 @@ def environment(
         "AIRFLOW__API__INSTANCE_NAME": "Provider Sync",
         # Lets whoever may edit connections send requests to any address: right on one's own machine, nowhere else.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        "AIRFLOW__CORE__PARALLELISM": max(4, 2 * (os.cpu_count() or 1)),
+        "AIRFLOW__CORE__PARALLELISM": slots,
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": 10,
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 15,
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,

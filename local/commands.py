@@ -60,6 +60,11 @@ class Local:
         return Wait(what, self.screen.say)
 
     @property
+    def slots(self) -> int:
+        """How many tasks Airflow runs at once."""
+        return settings.executor_slots(self.settings, self.user_env, os.cpu_count() or 1)
+
+    @property
     def data(self) -> Path:
         """The embedded server's data."""
         return self.clone.state / "postgres"
@@ -284,7 +289,12 @@ def airflow_cli(local: Local, words: list[str]) -> int:
             "`make airflow` talks to the Airflow that `make up` runs: start that first, and let it get ready"
         )
     env = airflow.environment(
-        local.clone, local.user_env, metadata_url=holder["metadata_url"], port=int(holder["port"]), schedules=True
+        local.clone,
+        local.user_env,
+        metadata_url=holder["metadata_url"],
+        port=int(holder["port"]),
+        slots=local.slots,
+        schedules=True,
     )
     return subprocess.run(
         [sys.executable, "-m", "airflow", *words], env=env, cwd=local.clone.root, check=False
@@ -321,7 +331,12 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         sandbox = ("127.0.0.1", _sandbox_port(local))
         url = start_sandbox(local, watching, *sandbox, rebuild=ALGOLIA in stand_ins)
     env = airflow.environment(
-        clone, local.user_env, metadata_url=server.sqlalchemy_url("airflow"), port=port, schedules=schedules
+        clone,
+        local.user_env,
+        metadata_url=server.sqlalchemy_url("airflow"),
+        port=port,
+        slots=local.slots,
+        schedules=schedules,
     )
     migrate_metadata_if_needed(local, env, server)
     migrate_database(local, local.conninfo(server))
@@ -343,7 +358,8 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         demo = settings.Connection(
             DATABASE, "postgres", host=server.socket_folder, port=server.port, login="postgres", schema="sync"
         )
-        api.import_settings(settings.with_demo(ours, database=demo, sandbox=sandbox), overridden)
+        shown = settings.with_demo(settings.fit_pools(ours, local.slots), database=demo, sandbox=sandbox)
+        api.import_settings(shown, overridden)
         cut = 0 if schedules else runs.end_cut_off_runs(api, clone.dag_ids())
         hold_back(clone, api, for_real)
     if cut:

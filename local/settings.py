@@ -141,9 +141,23 @@ def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tu
     return replace(settings, connections=kept, variables=variables), left_out
 
 
-def executor_slots(settings: Settings, processors: int) -> int:
-    """Return how many tasks may run at once: two per processor, at least one per pool, the default pool included."""
-    return max(2 * processors, len(settings.pools) + 1)
+def executor_slots(settings: Settings, environment: Mapping[str, str], processors: int) -> int:
+    """Return how many tasks may run at once: two per processor, at least one per pool, the default pool included.
+
+    Raises:
+        LocalError: the user's own `AIRFLOW__CORE__PARALLELISM` is not a number, or leaves a pool without a slot.
+    """
+    name, least = "AIRFLOW__CORE__PARALLELISM", len(settings.pools) + 1
+    given = environment.get(name, "").strip()
+    if not given:
+        return max(2 * processors, least)
+    if not given.isdecimal() or int(given) < least:
+        raise LocalError(
+            f"{name}={given}: give a number from {least} on, one for each pool, so that loads never keep the "
+            "per-minute DAG waiting",
+            2,
+        )
+    return int(given)
 
 
 def fit_pools(settings: Settings, slots: int) -> Settings:

@@ -23,7 +23,9 @@ def clone(tmp_path):
 
 
 def environment(clone: Clone, **inherited: str) -> dict[str, str]:
-    return airflow.environment(clone, inherited, metadata_url="postgresql+psycopg2://x", port=8080, schedules=True)
+    return airflow.environment(
+        clone, inherited, metadata_url="postgresql+psycopg2://x", port=8080, slots=9, schedules=True
+    )
 
 
 def test_the_components_share_one_airflow_of_their_own(clone):

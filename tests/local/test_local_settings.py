@@ -125,12 +125,20 @@ def sizes(fitted):
 @pytest.mark.parametrize("processors", [1, 2, 4, 16, 64])
 def test_the_pools_together_leave_a_slot_for_the_next_task_of_each(processors):
     given = settings.read(ROOT / "airflow_settings.yaml")
-    slots = settings.executor_slots(given, processors)
+    slots = settings.executor_slots(given, {}, processors)
     fitted = sizes(settings.fit_pools(given, slots))
     assert sum(fitted.values()) <= slots
     assert min(fitted.values()) == 1
     assert fitted.keys() == sizes(given).keys() | {"default_pool"}
     assert all([fitted[pool.name] <= pool.slots for pool in given.pools])
+
+
+def test_the_users_own_number_of_slots_counts_and_must_suffice():
+    given, name = Settings(pools=(Pool("a", 8), Pool("b", 8))), "AIRFLOW__CORE__PARALLELISM"
+    assert settings.executor_slots(given, {name: "3"}, 64) == 3
+    for wrong in ("2", "0", "-1", "many", "4.5"):
+        with pytest.raises(LocalError, match=rf"{name}={wrong}: give a number from 3 on"):
+            settings.executor_slots(given, {name: wrong}, 64)
 
 
 def test_the_largest_pools_shrink_first_and_no_pool_vanishes():

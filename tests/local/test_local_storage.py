@@ -42,7 +42,7 @@ def test_what_an_earlier_version_made_is_taken_from_others(tmp_path):
 
 
 def test_the_log_of_a_task_is_its_owners_only(tmp_path):
-    env = airflow.environment(Clone(tmp_path), os.environ, metadata_url="", port=1, schedules=False)
+    env = airflow.environment(Clone(tmp_path), os.environ, metadata_url="", port=1, slots=9, schedules=False)
     code = "from airflow.sdk.log import init_log_file; init_log_file('dag_id=d/run_id=r/task_id=t/attempt=1.log')"
     env = {**env, "PYTHONPATH": str(ROOT), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://"}
     subprocess.run([sys.executable, "-c", f"import os; os.umask(0o077); {code}"], env=env, check=True, cwd=tmp_path)

@@ -26,6 +26,7 @@ FAIL = {
     "RedirectsElsewhere",
     "PaginationError",
     "ErrorBudgetExceeded",
+    "EarlierTaskFailed",
     "ListingShrank",
 }
 AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject", "BadPicture"} | {

@@ -50,7 +50,7 @@ def test_teams_that_is_slow_raises_nothing(channel, send, caplog, monkeypatch):
     monkeypatch.setattr(teams, "HttpConnector", lambda url, **o: connector(url, **{**o, "read_timeout": 0.1}))
     channel.fault("delay", seconds=0.4)
     assert send() is False
-    assert "nothing came for 0.1 s" in caplog.text
+    assert "no data came for 0.1 s" in caplog.text
 
 
 @pytest.mark.parametrize(
