@@ -41,6 +41,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="of search-size (%(default)s)")
     parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
     parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
+    parser.add_argument(
+        "--slow-venues", type=int, default=40, help="of each slow supplier beside search-minutes (%(default)s)"
+    )
     parser.add_argument("--orders", type=int, nargs="+", default=list(ORDERS), help="of outbound-size (%(default)s)")
     parser.add_argument("--venues", type=int, default=1000, help="of inbound-airflow, per supplier (%(default)s)")
     parser.add_argument("--books", type=int, default=200, help="of inbound-airflow, per venue (%(default)s)")
@@ -119,7 +122,7 @@ def search_minutes(options: argparse.Namespace) -> bool:
     """Let Airflow's scheduler patch an index each minute; True when it is on time, and each move was followed."""
     from bench.search import soak_minutes
 
-    return soak_minutes.run(options.minutes, options.moves)
+    return soak_minutes.run(options.minutes, options.moves, options.slow_venues)
 
 
 def outbound_size(options: argparse.Namespace) -> bool:

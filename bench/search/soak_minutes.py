@@ -4,6 +4,8 @@ In a copy of the project `python -m local up` runs as it would for a person; thr
 work, from its own lines the rest is known. The indexer rebuilds the index at random moments; the seconds are from what
 it says when its move was accepted to when the pass was closed in the database. The delay of a minute is from its
 beginning to the start of its task.
+
+Meanwhile four suppliers that allow one request every two seconds are loaded over and over, so that slots are wanted.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -31,11 +33,23 @@ from typing import Any
 import psycopg
 
 from bench.search.standin import StandIn
+from bench.venues import standin as suppliers
+from bench.venues.data import Shops, fill
+from include.providers import load_provider
 from local.airflow import Api, free_port
+from local.runs import UNFINISHED
 
 ROOT = Path(__file__).parents[2]
 DAG = "algolia_customer_dispo"
 RECORDS = 5000
+PROVIDERS = {
+    "titelive_stocks": "include.providers.titelive_stocks.TiteLiveStocks",
+    "fnac_stocks": "include.providers.fnac_stocks.FnacStocks",
+    "libraires_stocks": "include.providers.libraires_stocks.LibrairesStocks",
+    "praxiel_stocks": "include.providers.praxiel_stocks.PraxielStocks",
+}
+"""The suppliers that are loaded meanwhile, by their DAGs."""
+BOOKS = 200
 STARTING_SECONDS = 300
 ENDING_SECONDS = 60
 FOLLOWED_SECONDS = 300
@@ -60,12 +74,18 @@ class Minute:
         return (self.start - self.of).total_seconds()
 
 
-def run(minutes: int = 20, moves: int = 10) -> bool:
-    """Watch so many minutes, in which there are so many moves; True when all went as it should."""
-    with tempfile.TemporaryDirectory(prefix="provider-sync-soak-") as folder:
+def run(minutes: int = 20, moves: int = 10, venues: int = 40) -> bool:
+    """Watch the DAG for some minutes with rebuilds at random moments; True when all went as it should.
+
+    :param venues: venues of each of the four slow suppliers; 0 for no loads at all.
+    """
+    shops = Shops(venues, BOOKS)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="provider-sync-soak-"))
         clone = Path(folder) / "clone"
         shutil.copytree(ROOT, clone, ignore=LEFT_OUT)
-        with up(clone) as (holder, api):
+        slow = slow_suppliers(stack.enter_context(suppliers.running(shops))) if venues else {}
+        with up(clone, slow) as (holder, api), loads(holder, api, shops) as loaded:
             service = StandIn(holder["sandbox"])
             for name in ("dry_run", "dry_run_notify"):
                 api.request("PATCH", f"/variables/{DAG}_{name}", json={"key": f"{DAG}_{name}", "value": "false"})
@@ -86,7 +106,8 @@ def run(minutes: int = 20, moves: int = 10) -> bool:
             api.set_paused(DAG, True)
             time.sleep(5)
             service.check(RECORDS, generation=moves)
-            return told(seconds, scheduled(api))
+            print(f"Loads meanwhile: {dict(loaded) or 'none'}")
+            return told(seconds, scheduled(api)) and loaded.keys() <= {"success"} and bool(loaded) == bool(venues)
 
 
 def told(seconds: list[float], watched: list[Minute]) -> bool:
@@ -112,13 +133,53 @@ def told(seconds: list[float], watched: list[Minute]) -> bool:
     return not (overlapping or failed or missing) and max(delays) <= LATEST_START
 
 
+def slow_suppliers(url: str) -> dict[str, str]:
+    """The Airflow connections of four suppliers at an address, each with one request every two seconds."""
+    body = json.dumps({"conn_type": "http", "host": url, "extra": {"requests_per_second": 0.5}})
+    return {f"AIRFLOW_CONN_{load_provider(path).conn_id.upper()}": body for path in PROVIDERS.values()}
+
+
 @contextmanager
-def up(clone: Path) -> Iterator[tuple[dict[str, Any], Api]]:
+def loads(holder: dict[str, Any], api: Api, shops: Shops) -> Iterator[Counter[str]]:
+    """Load all suppliers over and over; yields how the runs ended, by state."""
+    ended: Counter[str] = Counter()
+    if not shops.venues:
+        yield ended
+        return
+    with psycopg.connect(holder["conninfo"], autocommit=True) as connection:
+        fill(connection, shops)
+    over = threading.Event()
+
+    def keep_loading() -> None:
+        running: dict[str, str] = {}
+        while not over.wait(2):
+            for dag_id in PROVIDERS:
+                if run_id := running.get(dag_id):
+                    state = api.run(dag_id, run_id)["state"]
+                    if state in UNFINISHED:
+                        continue
+                    ended[state] += 1
+                running[dag_id] = api.trigger(dag_id, {"full_refresh": True})
+
+    for dag_id in PROVIDERS:
+        api.set_paused(dag_id, False)
+    loading = threading.Thread(target=keep_loading)
+    loading.start()
+    try:
+        yield ended
+    finally:
+        over.set()
+        loading.join()
+
+
+@contextmanager
+def up(clone: Path, connections: dict[str, str]) -> Iterator[tuple[dict[str, Any], Api]]:
     """`make up` in a clone; yields what its lock tells, and the API. Ctrl-C ends it.
 
     What the environment says of connections is kept from it: it shall find no other index and no other database.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "SANDBOX_"))}
+    env |= connections
     command = [sys.executable, "-u", "-m", "local", "up", "--port", str(free_port())]
     with subprocess.Popen(
         command,
