@@ -22,6 +22,7 @@ from include.errors import (
 )
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.links import LoadReportLink
+from include.operators.params import SyncParams, read_params
 from include.operators.step_log import group, log_outcome, log_rejected, log_steps, log_text
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ProviderSyncOperator(BaseOperator):
         """Run what is left of the batch; returns the sums of its reports."""
         from include.inbound import ledger
 
+        read_params(context, SyncParams)
         catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
         self.outcome = "failed"
         with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
