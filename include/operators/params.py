@@ -35,6 +35,9 @@ MOST_ITEMS = 10_000
 LONGEST_SHOWN = 200
 """Characters of a wrong value in a message."""
 
+STORABLE = r"^[^\u0000\ud800-\udfff]*$"
+"""Text that PostgreSQL can hold, as a pattern."""
+
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 """How an Airflow variable says it."""
 
@@ -76,8 +79,8 @@ def _number(
     return _parameter(default, int, title, description, section, schema)
 
 
-def _text(title: str, description: str, *, section: str, longest: int, **more: Any) -> Any:
-    schema = {"type": ["null", "string"], "maxLength": longest, **more}
+def _text(title: str, description: str, *, section: str, longest: int) -> Any:
+    schema = {"type": ["null", "string"], "maxLength": longest, "pattern": STORABLE}
     return _parameter(None, lambda value: value.strip() or None, title, description, section, schema)
 
 
@@ -87,7 +90,7 @@ def _choice(title: str, description: str, *, section: str, **schema: Any) -> Any
 
 def _lines(title: str, description: str, *, section: str, longest: int, numbers: bool = False) -> Any:
     """A list of texts, one per line. With `numbers`, JSON may also give numbers, such as ids."""
-    text: dict[str, Any] = {"type": "string", "maxLength": longest}
+    text: dict[str, Any] = {"type": "string", "maxLength": longest, "pattern": STORABLE}
     items = {"anyOf": [text, {"type": "integer", "minimum": 1, "maximum": INT8}]} if numbers else text
     schema = {"type": ["null", "array"], "items": items, "maxItems": MOST_ITEMS}
     return _parameter((), _read_lines, title, description, section, schema)
@@ -110,12 +113,17 @@ def _json(depth: int) -> dict[str, Any]:
         "minimum": -(2**63),
         "maximum": INT8,
         "maxLength": 20_000,
+        "pattern": STORABLE,
     }
     if depth:
         inner = _json(depth - 1)
         schema["type"] += ["array", "object"]
         schema |= {"maxItems": 1000, "items": inner}
-        schema |= {"maxProperties": 1000, "additionalProperties": inner, "propertyNames": {"maxLength": 200}}
+        schema |= {
+            "maxProperties": 1000,
+            "additionalProperties": inner,
+            "propertyNames": {"maxLength": 200, "pattern": STORABLE},
+        }
     return schema
 
 
@@ -252,8 +260,8 @@ class VenueLinkParams:
     )
     id_at_provider: str | None = _text(
         "Id at the provider",
-        "How the provider calls the venue. Empty = the venue's SIRET, or for a provider with ids of its own, the id "
-        "noted in provider_pivot.",
+        "How the provider calls the venue. Empty = the venue's SIRET, or the id that is registered for the venue with "
+        "a provider that has ids of its own, such as Allociné.",
         section="Details of the link",
         longest=70,
     )

@@ -39,7 +39,7 @@ def task_instance_mutation_hook(task_instance: TaskInstance, dag_run: DagRun | N
     if dag_run.run_type == "backfill":
         from airflow.models.backfill import InvalidBackfillConf
 
-        raise InvalidBackfillConf(reason)
+        raise InvalidBackfillConf(f"{reason}. Airflow closes the empty backfill within three minutes, or cancel it")
     from airflow.exceptions import ParamValidationError
 
     raise ParamValidationError(reason)
@@ -58,7 +58,7 @@ def _why_refused(task_instance: TaskInstance, dag_run: DagRun) -> str | None:
         return None
     from include.operators.unknown_params import unknown_params
 
-    if unknown := unknown_params(dag_run.conf, [*dag_run.dag.params, *task.params]):
+    if unknown := unknown_params(dag_run.conf, dict.fromkeys([*dag_run.dag.params, *task.params])):
         return f"{dag_run.dag_id} {unknown}"
     return _why_not_sent(dag_run.conf)
 
