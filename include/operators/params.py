@@ -464,14 +464,16 @@ def read_search_params(context: Context) -> SearchParams:
 
 def _variable(parameter: Field[Any], name: str) -> Any:
     """The value of an Airflow variable under the schema of its parameter; the default without one."""
-    text = str(Variable.get(name, default="")).strip()
-    if not text:
+    if (given := Variable.get(name, default=None)) is None:
         return parameter.default
+    text = str(given).strip()
     schema = parameter.metadata["schema"]
     if "boolean" in schema["type"]:
         if text.lower() not in (*YES, *NO):
             raise ConfigurationError(f"The Airflow variable {name} says {_shown(text)}: true or false is needed")
         return text.lower() in YES
+    if not text:
+        return parameter.default
     lowest, highest = schema["minimum"], schema["maximum"]
     number = _whole_number(text)
     if number is None or not lowest <= number <= highest:
