@@ -418,7 +418,7 @@ def read_params(context: Context, form: type[Form]) -> Form:
     known = dict.fromkeys([*names, *context["dag"].params, *context["task"].params])
     if unknown := unknown_params(conf, known):
         raise ConfigurationError(f"{run.dag_id} {unknown}. Nothing was done: trigger it again with the right name")
-    if ignored := [name for name, value in conf.items() if name not in params or params[name] != value]:
+    if ignored := [name for name, value in conf.items() if [params.get(name)] != [value]]:
         raise ConfigurationError(
             f"This Airflow ignores the parameters of runs, here {', '.join(ignored)}: nothing was done. Set "
             "dag_run_conf_overrides_params in the section core of Airflow's configuration to true"

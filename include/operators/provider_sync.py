@@ -75,9 +75,9 @@ class ProviderSyncOperator(BaseOperator):
         """Run what is left of the batch; returns the sums of its reports."""
         from include.inbound import ledger
 
+        self.outcome = "failed"
         read_params(context, SyncParams)
         catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
-        self.outcome = "failed"
         with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
             log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(batch.instances))
             for instance in batch.instances:

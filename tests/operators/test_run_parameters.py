@@ -67,7 +67,7 @@ class TestUnknownParameters:
         done.session.commit()
         service.requests()
         output()
-        done.clear(SYNC)
+        done.clear(SYNC, CLOSE)
         assert done.state == "failed"
         assert done.tasks[SYNC] == ["failed"] * len(done.tasks[SYNC])
         assert "did you mean dry_run?" in output()
@@ -191,7 +191,7 @@ class TestReading:
         found = read_params(context("outbound_params", params=given), OutboundParams)
         assert (found.event, found.orders, found.retry, found.mappings) == ("salon", ("A1", "B2"), None, [])
 
-    @pytest.mark.parametrize("text", ["1e30", "1" * 400, "nan", "inf", "1440.5", "true", "1_000", "1000001"])
+    @pytest.mark.parametrize("text", ["1e30", "1" * 400, "nan", "inf", "1440.5", "true", "1000001"])
     def test_a_variable_has_the_bounds_of_its_parameter(self, monkeypatch, text):
         from include.operators.params import read_search_params
 
