@@ -7,7 +7,7 @@ parameters of its run, checked and converted, however the run was created: by fo
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -116,15 +116,15 @@ def _json(depth: int) -> dict[str, Any]:
         "pattern": STORABLE,
     }
     if depth:
-        inner = _json(depth - 1)
         schema["type"] += ["array", "object"]
-        schema |= {"maxItems": 1000, "items": inner}
-        schema |= {
-            "maxProperties": 1000,
-            "additionalProperties": inner,
-            "propertyNames": {"maxLength": 200, "pattern": STORABLE},
-        }
+        schema |= {"maxItems": 1000, "items": _json(depth - 1), **_members(depth - 1)}
     return schema
+
+
+def _members(depth: int) -> dict[str, Any]:
+    """The schema of the members of an object, whose values are not nested deeper than this."""
+    names = {"maxLength": 200, "pattern": STORABLE}
+    return {"maxProperties": 1000, "propertyNames": names, "additionalProperties": _json(depth)}
 
 
 @cache
@@ -133,19 +133,22 @@ def provider_names() -> tuple[str, ...]:
 
     They are read from the source, since a DAG file must not import the providers while it is parsed.
     """
-    found = []
-    for file in sorted(PROVIDERS.glob("*.py")):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            values = _constants(node) if isinstance(node, ast.ClassDef) else {}
-            if isinstance(node, ast.ClassDef) and "name" in values and values.get("needs_venue", True):
-                found.append(str(values.get("local_class") or node.name))
-    return tuple(dict.fromkeys(found))
+    modules = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PROVIDERS.glob("*.py"))]
+    classes = {node.name: node for module in modules for node in module.body if isinstance(node, ast.ClassDef)}
+    found = {name: _constants(name, classes) for name in classes}
+    usable = {name: values for name, values in found.items() if {"name", "can_create"} <= values.keys()}
+    linked = [values.get("local_class") or name for name, values in usable.items() if values.get("needs_venue", True)]
+    return tuple(dict.fromkeys(map(str, linked)))
 
 
-def _constants(node: ast.ClassDef) -> dict[str, Any]:
-    """The attributes of a class that are set to a constant."""
+def _constants(name: str, classes: Mapping[str, ast.ClassDef], below: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The attributes of a class, its own and inherited ones, that are set to a constant."""
+    if name not in classes or name in below:
+        return {}
     found: dict[str, Any] = {}
-    for each in node.body:
+    for base in reversed(classes[name].bases):
+        found |= _constants(base.id, classes, below | {name}) if isinstance(base, ast.Name) else {}
+    for each in classes[name].body:
         if isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(each.value, ast.Constant):
             targets = each.targets if isinstance(each, ast.Assign) else [each.target]
             found |= {target.id: each.value.value for target in targets if isinstance(target, ast.Name)}
@@ -270,7 +273,8 @@ class VenueLinkParams:
         'All settings of the link, as a JSON object. For a cinema: {"prices": [{"price": 9.5}], "is_duo": true, '
         '"quantity": 80}. Bookshops have none.',
         section="Details of the link",
-        **(_json(4) | {"type": ["null", "object"]}),
+        type=["null", "object"],
+        **_members(3),
     )
 
 
@@ -285,9 +289,7 @@ class SearchParams:
         "Dry run", "Read only. The log shows how often each value occurs and what would change.", section="What to do"
     )
     force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section="What to do")
-    dry_run_notify: bool | None = _yes_or_no(
-        "Notify of the dry run", "A dry run sends one test alert.", section="How"
-    )
+    dry_run_notify: bool | None = _yes_or_no("Notify of the dry run", "A dry run sends one test alert.", section="How")
     compare_every: int | None = _number(
         "Compare every",
         "After this many runs without a rebuild, compare the whole index with the rule; 0 = never. Empty = as the "
@@ -356,7 +358,7 @@ class OutboundParams:
         "New mappings for this target, as JSON. They are checked first, then kept as a new version.",
         section="Mappings",
         type=["null", "array"],
-        items=_json(4) | {"type": "object"},
+        items={"type": "object", **_members(3)},
         maxItems=100,
     )
     mappings_version: int | None = _number(

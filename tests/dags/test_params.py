@@ -459,11 +459,17 @@ def _enum(name):
 def test_providers_are_read_from_their_source(tmp_path, monkeypatch):
     from include.operators import params
 
+    (tmp_path / "base.py").write_text(
+        "class Base:\n    name: str\n    can_create: bool\n    needs_venue: bool = True\n"
+    )
     (tmp_path / "shops.py").write_text(
-        "class Base:\n    needs_venue = False\n"
-        "class Shops(Base):\n    name: str = 'Shops'\n"
-        "class Register(Base):\n    name = 'Register'\n    needs_venue = False\n"
-        "class Renamed(Base):\n    name = 'Renamed'\n    local_class = 'OldName'\n"
+        "class Shops(Base):\n    name: str = 'Shops'\n    can_create = True\n"
+        "class ShopsAgain(Shops):\n    pass\n"
+        "class NewStructure(Shops):\n    local_class = 'Shops'\n    scheme_version = 2\n"
+        "class Register(Shops):\n    needs_venue = False\n"
+        "class Renamed(Shops):\n    local_class = 'OldName'\n"
+        "class Unfinished(Base):\n    name = 'Unfinished'\n"
+        "class Loop(Loop):\n    pass\n"
     )
     monkeypatch.setattr(params, "PROVIDERS", tmp_path)
-    assert params.provider_names.__wrapped__() == ("Shops", "OldName")
+    assert params.provider_names.__wrapped__() == ("Shops", "ShopsAgain", "OldName")
