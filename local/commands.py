@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from dotenv import dotenv_values
 
+from include.operators.unknown_params import unknown_params
 from local import airflow, connections, outbound, postgres, report, runs, settings, storage, watch
 from local.airflow import Airflow, Api
 from local.clone import Clone, LocalError, write_private
@@ -621,8 +622,8 @@ def check_conf(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
         known = api.params(dag_id)
         if conf.get(REPLAY) and REPLAY not in known:
             raise LocalError(f"{dag_id} rejects no records that could be replayed: only inbound DAGs do", 2)
-        if unknown := sorted(conf.keys() - known.keys()):
-            raise LocalError(f"{dag_id} has no parameter {', '.join(unknown)}; it has: {', '.join(known) or 'none'}", 2)
+        if unknown := unknown_params(conf, known):
+            raise LocalError(f"{dag_id} {unknown}", 2)
 
 
 def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -12,6 +12,7 @@ from include.errors import ConfigurationError, EarlierTaskFailed, FatalError
 from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, database
 from include.operators.links import LoadReportLink
+from include.operators.params import SyncParams, read_params
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,21 +56,21 @@ class OpenLoadOperator(BaseOperator):
         from include.inbound import ledger
         from include.providers import load_provider
 
+        asked = read_params(context, SyncParams)
         provider_class = load_provider(self.provider)
         run = context["dag_run"]
         is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
-        asked = {name: value for name, value in context["params"].items() if value is not None}
         parameters = ledger.LoadParameters(
-            venue_links=tuple(filter(None, ("".join(str(link).split()) for link in asked.get("venue_links", ())))),
-            full_refresh=asked.get("full_refresh", False),
-            limit=asked.get("limit"),
-            dry_run=asked.get("dry_run", False),
-            chunk_size=asked.get("chunk_size", 1000),
+            venue_links=tuple("".join(link.split()) for link in asked.venue_links),
+            full_refresh=asked.full_refresh,
+            limit=asked.limit,
+            dry_run=asked.dry_run,
+            chunk_size=asked.chunk_size,
             interval_start=run.data_interval_start if is_backfill else None,
             interval_end=run.data_interval_end if is_backfill else None,
-            replay=asked.get("replay_rejected", False),
-            accept_shrunk=asked.get("accept_shrunk", False),
-            error_limit=asked.get("error_limit"),
+            replay=asked.replay_rejected,
+            accept_shrunk=asked.accept_shrunk,
+            error_limit=asked.error_limit,
         )
         if parameters.replay and parameters.full_refresh:
             raise ConfigurationError(
@@ -80,7 +81,7 @@ class OpenLoadOperator(BaseOperator):
         run_id = f"{run.dag_id}/{run.run_id}"
         with database(self.conn_id) as connection:
             with connection.transaction():
-                _release_fields(connection, asked.get("release_fields", ()), run_id, provider_class, parameters)
+                _release_fields(connection, asked.release_fields, run_id, provider_class, parameters)
                 catalog_id = ledger.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
@@ -98,7 +99,7 @@ class OpenLoadOperator(BaseOperator):
 
 def _release_fields(
     connection: psycopg.Connection[Any],
-    wanted: Iterable[str],
+    entries: Sequence[str],
     run_id: str,
     provider_class: type[LocalProvider],
     parameters: LoadParameters,
@@ -107,7 +108,6 @@ def _release_fields(
     from include.inbound import ledger
     from include.store.held_fields import release
 
-    entries = list(filter(None, (entry.strip() for entry in wanted)))
     if not entries:
         return
     if ledger.was_opened(connection, run_id):
@@ -155,6 +155,7 @@ class CloseLoadOperator(BaseOperator):
         """Close the load and return its counts."""
         from include.inbound import ledger
 
+        read_params(context, SyncParams)
         catalog_id = context["ti"].xcom_pull(task_ids=self.opened_by, key="catalog_id")
         if catalog_id is None:
             raise EarlierTaskFailed(f"No load was opened: see the log of the task {self.opened_by}")

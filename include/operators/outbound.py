@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import EarlierTaskFailed
 from include.operators.connections import SYNC_DB, connector_for, database
+from include.operators.params import OutboundParams, read_params
 from include.operators.step_log import group
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ class OpenOutboundOperator(BaseOperator):
         from include.store import change_feed, incidents
         from include.store import outbound as store
 
+        asked = read_params(context, OutboundParams)
         target = load_target(self.target)
-        run, params = context["dag_run"], context["params"]
+        run = context["dag_run"]
         is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
         with database(self.conn_id) as connection:
             connection.autocommit = True
-            if params.get("dry_run"):
+            if asked.dry_run:
                 log.info("Dry run: the queue stays as it is")
                 return [{"claimer": 0, "of": 1}]
             if is_backfill:
@@ -70,7 +72,7 @@ class OpenOutboundOperator(BaseOperator):
                 for lag in change_feed.lags(connection):
                     if lag.is_held_back:
                         log.warning("%s", lag)
-            requests.carry_out(connection, target, params)
+            requests.carry_out(connection, target, vars(asked))
             incident = incidents.find_incident(connection, run.dag_id)
             if incident and TAKES_NOTHING in incident.error:  # what it refused then is not to wait for a person
                 again = store.retry(connection, target.identifier, reason="config")
@@ -115,22 +117,22 @@ class OutboundSyncOperator(BaseOperator):
         from include.outbound.drain import drain
         from include.outbound.targets import load_target
 
+        asked = read_params(context, OutboundParams)
         target = load_target(self.target)
-        run, params = context["dag_run"], context["params"]
+        run = context["dag_run"]
         number, of = self.claimer["claimer"], self.claimer["of"]
-        limit = params.get("limit")
         calls = target.concurrency // of + (number < target.concurrency % of)
         with database(self.conn_id) as connection, connector_for(target) as connector:
             connection.autocommit = True
-            if params.get("dry_run"):
-                return self._preview(connection, target, params)
+            if asked.dry_run:
+                return self._preview(connection, target, asked)
             report = drain(
                 target,
                 connection,
                 connector=connector,
                 calls_at_once=max(1, calls),
-                limit=limit if limit is None else limit // of + (number < limit % of),
-                anyway=bool(params.get("send_unchanged")),
+                limit=None if asked.limit is None else asked.limit // of + (number < asked.limit % of),
+                anyway=asked.send_unchanged,
                 run_id=f"{run.dag_id}/{run.run_id}",
             )
         self.outcome = _listed(report.counts()["orders"])
@@ -140,13 +142,13 @@ class OutboundSyncOperator(BaseOperator):
         return report.counts()
 
     def _preview(
-        self, connection: psycopg.Connection[Any], target: type[OutboundSyncProvider], params: Any
+        self, connection: psycopg.Connection[Any], target: type[OutboundSyncProvider], asked: OutboundParams
     ) -> dict[str, Any]:
         """Log what would be sent of the chosen orders, and which fields would change; send nothing."""
         from include.outbound.preview import preview
 
         counts: Counter[str] = Counter()
-        for code, sent in preview(connection, target, params.get("orders") or (), params.get("event")):
+        for code, sent in preview(connection, target, asked.orders, asked.event):
             counts[sent.outcome] += 1
             position = f", position {sent.position_id}" if sent.position_id else ""
             with group("%s, mapping %s%s: %s", code, sent.mapping_id, position, _PREVIEWED[sent.outcome]):
@@ -184,6 +186,7 @@ class CloseOutboundOperator(BaseOperator):
         from include.store import change_feed, incidents
         from include.store import outbound as store
 
+        asked = read_params(context, OutboundParams)
         target = load_target(self.target)
         run = context["dag_run"]
         with database(self.conn_id) as connection:
@@ -194,7 +197,7 @@ class CloseOutboundOperator(BaseOperator):
             incident = incidents.find_incident(connection, run.dag_id)
         if failed := self._failed_before(context):
             raise EarlierTaskFailed(f"Not all was done: see the log of {', '.join(failed)}, then clear this and those")
-        if context["params"].get("dry_run"):
+        if asked.dry_run:
             return {"dry_run": True}
         log.info("%s", told(counts))
         if counts["parked"] or counts["orders"].get("retry"):

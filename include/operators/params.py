@@ -1,84 +1,237 @@
-"""The forms of the DAGs in Airflow's trigger dialogue."""
+"""The parameters of the DAGs: each is defined once, with its form text, its JSON schema and its Python type.
+
+`sync_params()` and its siblings make the forms of Airflow's trigger dialog. `read_params()` gives an operator the
+parameters of its run, checked and converted, however the run was created: by form, REST, command line or backfill.
+"""
 
 from __future__ import annotations
 
-from airflow.sdk import Param
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.sdk import Param, Variable
+from airflow.sdk.exceptions import ParamValidationError
+
+from include.errors import ConfigurationError
+from include.operators.unknown_params import unknown_params
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 USUAL_MINUTES = 30
 LONGEST_MINUTES = 1440
 """Of one run that patches a search index."""
 
+INT4 = 2**31 - 1
+INT8 = 2**63 - 1
+"""The largest values of PostgreSQL's integer and bigint. Airflow cannot hand larger numbers to a task either."""
+MOST_RECORDS = 1_000_000_000
+MOST_ITEMS = 10_000
+"""Entries of a list of venues or orders."""
+LONGEST_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
-def sync_params() -> dict[str, Param]:
-    """Parameters of every inbound DAG; left as they are, they make the daily run."""
-    return {
-        "venue_links": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Venue links",
-            description="Ids of venue_provider rows or SIRETs, one per line. Empty: all active links.",
-        ),
-        "full_refresh": Param(
-            False, type="boolean", title="Full refresh", description="Read everything, not only what changed."
-        ),
-        "limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Limit",
-            description="Stop after so many records per venue link. The next run then still reads what this one left.",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description="Write nothing; the log shows what would be created and updated.",
-        ),
-        "chunk_size": Param(
-            1000, type="integer", minimum=1, maximum=10_000, title="Chunk size", description="Objects per transaction."
-        ),
-        "replay_rejected": Param(
-            False,
-            type="boolean",
-            title="Replay rejected records",
-            description="Read the rejected records that wait (view rejected_report) instead of the service, after "
-            "their payload or the parser was repaired.",
-        ),
-        "accept_shrunk": Param(
-            False,
-            type="boolean",
-            title="Accept a shrunken listing",
-            description="Take a complete listing at its word that lacks more of what we hold than is believable.",
-        ),
-        "error_limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=0,
-            title="Error limit",
-            description="Stop the load when more than so many venue links failed. Empty: catalog_scheme.error_limit.",
-        ),
-        "release_fields": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Release fields",
-            description="Give fields that a person edited back to the provider, one per line: table.id.field such as "
-            "stock.123.price, or table.id for all of the row. The view fields_held_back lists them. The next listing "
-            "that has the record writes them again, full_refresh at once. For stocks and movies; offers of the stock "
-            "API keep what they hold.",
-        ),
+STORABLE = r"^[^\u0000\ud800-\udfff]*$"
+"""Text that PostgreSQL can hold, as a pattern."""
+
+YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+"""How an Airflow variable says it."""
+
+PROVIDERS = Path(__file__).parents[1] / "providers"
+
+Form = TypeVar("Form")
+
+
+# What kinds of parameters there are. In every form, null means the default.
+
+
+def _parameter(  # noqa: PLR0917 - short names for what every parameter has
+    default: Any, read: Callable[[Any], Any], title: str, description: str, section: str, schema: dict[str, Any]
+) -> Any:
+    """The field of a form: `read` converts a checked value; what is callable in the schema is called by the form."""
+    shown = list(default) if isinstance(default, tuple) else default
+    schema = {**schema, "title": title, "section": section}
+    return field(default=default, metadata={"shown": shown, "description": description, "schema": schema, "read": read})
+
+
+def _switch(title: str, description: str, *, section: str) -> Any:
+    return _parameter(False, bool, title, description, section, {"type": ["null", "boolean"]})
+
+
+def _yes_or_no(title: str, description: str, *, section: str) -> Any:
+    """Yes, no, or what the Airflow variable says."""
+    schema = {
+        "type": ["null", "string", "boolean"],  # with a string in it the form shows a list, which can be left empty
+        "enum": [None, True, False],
+        "values_display": {"true": "yes", "false": "no", "null": "as the Airflow variable says"},
     }
+    return _parameter(None, bool, title, f"{description} Empty = as the Airflow variable says.", section, schema)
 
 
-def venue_link_params() -> dict[str, Param]:
-    """Parameters of the DAG that says who feeds which venue; left as they are, they only show it."""
-    return {
-        "action": Param(
-            "show",
-            type="string",
-            enum=["show", "link", "change", "settings", "activate", "deactivate"],
-            values_display={
+def _number(
+    title: str, description: str, *, section: str, minimum: int, maximum: int, default: int | None = None
+) -> Any:
+    schema = {"type": ["null", "integer"], "minimum": minimum, "maximum": maximum}
+    return _parameter(default, int, title, description, section, schema)
+
+
+def _text(title: str, description: str, *, section: str, longest: int) -> Any:
+    schema = {"type": ["null", "string"], "maxLength": longest, "pattern": STORABLE}
+    return _parameter(None, lambda value: value.strip() or None, title, description, section, schema)
+
+
+def _choice(title: str, description: str, *, section: str, **schema: Any) -> Any:
+    return _parameter(None, str, title, description, section, {"type": ["null", "string"], **schema})
+
+
+def _lines(title: str, description: str, *, section: str, longest: int, numbers: bool = False) -> Any:
+    """A list of texts, one per line. With `numbers`, JSON may also give numbers, such as ids."""
+    text: dict[str, Any] = {"type": "string", "maxLength": longest, "pattern": STORABLE}
+    items = {"anyOf": [text, {"type": "integer", "minimum": 1, "maximum": INT8}]} if numbers else text
+    schema = {"type": ["null", "array"], "items": items, "maxItems": MOST_ITEMS}
+    return _parameter((), _read_lines, title, description, section, schema)
+
+
+def _read_lines(values: Iterable[Any]) -> tuple[str, ...]:
+    texts = ((value if isinstance(value, str) else str(int(value))).strip() for value in values)
+    return tuple(text for text in texts if text)
+
+
+def _document(title: str, description: str, *, section: str, **schema: Any) -> Any:
+    """JSON that the engine checks; here its size and its numbers are bounded."""
+    return _parameter(None, lambda value: value, title, description, section, schema)
+
+
+def _json(depth: int) -> dict[str, Any]:
+    """The schema of any JSON value that is not nested deeper than this, nor larger than a person would write."""
+    schema: dict[str, Any] = {
+        "type": ["null", "boolean", "number", "string"],
+        "minimum": -(2**63),
+        "maximum": INT8,
+        "maxLength": 20_000,
+        "pattern": STORABLE,
+    }
+    if depth:
+        schema["type"] += ["array", "object"]
+        schema |= {"maxItems": 1000, "items": _json(depth - 1), **_members(depth - 1)}
+    return schema
+
+
+def _members(depth: int) -> dict[str, Any]:
+    """The schema of the members of an object, whose values are not nested deeper than this."""
+    names = {"maxLength": 200, "pattern": STORABLE}
+    return {"maxProperties": 1000, "propertyNames": names, "additionalProperties": _json(depth)}
+
+
+@cache
+def provider_names() -> tuple[str, ...]:
+    """The providers that venues can be linked to, by the name of their row in `provider`.
+
+    They are read from the source, since a DAG file must not import the providers while it is parsed.
+    """
+    modules = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PROVIDERS.glob("*.py"))]
+    classes = {node.name: node for module in modules for node in module.body if isinstance(node, ast.ClassDef)}
+    found = {name: _constants(name, classes) for name in classes}
+    usable = {name: values for name, values in found.items() if {"name", "can_create"} <= values.keys()}
+    linked = [values.get("local_class") or name for name, values in usable.items() if values.get("needs_venue", True)]
+    return tuple(dict.fromkeys(map(str, linked)))
+
+
+def _constants(name: str, classes: Mapping[str, ast.ClassDef], below: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The attributes of a class, its own and inherited ones, that are set to a constant."""
+    if name not in classes or name in below:
+        return {}
+    found: dict[str, Any] = {}
+    for base in reversed(classes[name].bases):
+        found |= _constants(base.id, classes, below | {name}) if isinstance(base, ast.Name) else {}
+    for each in classes[name].body:
+        if isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(each.value, ast.Constant):
+            targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+            found |= {target.id: each.value.value for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+# The forms
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncParams:
+    """Parameters of an inbound DAG; the defaults make the daily run."""
+
+    venue_links: tuple[str, ...] = _lines(
+        "Venues",
+        "SIRET or link id, one per line; empty = all active venues. `make status` and the DAG venue_links list them.",
+        section="What to sync",
+        longest=40,
+        numbers=True,
+    )
+    full_refresh: bool = _switch(
+        "Full refresh", "Read everything, not only what changed since the last run.", section="What to sync"
+    )
+    limit: int | None = _number(
+        "Limit",
+        "Stop after this many records per venue; empty = read all. The next run reads what this one left out.",
+        section="What to sync",
+        minimum=1,
+        maximum=MOST_RECORDS,
+    )
+    dry_run: bool = _switch("Dry run", "Write nothing. The log shows what would be created and updated.", section="How")
+    chunk_size: int = _number(
+        "Chunk size",
+        "How many objects are saved at once. The default suits almost every run.",
+        section="How",
+        minimum=1,
+        maximum=10_000,
+        default=1000,
+    )
+    error_limit: int | None = _number(
+        "Error limit",
+        "Stop when more than this many venues have failed. Empty = the usual limit of this provider, if it has one.",
+        section="How",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    replay_rejected: bool = _switch(
+        "Replay rejected records",
+        "Read the records that were rejected and not yet resolved, instead of the service. Do this after they or the "
+        "parser were repaired; `make problems` lists them.",
+        section="Repair",
+    )
+    accept_shrunk: bool = _switch(
+        "Accept a shrunken listing",
+        "Believe a complete listing although it lacks much of what the venue had before. Check on the provider's site "
+        "first that this is true.",
+        section="Repair",
+    )
+    release_fields: tuple[str, ...] = _lines(
+        "Release fields",
+        "Let the provider write fields again that a person edited, one per line: stock.123.price, or stock.123 for all "
+        "fields of that stock. `SELECT * FROM fields_held_back` lists them. The next listing that has the record "
+        "writes them; with full refresh that is this run. For stocks and movies; existing offers of the stock APIs are "
+        "never written again.",
+        section="Repair",
+        longest=100,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VenueLinkParams:
+    """Parameters of the DAG that says who feeds which venue; the defaults only show the links."""
+
+    action: str = _parameter(
+        "show",
+        str,
+        "Action",
+        "What to do. The log of a run that shows the links lists them with their ids.",
+        "What to do",
+        {
+            "type": "string",
+            "enum": ["show", "link", "change", "settings", "activate", "deactivate"],
+            "values_display": {
                 "show": "show the links",
                 "link": "link a venue to a provider",
                 "change": "change the provider, or the id there, of a link",
@@ -86,151 +239,261 @@ def venue_link_params() -> dict[str, Param]:
                 "activate": "activate a link",
                 "deactivate": "deactivate a link",
             },
-            title="Action",
-            description="What to do. The log of a run that shows the links has their ids.",
-        ),
-        "venue": Param(
-            None,
-            type=["null", "string"],
-            title="Venue",
-            description="SIRET or id of a venue. To show: its links only.",
-        ),
-        "link": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Link",
-            description="Id of the link to change. Empty: that of the venue, if it has only one to do this with.",
-        ),
-        "provider": Param(
-            None,
-            type=["null", "string"],
-            title="Provider",
-            description="To link and to change: who is to feed the venue, TiteLiveStocks say. After a wrong name the "
-            "log lists the right ones.",
-        ),
-        "id_at_provider": Param(
-            None,
-            type=["null", "string"],
-            title="Id at the provider",
-            description="By which the provider knows the venue. Empty: that of provider_pivot for a provider that "
-            "needs one, else the SIRET.",
-        ),
-        "settings": Param(
-            None,
-            type=["null", "object"],
-            title="Settings",
-            description="All settings of the link, as a JSON object; the provider says what it knows.",
-        ),
-    }
-
-
-def search_params() -> dict[str, Param]:
-    """Parameters of a DAG that patches a search index; what is left empty comes from Airflow variables.
-
-    The variable of a parameter is named `<dag_id>_<parameter>`.
-    """
-    return {
-        "dry_run": _choice("Dry run", "Read only: the log shows how often each value comes, and what would change."),
-        "dry_run_notify": _choice("Notify of the dry run", "A dry run sends one test alert."),
-        "force": Param(
-            False, type="boolean", title="Force", description="Patch now, also if the index was not rebuilt."
-        ),
-        "compare_every": Param(
-            None,
-            type=["null", "integer"],
-            minimum=0,
-            title="Compare every",
-            description="Compare the whole index with the rule after so many runs without a rebuild; 0: never. Empty: "
-            "the variable, and without one by the size of the index (15 for 5,000 records, 1440 for 1,000,000).",
-        ),
-        "time_limit_minutes": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            maximum=LONGEST_MINUTES,
-            title="Time limit, in minutes",
-            description="A run that takes longer is ended, and the next one takes it up. Empty: the variable, and "
-            f"without one {USUAL_MINUTES}.",
-        ),
-    }
-
-
-def _choice(title: str, description: str) -> Param:
-    """Yes, no, or what the Airflow variable says."""
-    return Param(
-        None,
-        type=["null", "string", "boolean"],  # the form makes a list of it, in which empty is not the same as no
-        enum=[None, True, False],
-        values_display={"true": "yes", "false": "no", "null": "as the Airflow variable says"},
-        title=title,
-        description=f"{description} Empty: the Airflow variable says it.",
+        },
+    )
+    venue: str | None = _text(
+        "Venue",
+        "SIRET or id of a venue. With show: only the links of this venue. The log of show lists both.",
+        section="What to do",
+        longest=40,
+    )
+    link: int | None = _number(
+        "Link",
+        "Id of the link to change, from the log of show or `make status`. Empty = the only link of the venue.",
+        section="What to do",
+        minimum=1,
+        maximum=INT8,
+    )
+    provider: str | None = _choice(
+        "Provider",
+        "Who is to feed the venue, with the actions link and change.",
+        section="What to do",
+        enum=lambda: [None, *provider_names()],
+        values_display={"null": "none"},
+    )
+    id_at_provider: str | None = _text(
+        "Id at the provider",
+        "How the provider calls the venue. Empty = the venue's SIRET, or the id that is registered for the venue with "
+        "a provider that has ids of its own, such as Allociné.",
+        section="Details of the link",
+        longest=70,
+    )
+    settings: dict[str, Any] | None = _document(  # noqa: RUF009 - it gives a field
+        "Settings",
+        'All settings of the link, as a JSON object. For a cinema: {"prices": [{"price": 9.5}], "is_duo": true, '
+        '"quantity": 80}. Bookshops have none.',
+        section="Details of the link",
+        type=["null", "object"],
+        **_members(3),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchParams:
+    """Parameters of a DAG that patches a search index.
+
+    What a run leaves empty comes from the Airflow variable `<dag_id>_<parameter>`, for the parameters in `VARIABLES`.
+    """
+
+    dry_run: bool | None = _yes_or_no(
+        "Dry run", "Read only. The log shows how often each value occurs and what would change.", section="What to do"
+    )
+    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section="What to do")
+    dry_run_notify: bool | None = _yes_or_no("Notify of the dry run", "A dry run sends one test alert.", section="How")
+    compare_every: int | None = _number(
+        "Compare every",
+        "After this many runs without a rebuild, compare the whole index with the rule; 0 = never. Empty = as the "
+        "Airflow variable says, and without one by the size of the index: 15 for 5,000 records, 1440 for 1,000,000.",
+        section="How",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    time_limit_minutes: int | None = _number(
+        "Time limit in minutes",
+        "End a run that takes longer; the next run continues. Empty = as the Airflow variable says, and without one "
+        f"{USUAL_MINUTES}.",
+        section="How",
+        minimum=1,
+        maximum=LONGEST_MINUTES,
+    )
+
+
+VARIABLES = ("dry_run", "dry_run_notify", "compare_every", "time_limit_minutes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboundParams:
+    """Parameters of an outbound DAG; the defaults send what changed."""
+
+    orders: tuple[str, ...] = _lines(
+        "Orders", "Codes of orders to send now, one per line, changed or not.", section="What to send", longest=40
+    )
+    event: str | None = _text(
+        "Event",
+        "Slug of the event that these orders belong to. Empty = any event. `SELECT slug, name FROM source_event` lists "
+        "them.",
+        section="What to send",
+        longest=50,
+    )
+    limit: int | None = _number(
+        "Limit",
+        "Stop after this many orders; empty = send all that are due.",
+        section="What to send",
+        minimum=1,
+        maximum=MOST_RECORDS,
+    )
+    dry_run: bool = _switch(
+        "Dry run",
+        "Send nothing. The log shows what would be sent of these orders (or of the next ones in the queue) and which "
+        "fields would change.",
+        section="How",
+    )
+    send_unchanged: bool = _switch("Send unchanged", "Also send what equals what was sent last.", section="How")
+    retry: str | None = _choice(
+        "Retry",
+        "Try the orders again that wait for a person: all of them, or those with one reason. `make problems` lists "
+        "them.",
+        section="Repair",
+        enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
+        values_display={"null": "nothing"},
+    )
+    cancel: tuple[str, ...] = _lines(
+        "Cancel",
+        "Codes of orders to take out of the queue, one per line; the log keeps them.",
+        section="Repair",
+        longest=40,
+    )
+    mappings: list[dict[str, Any]] | None = _document(  # noqa: RUF009 - it gives a field
+        "Mappings",
+        "New mappings for this target, as JSON. They are checked first, then kept as a new version.",
+        section="Mappings",
+        type=["null", "array"],
+        items={"type": "object", **_members(3)},
+        maxItems=100,
+    )
+    mappings_version: int | None = _number(
+        "Mappings: back to version",
+        "Use an earlier version of the mappings again.",
+        section="Mappings",
+        minimum=1,
+        maximum=INT4,
+    )
+
+
+def sync_params() -> dict[str, Param]:
+    """The form of every inbound DAG."""
+    return _form(SyncParams)
+
+
+def venue_link_params() -> dict[str, Param]:
+    """The form of the DAG that says who feeds which venue."""
+    return _form(VenueLinkParams)
+
+
+def search_params() -> dict[str, Param]:
+    """The form of a DAG that patches a search index."""
+    return _form(SearchParams)
+
+
 def outbound_params() -> dict[str, Param]:
-    """Parameters of every outbound DAG; left as they are, they send what changed."""
-    return {
-        "orders": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Orders",
-            description="Codes of orders to send now, one per line, changed or not.",
-        ),
-        "event": Param(
-            None,
-            type=["null", "string"],
-            title="Event",
-            description="Slug of the event that the codes are of. Empty: of any.",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description="Send nothing; the log shows what would be sent of these orders (or of the next in the queue), "
-            "and which fields would change.",
-        ),
-        "send_unchanged": Param(
-            False,
-            type="boolean",
-            title="Send unchanged",
-            description="Send also what equals what was sent last.",
-        ),
-        "retry": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
-            values_display={"null": "nothing"},
-            title="Retry",
-            description="Let those that wait for a person be tried again: all, or of one reason.",
-        ),
-        "cancel": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            title="Cancel",
-            description="Codes of orders to take out of the queue; the log keeps them.",
-        ),
-        "mappings": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "object"},
-            title="Mappings",
-            description="New mappings of this target, as JSON. They are checked first, and kept as a new version.",
-        ),
-        "mappings_version": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Mappings: back to version",
-            description="Use an earlier version of the mappings again.",
-        ),
-        "limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="Limit",
-            description="Stop after so many orders per claimer.",
-        ),
-    }
+    """The form of every outbound DAG."""
+    return _form(OutboundParams)
+
+
+def _form(form: Any) -> dict[str, Param]:
+    return {each.name: _param(each) for each in fields(form)}
+
+
+def _param(parameter: Field[Any]) -> Param:
+    found = parameter.metadata
+    schema = {key: value() if callable(value) else value for key, value in found["schema"].items()}
+    return Param(found["shown"], found["description"], **schema)
+
+
+# Reading them in a task
+
+
+def read_params(context: Context, form: type[Form]) -> Form:
+    """The parameters of the run that a task belongs to, checked and converted; null and "" give the default.
+
+    Every operator calls this first, so that a run with a parameter that does not exist does nothing at all.
+
+    :param form: one of the classes above.
+
+    Raises:
+        ConfigurationError: the run has an unknown parameter or a value that is not allowed, or this Airflow ignores
+            the parameters of runs.
+    """
+    run, params = context["dag_run"], context["params"]
+    conf = run.conf or {}
+    names = [each.name for each in fields(form)]  # type: ignore[arg-type]
+    known = dict.fromkeys([*names, *context["dag"].params, *context["task"].params])
+    if unknown := unknown_params(conf, known):
+        raise ConfigurationError(f"{run.dag_id} {unknown}. Nothing was done: trigger it again with the right name")
+    if ignored := [name for name, value in conf.items() if [params.get(name)] != [value]]:
+        raise ConfigurationError(
+            f"This Airflow ignores the parameters of runs, here {', '.join(ignored)}: nothing was done. Set "
+            "dag_run_conf_overrides_params in the section core of Airflow's configuration to true"
+        )
+    return form(**{each.name: _value(each, params.get(each.name)) for each in fields(form)})  # type: ignore[arg-type]
+
+
+def _value(parameter: Field[Any], given: Any) -> Any:
+    """The value of one parameter: the given one, converted, or its default."""
+    if given is None or given == "":
+        return parameter.default
+    try:
+        _param(parameter).resolve(given)
+    except ParamValidationError as error:
+        raise ConfigurationError(f"The parameter {parameter.name}: {_reason(error)}") from None
+    return parameter.metadata["read"](given)
+
+
+def _reason(error: ParamValidationError) -> str:
+    """What jsonschema says, without the schema and the whole of a long value."""
+    reason = str(getattr(error.args[0], "message", error.args[0]))
+    return (
+        reason if len(reason) <= LONGEST_SHOWN else f"{reason[: LONGEST_SHOWN // 2]} … {reason[-LONGEST_SHOWN // 2 :]}"
+    )
+
+
+# Airflow variables in place of parameters
+
+
+def read_search_params(context: Context) -> SearchParams:
+    """The parameters of a run that patches an index, those left empty from the Airflow variables.
+
+    Raises:
+        ConfigurationError: as `read_params`, or an Airflow variable has a value that is not allowed.
+    """
+    asked = read_params(context, SearchParams)
+    values = {each.name: getattr(asked, each.name) for each in fields(asked)}
+    for each in fields(asked):
+        if each.name in VARIABLES and values[each.name] is None:
+            values[each.name] = _variable(each, f"{context['dag_run'].dag_id}_{each.name}")
+    return SearchParams(**values)
+
+
+def _variable(parameter: Field[Any], name: str) -> Any:
+    """The value of an Airflow variable under the schema of its parameter; the default without one."""
+    if (given := Variable.get(name, default=None)) is None:
+        return parameter.default
+    text = str(given).strip()
+    schema = parameter.metadata["schema"]
+    if "boolean" in schema["type"]:
+        if text.lower() not in (*YES, *NO):
+            raise ConfigurationError(f"The Airflow variable {name} says {_shown(text)}: true or false is needed")
+        return text.lower() in YES
+    if not text:
+        return parameter.default
+    lowest, highest = schema["minimum"], schema["maximum"]
+    number = _whole_number(text)
+    if number is None or not lowest <= number <= highest:
+        raise ConfigurationError(
+            f"The Airflow variable {name} says {_shown(text)}: a whole number from {lowest} on is needed, at most "
+            f"{highest}"
+        )
+    return number
+
+
+def _whole_number(text: str) -> int | None:
+    """The number that a text says, also when it is written as 15.0; None if it is no whole number."""
+    try:
+        number = float(text) if len(text) <= 20 else float("nan")
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")

@@ -22,6 +22,7 @@ from include.errors import (
 )
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.links import LoadReportLink
+from include.operators.params import SyncParams, read_params
 from include.operators.step_log import group, log_outcome, log_rejected, log_steps, log_text
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class ProviderSyncOperator(BaseOperator):
         """Run what is left of the batch; returns the sums of its reports."""
         from include.inbound import ledger
 
-        catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
         self.outcome = "failed"
+        read_params(context, SyncParams)
+        catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
         with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
             log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(batch.instances))
             for instance in batch.instances:

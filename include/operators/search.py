@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, Variable
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.sdk.execution_time.timeout import timeout
 
-from include.errors import ConfigurationError, IndexBusy
+from include.errors import IndexBusy
 from include.operators.alerts import run_url
 from include.operators.algolia import AlgoliaHook
 from include.operators.connections import SYNC_DB, database
 from include.operators.notifiers import send_alert
-from include.operators.params import LONGEST_MINUTES, USUAL_MINUTES
+from include.operators.params import USUAL_MINUTES, read_search_params
 from include.operators.step_log import log_patch
 from include.operators.teams import TEAMS
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from include.search.watch import RunReport, Settings
 
 log = logging.getLogger(__name__)
-
-YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 class SearchPatchOperator(BaseOperator):
@@ -63,17 +61,16 @@ class SearchPatchOperator(BaseOperator):
         from include.search.patch import load_patch
         from include.search.watch import Settings, watch_index
 
-        run, asked = context["dag_run"], _Asked(context)
+        run, asked = context["dag_run"], read_search_params(context)
         settings = Settings(
-            force=bool(context["params"].get("force")),
-            dry_run=asked.yes_or_no("dry_run"),
+            force=asked.force,
+            dry_run=bool(asked.dry_run),
             is_manual=str(getattr(run.run_type, "value", run.run_type)) == "manual",
-            compare_every=asked.number("compare_every", None, lowest=0),
+            compare_every=asked.compare_every,
         )
-        notifies = asked.yes_or_no("dry_run_notify")
-        minutes = asked.number("time_limit_minutes", USUAL_MINUTES, lowest=1) or USUAL_MINUTES
+        notifies = bool(asked.dry_run_notify)
         patches = [load_patch(path) for path in self.patches]
-        with _limit(min(minutes, LONGEST_MINUTES)), database(self.conn_id) as connection:
+        with _limit(asked.time_limit_minutes or USUAL_MINUTES), database(self.conn_id) as connection:
             connection.autocommit = True
             with AlgoliaHook(self.algolia_conn_id).get_conn() as index:
                 try:
@@ -131,39 +128,3 @@ def _limit(minutes: int) -> Iterator[None]:
             f"Ended after the time limit of {minutes} minutes; the next run goes on where this one stood. If the index "
             "needs longer, raise time_limit_minutes"
         ) from None
-
-
-class _Asked:
-    """What the run's parameters say, and for those left empty the Airflow variables."""
-
-    def __init__(self, context: Context) -> None:
-        self._params = context["params"]
-        self._dag_id = context["dag_run"].dag_id
-
-    def yes_or_no(self, name: str) -> bool:
-        """A setting that is on or off; off when nobody says."""
-        value = str(self._get(name, False)).strip().lower()
-        if value not in (*YES, *NO):
-            raise ConfigurationError(
-                f"The Airflow variable {self._dag_id}_{name} says {value!r}: true or false is needed"
-            )
-        return value in YES
-
-    def number(self, name: str, default: int | None, *, lowest: int) -> int | None:
-        """A whole number."""
-        value = self._get(name, default)
-        if value is None or str(value).strip() == "":
-            return default
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            number = lowest - 1
-        if number < lowest:
-            raise ConfigurationError(
-                f"The Airflow variable {self._dag_id}_{name} says {value!r}: a whole number from {lowest} on is needed"
-            )
-        return number
-
-    def _get(self, name: str, default: object) -> Any:
-        asked = self._params.get(name)
-        return Variable.get(f"{self._dag_id}_{name}", default=default) if asked is None else asked

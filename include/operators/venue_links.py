@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from include.errors import ConfigurationError
 from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, connector_for, database
+from include.operators.params import VenueLinkParams, read_params
 from include.operators.step_log import log_links
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class VenueLinkOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do what is asked, and log the links or the outcome with the next step."""
-        asked = {name: value for name, value in context["params"].items() if value not in (None, "")}
-        if asked.get("action", SHOW) == SHOW:
+        given = vars(read_params(context, VenueLinkParams))
+        asked = {name: value for name, value in given.items() if value is not None}
+        if asked["action"] == SHOW:
             emit_events(self, context, {})
             return self._show(asked)
         from include.inbound.links import LinkRequest, perform

@@ -68,6 +68,8 @@ def test_only_a_dag_with_rejected_records_is_replayed():
     assert error.value.status == 2
     with pytest.raises(LocalError, match="stocks has no parameter dryrun; it has: limit, replay_rejected"):
         commands.check_conf(Api(), ["stocks"], {"dryrun": True, "limit": 3})
+    with pytest.raises(LocalError, match=r"search has no parameter dryrun \(did you mean dry_run\?\); it has: dry_run"):
+        commands.check_conf(Api(), ["search"], {"dryrun": True})
 
 
 def entry(event: str, **more: object) -> str:
