@@ -41,6 +41,9 @@ STORABLE = r"^[^\u0000\ud800-\udfff]*$"
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 """How an Airflow variable says it."""
 
+WHAT = "Run Parameters"
+"""The section of what people set most. Airflow opens the section of this name; the others start folded."""
+
 PROVIDERS = Path(__file__).parents[1] / "providers"
 
 Form = TypeVar("Form")
@@ -165,17 +168,17 @@ class SyncParams:
     venue_links: tuple[str, ...] = _lines(
         "Venues",
         "SIRET or link id, one per line; empty = all active venues. `make status` and the DAG venue_links list them.",
-        section="What to sync",
+        section=WHAT,
         longest=40,
         numbers=True,
     )
     full_refresh: bool = _switch(
-        "Full refresh", "Read everything, not only what changed since the last run.", section="What to sync"
+        "Full refresh", "Read everything, not only what changed since the last run.", section=WHAT
     )
     limit: int | None = _number(
         "Limit",
         "Stop after this many records per venue; empty = read all. The next run reads what this one left out.",
-        section="What to sync",
+        section=WHAT,
         minimum=1,
         maximum=MOST_RECORDS,
     )
@@ -227,7 +230,7 @@ class VenueLinkParams:
         str,
         "Action",
         "What to do. The log of a run that shows the links lists them with their ids.",
-        "What to do",
+        WHAT,
         {
             "type": "string",
             "enum": ["show", "link", "change", "settings", "activate", "deactivate"],
@@ -244,20 +247,20 @@ class VenueLinkParams:
     venue: str | None = _text(
         "Venue",
         "SIRET or id of a venue. With show: only the links of this venue. The log of show lists both.",
-        section="What to do",
+        section=WHAT,
         longest=40,
     )
     link: int | None = _number(
         "Link",
         "Id of the link to change, from the log of show or `make status`. Empty = the only link of the venue.",
-        section="What to do",
+        section=WHAT,
         minimum=1,
         maximum=INT8,
     )
     provider: str | None = _choice(
         "Provider",
         "Who is to feed the venue, with the actions link and change.",
-        section="What to do",
+        section=WHAT,
         enum=lambda: [None, *provider_names()],
         values_display={"null": "none"},
     )
@@ -286,9 +289,9 @@ class SearchParams:
     """
 
     dry_run: bool | None = _yes_or_no(
-        "Dry run", "Read only. The log shows how often each value occurs and what would change.", section="What to do"
+        "Dry run", "Read only. The log shows how often each value occurs and what would change.", section=WHAT
     )
-    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section="What to do")
+    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section=WHAT)
     dry_run_notify: bool | None = _yes_or_no("Notify of the dry run", "A dry run sends one test alert.", section="How")
     compare_every: int | None = _number(
         "Compare every",
@@ -316,19 +319,19 @@ class OutboundParams:
     """Parameters of an outbound DAG; the defaults send what changed."""
 
     orders: tuple[str, ...] = _lines(
-        "Orders", "Codes of orders to send now, one per line, changed or not.", section="What to send", longest=40
+        "Orders", "Codes of orders to send now, one per line, changed or not.", section=WHAT, longest=40
     )
     event: str | None = _text(
         "Event",
         "Slug of the event that these orders belong to. Empty = any event. `SELECT slug, name FROM source_event` lists "
         "them.",
-        section="What to send",
+        section=WHAT,
         longest=50,
     )
     limit: int | None = _number(
         "Limit",
         "Stop after this many orders; empty = send all that are due.",
-        section="What to send",
+        section=WHAT,
         minimum=1,
         maximum=MOST_RECORDS,
     )

@@ -421,6 +421,7 @@ def test_every_field_is_in_a_section_and_the_sections_are_not_scattered():
     for form in ("sync_params", "search_params", "outbound_params", "venue_link_params"):
         sections = [param.schema["section"] for param in getattr(params, form)().values()]
         assert len(set(sections)) > 1, form
+        assert sections[0] == "Run Parameters", "Airflow opens no other section"
         assert sections == sorted(sections, key=sections.index), form
 
 
