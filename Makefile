@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .SUFFIXES:
 
 # Handed over in the environment, as they are: no quoting to get wrong.
-export DAG CONF PORT PERCENT NAME SUBJECT FORMAT SQL
+export DAG CONF PORT PERCENT NAME SUBJECT FORMAT SQL PG PG_BIN
 # Nor a dollar sign: `make` would take what follows it for a variable.
 override CONF := $(value CONF)
 override SQL := $(value SQL)
@@ -15,6 +15,7 @@ PY := .venv/bin/python
 HOST := 127.0.0.1
 SANDBOX_PORT := 8765
 ARGS :=
+WORKERS := logical
 
 # An Airflow of the tests' own, never the user's ~/airflow.
 test docs docs-check: export AIRFLOW_HOME := $(CURDIR)/.local/tests/airflow
@@ -33,8 +34,8 @@ run: venv ## run every DAG once through Airflow, show what each did, leave nothi
 up: venv ## Airflow's web UI at http://127.0.0.1:8080 with the DAGs on their schedules, until Ctrl-C; PORT=8080
 	@exec $(PY) -m local up
 
-test: venv ## the tests; ARGS='-k name' narrows them
-	@exec $(PY) -m pytest $(ARGS)
+test: venv ## the tests, one process per core; ARGS='-k name' narrows them, PG=15 chooses PostgreSQL 15 (16, 17, 18)
+	@exec $(PY) -m pytest -n $(WORKERS) --maxprocesses=8 --dist=worksteal $(ARGS)
 
 ##@ See and repair
 
@@ -112,13 +113,18 @@ help: ## list the commands
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "%s%s\n", separator, substr($$0, 5); separator = "\n" } \
 		/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# .venv holds exactly what the lock says: it is built anew when the lock is not the one it was built from.
+# .venv holds exactly what the lock says: it is rebuilt when the lock, or the interpreter that PYTHON names, is another.
+# The interpreters are those that the locked packages support.
+INTERPRETER := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+IDENTITY := import sys; print(sys.version, sys.base_prefix)
 venv:
-	@cmp -s requirements.lock .venv/requirements.lock || { \
-		for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
-			$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
-		[ -n "$$python" ] || { echo "Python 3.11 or newer is needed, or PYTHON=<path of one>" >&2; exit 1; }; \
-		echo "Building .venv with $$($$python -V) from requirements.lock: takes about a minute"; \
-		$$python -m venv --clear .venv && \
+	@cmp -s requirements.lock .venv/requirements.lock && { [ -z "$(PYTHON)" ] || \
+		[ "$$("$(PYTHON)" -c '$(IDENTITY)' 2>/dev/null)" = "$$($(PY) -c '$(IDENTITY)')" ]; } || { \
+		for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11); do \
+			"$$python" -c '$(INTERPRETER)' 2>/dev/null && break; python=; done; \
+		[ -n "$$python" ] || { echo "$(if $(PYTHON),PYTHON=$(PYTHON) is not,There is no) Python 3.11 to 3.14:" \
+			"install one or set PYTHON to the path of one" >&2; exit 1; }; \
+		echo "Building .venv with $$("$$python" -V) from requirements.lock: takes about a minute"; \
+		"$$python" -m venv --clear .venv && \
 		.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
 		cp requirements.lock .venv/requirements.lock; }

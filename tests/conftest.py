@@ -1,5 +1,6 @@
 """What all tests share: a PostgreSQL of their own, a database per test made from a migrated template."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,17 @@ from psycopg import sql
 
 from include.store.migrate import migrate
 from local import postgres as embedded
+from tests import postgres_servers
+from tests.postgres_programs import EMBEDDED, VersionMissing, describe
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # tests that run in parallel do not share an Airflow
+    airflow_home = Path(os.environ.get("AIRFLOW_HOME", tempfile.gettempdir())) / worker
+    os.environ["AIRFLOW_HOME"] = str(airflow_home)
+    os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{airflow_home}/airflow.db"
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = "migrated"
+_VERSION = pytest.StashKey[str]()
 
 # Ends the server when the tests end, however they do: its standard input closes with the test process.
 _WATCH = """
@@ -57,15 +66,38 @@ _EMPTY = """
 """
 
 
+def pytest_configure(config):
+    """Find the PostgreSQL that is asked for before any test runs."""
+    try:
+        folder = postgres_servers.chosen_programs()
+    except VersionMissing as missing:
+        raise pytest.UsageError(str(missing)) from None
+    config.stash[_VERSION] = describe(folder) if folder else f"{EMBEDDED} (embedded)"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what needs PostgreSQL: `-m database` runs it on another version."""
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("database")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what the tests ran on."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    terminalreporter.write_line(f"Python {python}, PostgreSQL {config.stash[_VERSION]}")
+
+
 @contextmanager
 def postgres_server():
-    """Run an embedded PostgreSQL in a temporary folder; yields the server, on which `conninfo(database)` is asked."""
+    """Run a PostgreSQL in a temporary folder; yields the server, on which `conninfo(database)` is asked."""
     folder = Path(tempfile.mkdtemp(prefix="provider-sync-tests-", dir="/tmp" if Path("/tmp").is_dir() else None))
     watcher = subprocess.Popen(
         [sys.executable, "-c", _WATCH, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True
     )
     try:
-        server = embedded.start(folder / "data")
+        server = postgres_servers.start(folder / "data")
         with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
             for setting in ("fsync = off", "full_page_writes = off", "max_connections = 100"):
                 connection.execute(f"ALTER SYSTEM SET {setting}")

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cached_property
+from hashlib import md5
 from typing import Any, NamedTuple
-from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -124,16 +124,18 @@ class Programme:
         return Sums(len(products), product_sum, offers, offer_sum, stocks, stock_sum)
 
 
+# The first 32 bits of a digest that every supported PostgreSQL has, as `_digest` computes it.
 _SUMS = """
     SELECT * FROM
-        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|',
-            id_at_providers, name, duration_minutes, extra_data ->> 'visa'), 'UTF8'))), 0)::bigint FROM product),
-        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|',
-            offer.id_at_providers, offer.name, product.id_at_providers, venue.siret), 'UTF8'))), 0)::bigint
-         FROM offer JOIN product ON product.id = product_id JOIN venue ON venue.id = venue_id),
-        (SELECT count(*), coalesce(sum(crc32(convert_to(concat_ws('|', stock.id_at_providers, offer.id_at_providers,
-            extract(epoch FROM beginning_datetime)::bigint, price, quantity), 'UTF8'))), 0)::bigint
-         FROM stock JOIN offer ON offer.id = offer_id WHERE NOT is_soft_deleted)
+        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|',
+            id_at_providers, name, duration_minutes, extra_data ->> 'visa')), 8))::bit(32)::bigint), 0)::bigint
+         FROM product) AS products,
+        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|',
+            offer.id_at_providers, offer.name, product.id_at_providers, venue.siret)), 8))::bit(32)::bigint), 0)::bigint
+         FROM offer JOIN product ON product.id = product_id JOIN venue ON venue.id = venue_id) AS offers,
+        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|', stock.id_at_providers, offer.id_at_providers,
+            extract(epoch FROM beginning_datetime)::bigint, price, quantity)), 8))::bit(32)::bigint), 0)::bigint
+         FROM stock JOIN offer ON offer.id = offer_id WHERE NOT is_soft_deleted) AS stocks
 """
 
 
@@ -223,7 +225,7 @@ def _rendered(
 
 
 def _digest(values: Iterable[object]) -> int:
-    return crc32("|".join(map(str, values)).encode())
+    return int(md5("|".join(map(str, values)).encode(), usedforsecurity=False).hexdigest()[:8], 16)
 
 
 def _compact(value: Any) -> str:

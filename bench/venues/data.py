@@ -79,7 +79,7 @@ def fill(connection: psycopg.Connection[Any], shops: Shops) -> None:
         connection.execute(
             "WITH made AS (INSERT INTO venue (name, siret, departement_code)"
             " SELECT 'Librairie ' || key, key, '75'"
-            " FROM (SELECT %s || lpad(n::text, 13, '0') AS key FROM generate_series(0, %s) AS n)"
+            " FROM (SELECT %s || lpad(n::text, 13, '0') AS key FROM generate_series(0, %s) AS n) AS keys"
             " RETURNING id, siret)"
             " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
             " SELECT made.id, provider.id, siret FROM made, provider WHERE local_class = %s ORDER BY siret",

@@ -51,7 +51,10 @@ def migrate(conninfo: str) -> list[str]:
     with connection:
         version = connection.dialect.server_version_info or (0,)
         if int(version[0]) < OLDEST_POSTGRESQL:
-            raise ConfigurationError(f"PostgreSQL {version[0]} is too old, {OLDEST_POSTGRESQL} or newer is needed")
+            raise ConfigurationError(
+                f"PostgreSQL {version[0]} is too old, {OLDEST_POSTGRESQL} or newer is needed:"
+                " upgrade the server, or let AIRFLOW_CONN_SYNC_DB name a newer one"
+            )
         connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         connection.commit()
         before = _current_revisions(connection)

@@ -28,22 +28,25 @@ class PostgresPace:
         """Reserve the next slot, unless it begins in more than `longest` seconds; returns the seconds until then."""
         if not self._interval:
             row = self._connection.execute(
-                "SELECT greatest(0, extract(epoch FROM next_at - clock_timestamp()))::float8 FROM service_pace"
-                " WHERE service = %s",
+                "SELECT greatest(0, extract(epoch FROM greatest(next_at, now()) - clock_timestamp()))::float8"
+                " FROM service_pace WHERE service = %s",
                 (self._service,),
             ).fetchone()
             return float(row[0]) if row else 0.0
         row = self._connection.execute(
             """
             WITH slot AS (
-                SELECT service, greatest(next_at, clock_timestamp()) AS begins_at,
-                       greatest(0, extract(epoch FROM next_at - clock_timestamp()))::float8 AS wait
+                SELECT service, greatest(next_at, clock_timestamp()) AS begins_at
                 FROM service_pace WHERE service = %(service)s FOR UPDATE
+            ), timed AS (
+                SELECT service, begins_at,
+                       greatest(0, extract(epoch FROM begins_at - clock_timestamp()))::float8 AS wait
+                FROM slot
             ), reserved AS (
-                UPDATE service_pace SET next_at = slot.begins_at + make_interval(secs => %(interval)s)
-                FROM slot WHERE service_pace.service = slot.service AND slot.wait <= %(longest)s
+                UPDATE service_pace SET next_at = timed.begins_at + make_interval(secs => %(interval)s)
+                FROM timed WHERE service_pace.service = timed.service AND timed.wait <= %(longest)s
             )
-            SELECT wait FROM slot
+            SELECT wait FROM timed
             """,
             {"service": self._service, "interval": self._interval, "longest": longest},
         ).fetchone()

@@ -9,6 +9,7 @@ from include.inbound.ledger import LoadParameters
 from include.inbound.sync import sync_provider
 from include.store.migrate import migrate
 from local import postgres as embedded
+from tests import postgres_servers
 from tests.conftest import postgres_server
 from tests.inbound.items import ITEM, CursorItems, item
 
@@ -22,6 +23,7 @@ class Interrupted(CursorItems):
         return super().__next__()
 
 
+@pytest.mark.database
 @pytest.mark.parametrize("chunk_size", [2, 5])
 def test_a_restart_of_postgresql(chunk_size):
     listing = [item(f"k{n}", quantity=n) for n in range(12)]
@@ -38,7 +40,7 @@ def test_a_restart_of_postgresql(chunk_size):
                 sync_provider(provider, connection, instance_id=instance.id, chunk_size=chunk_size)
             assert lost.value.retry_after
             assert lost.value.where == {"provider": "Items with a cursor"}
-        again = embedded.start(server.data)
+        again = postgres_servers.start(server.data)
         with psycopg.connect(again.conninfo("mine"), autocommit=True) as connection:
             (instance,) = ledger.pending_instances(connection, load, 0)
             assert (instance.state, instance.cursor) == ("running", str(7 // chunk_size * chunk_size))

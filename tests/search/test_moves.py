@@ -9,7 +9,7 @@ from include.errors import PaginationError
 from include.search.moves import OVERLAP, move_of, read_log
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-MISSING = object()
+MISSING = ...  # its name in the ids of tests is the same in every process
 
 
 def stamp(seconds=0.0):

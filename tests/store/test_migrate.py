@@ -24,6 +24,11 @@ def tables(conninfo):
         return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
 
 
+def major(conninfo):
+    with psycopg.connect(conninfo) as connection:
+        return connection.info.server_version // 10_000
+
+
 def test_it_runs_what_is_missing_once(empty):
     ran = migrate(empty)
     assert ran[0] == "0001"
@@ -54,7 +59,10 @@ def test_a_failed_revision_leaves_nothing(empty):
 
 def test_a_server_that_is_too_old_is_refused(empty, monkeypatch):
     monkeypatch.setattr(module, "OLDEST_POSTGRESQL", 99)
-    with pytest.raises(ConfigurationError, match=r"PostgreSQL \d+ is too old, 99 or newer is needed"):
+    with pytest.raises(
+        ConfigurationError,
+        match=rf"PostgreSQL {major(empty)} is too old, 99 or newer is needed: .*AIRFLOW_CONN_SYNC_DB",
+    ):
         migrate(empty)
     assert tables(empty) == set()
 
