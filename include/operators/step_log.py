@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_LINE = 110
+MAX_LINE = 120
 """Characters of a line that the log view shows without scrolling on a laptop's screen."""
 MAX_NAME = 32
 """Characters of a venue in the table of links."""
@@ -117,7 +117,7 @@ def _log_examples(examples: Sequence[Example]) -> None:
             "rejected_record %s, %s: %s", example.id, example.reference or "of an unknown reference", example.reason
         )
     if examples:
-        log.info(HOW_TO_REPLAY)
+        log_text(logging.INFO, HOW_TO_REPLAY)
 
 
 def log_patch(run: RunReport) -> None:
