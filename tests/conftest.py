@@ -89,6 +89,14 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(f"Python {python}, PostgreSQL {config.stash[_VERSION]}")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Make what was captured fit to be sent to the process that prints it: half characters cannot be encoded."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
+    return report
+
+
 @contextmanager
 def postgres_server():
     """Run a PostgreSQL in a temporary folder; yields the server, on which `conninfo(database)` is asked."""
