@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 from psycopg import sql
 
 from bench.listing import Sums
 from include.store.migrate import migrate
 from local import postgres
+from local.psql import program
 
 DATABASE = "bench"
 
@@ -124,23 +124,17 @@ def running(folder: Path) -> Iterator[Database]:
     try:
         postgres.create_databases(server, DATABASE)
         migrate(server.conninfo(DATABASE))
-        with attached(server, server.conninfo(DATABASE)) as held:
+        with attached(server.conninfo(DATABASE)) as held:
             yield held
     finally:
         postgres.stop(data)
 
 
 @contextmanager
-def attached(server: postgres.Server, conninfo: str) -> Iterator[Database]:
-    """Use a migrated database of a server that runs already."""
+def attached(conninfo: str) -> Iterator[Database]:
+    """Use a migrated database of a running server."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        yield Database(connection, conninfo, str(_binaries(server) / "psql"))
-
-
-def _binaries(server: postgres.Server) -> Path:
-    """Where the running server's own programs are."""
-    pid = int((server.data / "postmaster.pid").read_text().split("\n", 1)[0])
-    return Path(psutil.Process(pid).exe()).parent
+        yield Database(connection, conninfo, str(program()))
 
 
 def _qualified(table: str) -> sql.Identifier:

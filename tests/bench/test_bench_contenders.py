@@ -19,7 +19,7 @@ def ring(postgres, new_database, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     if (ROOT / ".bench" / "venv").is_dir():
         (folder / "venv").symlink_to(ROOT / ".bench" / "venv")
-    with database.attached(postgres, new_database()) as held, serving("bench.server") as url:
+    with database.attached(new_database()) as held, serving("bench.server") as url:
         yield Arena(folder, held, url)
 
 

@@ -30,7 +30,7 @@ def service(running):
 
 @pytest.fixture
 def held(postgres, database):
-    with attached(postgres, database) as attached_to:
+    with attached(database) as attached_to:
         yield attached_to
         attached_to.connection.execute("DROP TABLE IF EXISTS plain_result")
 

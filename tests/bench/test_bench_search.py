@@ -26,7 +26,7 @@ def service():
 
 @pytest.fixture
 def held(postgres, database):
-    with attached(postgres, database) as attached_to:
+    with attached(database) as attached_to:
         yield attached_to
 
 

@@ -29,7 +29,7 @@ def url():
 
 @pytest.fixture
 def held(postgres, database):
-    with attached(postgres, database) as attached_to:
+    with attached(database) as attached_to:
         yield attached_to
 
 

@@ -45,7 +45,7 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
     assert (report.created, report.skipped, report.rejected, report.gone) == (0, 0, 0, 0)
     assert report.updated == (3 if dates[1] == day(2) else 1)
     assert report.moved == 1
-    assert "updated (1 moved), " in report.summary()
+    assert "updated, 1 moved to another key, " in report.summary()
     assert stocks("id") == {"a#1": before["a#1"], "a#3": before["a#2"], "b#1": before["b#1"]}
     assert stocks("beginning_datetime", "booked_quantity", "gone_since")["a#3"] == (hour(3), 4, None)
     assert connection.execute("SELECT stock_id, quantity FROM booking").fetchall() == [(before["a#2"], 4)]
