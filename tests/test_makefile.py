@@ -1,5 +1,6 @@
 """What `make venv` does with PYTHON."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,11 @@ def make(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.lock").write_text("# nothing\n")
 
+    # The variables of `make test` are not for this one.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"}
+
     def run(*arguments):
-        return subprocess.run(["make", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return subprocess.run(["make", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
 
     return run
 

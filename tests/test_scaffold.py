@@ -13,7 +13,7 @@ from scaffold import __main__ as scaffold
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench")
-FILES = ("airflow_settings.yaml", "pyproject.toml", "requirements.lock", "DAGS.md")
+FILES = ("airflow_local_settings.py", "airflow_settings.yaml", "pyproject.toml", "requirements.lock", "DAGS.md")
 
 
 @pytest.fixture
