@@ -621,7 +621,7 @@ def check_conf(api: Api, dag_ids: list[str], conf: Mapping[str, Any]) -> None:
     for dag_id in dag_ids if conf else ():
         known = api.params(dag_id)
         if conf.get(REPLAY) and REPLAY not in known:
-            raise LocalError(f"{dag_id} rejects no records that could be replayed: only inbound DAGs do", 2)
+            raise LocalError(f"{dag_id} has no rejected records to replay: only DAGs that load a provider have", 2)
         if unknown := unknown_params(conf, known):
             raise LocalError(f"{dag_id} {unknown}", 2)
 
