@@ -32,13 +32,15 @@ def migrate(conninfo: str) -> list[str]:
 
     Raises:
         DatabaseUnavailable: no connection could be made.
-        ConfigurationError: the address makes no sense, or the server is older than PostgreSQL 15.
+        ConfigurationError: the address makes no sense, the server is older than PostgreSQL 15, or a newer version of
+            the project has migrated the database.
     """
     import psycopg
 
     config = Config()
     config.set_main_option("script_location", str(SQL_FOLDER).replace("%", "%%"))  # of configparser
     scripts = ScriptDirectory.from_config(config)
+    revisions = list(scripts.walk_revisions())
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=sqlalchemy.NullPool
     )
@@ -58,6 +60,11 @@ def migrate(conninfo: str) -> list[str]:
         connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         connection.commit()
         before = _current_revisions(connection)
+        if unknown := [revision for revision in before if revision not in {each.revision for each in revisions}]:
+            raise ConfigurationError(
+                f"The database is at revision {', '.join(unknown)}, which this version of the project does not have: a "
+                "newer version has migrated it. Update the project, or restore a backup from before"
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

@@ -37,6 +37,16 @@ def test_it_runs_what_is_missing_once(empty):
     assert {"product", "offer", "stock", "catalog", "rejected_record", "service_pace"} <= tables(empty)
 
 
+def test_a_database_of_a_newer_version_is_left_alone_with_one_sentence(empty):
+    migrate(empty)
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigurationError, match="at revision 9999, which this version of the project does not have"):
+        migrate(empty)
+    with psycopg.connect(empty) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
 def test_two_at_once_wait_for_each_other(empty):
     command = [sys.executable, "-c", f"from include.store.migrate import migrate; print(migrate({empty!r}))"]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
