@@ -398,7 +398,7 @@ def stop_airflow(local: Local, running: Airflow) -> None:
             continue
         ended = local.processes.stop(running.components[name], local.signals.patience(seconds))
         if name == "scheduler" and not ended:
-            local.screen.say("  the scheduler did not end in time and was killed; tasks that were still running are run again")
+            local.screen.say("  the scheduler did not end in time and was killed; unfinished tasks are run again")
 
 
 def _sandbox_port(local: Local) -> int:
