@@ -63,7 +63,7 @@ def test_only_a_dag_with_rejected_records_is_replayed():
     for conf in ({}, {"replay_rejected": False}):
         commands.check_conf(Api(), ["stocks"], conf)
     commands.check_conf(Api(), ["stocks"], {"replay_rejected": True})
-    with pytest.raises(LocalError, match="search rejects no records") as error:
+    with pytest.raises(LocalError, match="search has no rejected records to replay") as error:
         commands.check_conf(Api(), ["search"], {"replay_rejected": True})
     assert error.value.status == 2
     with pytest.raises(LocalError, match="stocks has no parameter dryrun; it has: limit, replay_rejected"):
