@@ -116,7 +116,7 @@ def _measure(held: Database, contender: Contender, task: TheatreTask, processes:
     catalog_id = ledger.open_load(held.connection, AllocineStocks, LoadParameters(), at_most_batches=processes)
     tasks = [
         replace(task, catalog_id=catalog_id, batch=batch, waits=True)
-        for batch in ledger.batches_of(held.connection, catalog_id)
+        for batch in ledger.batch_labels(held.connection, catalog_id)
     ]
     measured = measure_together(held.conninfo, told, contender.module, tasks, folder)
     summary = ledger.close_load(held.connection, catalog_id)

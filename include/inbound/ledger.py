@@ -258,18 +258,6 @@ def load_parameters(connection: Connection, catalog_id: int) -> LoadParameters:
     return msgspec.json.decode(row[0], type=LoadParameters)
 
 
-def batches_of(connection: Connection, catalog_id: int) -> list[int]:
-    """The numbers of the batches of a load."""
-    return [
-        row[0]
-        for row in connection.execute(
-            "SELECT DISTINCT batch FROM catalog_scheme_operation_instance WHERE catalog_id IN"
-            " (SELECT id FROM catalog WHERE id = %(load)s OR parent_id = %(load)s) ORDER BY batch",
-            {"load": catalog_id},
-        )
-    ]
-
-
 def batch_labels(connection: Connection, catalog_id: int) -> dict[int, str]:
     """Return the names of a load's batches, after their venues: `La Plume et le Hibou and 9 more`."""
     rows = connection.execute(

@@ -46,9 +46,9 @@ class VenueLinkOperator(BaseOperator):
             outcome = perform(connection, connector_for, LinkRequest(**asked))
         log_links([outcome.link])
         log.info("%s. Next: %s", outcome.told, _next_step(outcome, Path(context["dag"].fileloc).parent))
-        told: dict[str, Any] = {"offers": outcome.offers_taken_over, "stocks": outcome.stocks_taken_over}
-        emit_events(self, context, {"offer": told, "stock": told} if any(told.values()) else {})
-        return {"link": outcome.link.id, "told": outcome.told, **told}
+        counts: dict[str, Any] = {"offers": outcome.offers_taken_over, "stocks": outcome.stocks_taken_over}
+        emit_events(self, context, {"offer": counts, "stock": counts} if any(counts.values()) else {})
+        return {"link": outcome.link.id, "told": outcome.told, **counts}
 
     def _show(self, asked: dict[str, Any]) -> dict[str, Any]:
         from include.inbound.links import describe_links

@@ -146,7 +146,7 @@ class TestStates:
     def test_batches_share_the_links(self, connection, links):
         load = ledger.open_load(connection, Linked, LoadParameters(), at_most_batches=2)
         batches = [[i.venue_provider_id for i in ledger.pending_instances(connection, load, n)] for n in (0, 1)]
-        assert ledger.batches_of(connection, load) == [0, 1]
+        assert list(ledger.batch_labels(connection, load)) == [0, 1]
         assert batches == [[links[0], links[2]], [links[1]]]
 
     def test_parameters_come_back_as_they_were(self, connection, links):

@@ -228,7 +228,7 @@ def test_a_cleared_payload_waits_for_nobody(sync, replay, connection, kept):
     connection.execute("UPDATE rejected_record SET payload = NULL")
     assert replay() == (0, 0, 0, 0, 0)
     load = ledger.open_load(connection, Kept, LoadParameters(replay=True))
-    assert ledger.batches_of(connection, load) == []
+    assert list(ledger.batch_labels(connection, load)) == []
     assert kept() == [(None, PRICE)] * 2
 
 

@@ -30,7 +30,7 @@ def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
     load = ledger.open_load(
         connection, TiteLiveStocks, ledger.LoadParameters(), run_id="r", at_most_batches=AT_MOST_BATCHES
     )
-    batches = ledger.batches_of(connection, load)
+    batches = list(ledger.batch_labels(connection, load))
     opened = perf_counter() - began
     assert batches == list(range(AT_MOST_BATCHES))
     sizes = [len(ledger.pending_instances(connection, load, batch)) for batch in batches]
@@ -49,7 +49,7 @@ def test_few_links_make_few_batches(many_links):
     load = ledger.open_load(
         many_links, TiteLiveStocks, ledger.LoadParameters(venue_links=wanted), at_most_batches=AT_MOST_BATCHES
     )
-    assert ledger.batches_of(many_links, load) == [0, 1, 2, 3, 4]
+    assert list(ledger.batch_labels(many_links, load)) == [0, 1, 2, 3, 4]
 
 
 def test_the_error_of_a_load_of_which_everything_failed_stays_readable(many_links, set_database, database, run, output):
