@@ -17,7 +17,7 @@ GATE = 7_230_917_900
 """Key of its advisory lock."""
 ELSEWHERE = "postgres"
 """The database of the gate: waiting there is no time that the measured one was busy."""
-LONGEST_QUIET = 60.0
+MAX_QUIET = 60.0
 
 
 def pass_through(conninfo: str) -> None:
@@ -62,7 +62,7 @@ def busy_seconds(connection: psycopg.Connection[Any]) -> float:
     """How long statements ran in this database so far, once the others have gone and told."""
     others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     others += " AND backend_type = 'client backend'"
-    deadline = time.monotonic() + LONGEST_QUIET
+    deadline = time.monotonic() + MAX_QUIET
     while connection.execute(others).fetchone() is not None:
         if time.monotonic() > deadline:
             raise RuntimeError("PostgreSQL holds on to the session of a process that has ended")

@@ -24,7 +24,7 @@ from bench.rounds import Arena, Outcome, WrongRows, arena
 
 ROOT = Path(__file__).parents[1]
 SIZES = (20_000, 200_000, 1_000_000, 10_000_000)
-MOST_GROWTH = 30.0
+MAX_GROWTH = 30.0
 """MiB over the start, whatever the size."""
 OFFERS = (5000, 100_000, 1_000_000)
 ORDERS = (10_000, 1_000_000)
@@ -62,10 +62,10 @@ def sizes(options: argparse.Namespace) -> bool:
                     if outcomes is None:
                         return False
                     grown += [outcome.measured.growth for outcome in outcomes]
-    is_flat = max(grown) <= MOST_GROWTH
+    is_flat = max(grown) <= MAX_GROWTH
     print(
         f"Memory is {'flat' if is_flat else 'NOT flat'}: it grew by {min(grown):.1f} to {max(grown):.1f} MiB over the "
-        f"start from {min(options.records):,} to {max(options.records):,} records, {MOST_GROWTH:.0f} MiB are allowed"
+        f"start from {min(options.records):,} to {max(options.records):,} records, {MAX_GROWTH:.0f} MiB are allowed"
     )
     return is_flat
 

@@ -84,7 +84,7 @@ def load_shop(conninfo: str, settings: Any) -> None:
     import psycopg
     from psycopg.types.json import Jsonb
 
-    from include.inbound.ledger import register_providers
+    from include.store.ledger import register_providers
     from sandbox.demo import products, venues
 
     with psycopg.connect(conninfo) as connection:
@@ -111,9 +111,9 @@ def work(conninfo: str, url: str, run_id: str, chunk_size: int) -> None:
     import psycopg
 
     from include.connectors.http import HttpConnector
-    from include.inbound import ledger
-    from include.inbound.sync import sync_provider
+    from include.inbound.run import sync_provider
     from include.providers.titelive_stocks import TiteLiveStocks
+    from include.store import ledger
     from include.store.providers import load_link
 
     with psycopg.connect(conninfo) as connection:

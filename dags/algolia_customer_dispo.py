@@ -44,5 +44,5 @@ with AlertingDAG(
         pool="algolia",
         queue=urgent_queue(),
         execution_timeout=timedelta(hours=24, minutes=30),
-        patches=["include.search.customer_dispo.CUSTOMER_DISPO"],
+        patches=["include.patches.customer_dispo.CUSTOMER_DISPO"],
     )

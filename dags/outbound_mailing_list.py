@@ -20,7 +20,7 @@ from include.operators.tags import Subject
 
 dag = outbound_dag(
     "outbound_mailing_list",
-    target="include.outbound.targets.mailing_list.MailingList",
+    target="include.targets.mailing_list.MailingList",
     description="Sends a contact per order and attendee to the mailing service whenever an order changes.",
     schedule="*/5 * * * *",
     subject=Subject.ORDERS,

@@ -42,7 +42,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 NOT_FOUND = 404
-MOST_NAMED = 50
+MAX_NAMED = 50
 """Venue links named in the message of LinksFailed."""
 
 
@@ -192,8 +192,8 @@ class LinksFailed(ProviderSyncError):
 
     def __init__(self, failures: Mapping[str, ProviderSyncError], *, attempted: int) -> None:
         told = [f"  - {label}: {error}" for label, error in failures.items()]
-        more = [f"  - and {len(told) - MOST_NAMED} more"] if len(told) > MOST_NAMED else []
-        named = "\n".join(told[:MOST_NAMED] + more)
+        more = [f"  - and {len(told) - MAX_NAMED} more"] if len(told) > MAX_NAMED else []
+        named = "\n".join(told[:MAX_NAMED] + more)
         others = ", the others were finished" if attempted > len(failures) else ""
         unknown = [isinstance(error, RequestRefused) and error.status == NOT_FOUND for error in failures.values()]
         if not others and len(unknown) > 1 and all(unknown):

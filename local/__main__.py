@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local import storage
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
 from local.signals import Interrupted, Signals
 
@@ -53,13 +53,13 @@ def main(given: Sequence[str] | None = None) -> int:
     signals.install()
     # What a script may read stands alone on standard output.
     screen = Screen(stderr=options.command == "psql" or getattr(options, "format", "") == "json")
-    clone = Clone(Path(__file__).resolve().parent.parent)
+    checkout = Checkout(Path(__file__).resolve().parent.parent)
     os.umask(0o077)  # what the local run makes is its user's own
     try:
         from local import commands, problems, psql, status
 
-        os.environ.update(commands.user_environment(clone.root))
-        local = commands.Local(clone, screen, signals, dict(os.environ))
+        os.environ.update(commands.user_environment(checkout.root))
+        local = commands.Local(checkout, screen, signals, dict(os.environ))
         with local.stack:
             chosen = {
                 "run": lambda: commands.run(local),
@@ -78,13 +78,13 @@ def main(given: Sequence[str] | None = None) -> int:
             return chosen[options.command]()
     except LocalError as error:
         screen.say(f"Error: {error}")
-        if storage.is_full(clone.state) and "disk is full" not in str(error):
-            screen.say(f"The cause may be that {storage.full(clone.state)}")
+        if storage.is_full(checkout.state) and "disk is full" not in str(error):
+            screen.say(f"The cause may be that {storage.full(checkout.state)}")
         return error.status
     except Interrupted as interrupted:
         return interrupted.status
     except Exception as error:
-        said = storage.explain(error, clone.state)
+        said = storage.explain(error, checkout.state)
         if said is None:
             raise
         screen.say(f"Error: {said}")

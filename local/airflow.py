@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.processes import Processes, Started, describe_exit
 from local.settings import Settings
 from local.waiting import Wait
@@ -35,7 +35,7 @@ SLOW_REQUEST_SECONDS = 60
 """The time-out of a request that follows one without a response."""
 ERROR_SECONDS = 120
 """How long the API may answer with server errors only."""
-MOST_PARSES = 4
+MAX_PARSES = 4
 """How often other files are read before one is said to define no DAG of its name."""
 STOP_SECONDS = {"scheduler": 10.0, "triggerer": 5.0, "dag-processor": 5.0, "api-server": 2.0}
 """In the order in which they are stopped, with the seconds that each has to end by itself."""
@@ -74,7 +74,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def environment(
-    clone: Clone, inherited: Mapping[str, str], *, metadata_url: str, port: int, slots: int, schedules: bool
+    checkout: Checkout, inherited: Mapping[str, str], *, metadata_url: str, port: int, slots: int, schedules: bool
 ) -> dict[str, str]:
     """The environment of every Airflow process, which runs up to `slots` tasks at once.
 
@@ -82,18 +82,18 @@ def environment(
     """
     base_url = f"http://127.0.0.1:{port}"
     fixed = {
-        "AIRFLOW_HOME": clone.airflow_home,
-        "PYTHONPATH": clone.root,
+        "AIRFLOW_HOME": checkout.airflow_home,
+        "PYTHONPATH": checkout.root,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', os.defpath)}",
-        "AIRFLOW__CORE__DAGS_FOLDER": clone.dags,
-        "AIRFLOW__CORE__PLUGINS_FOLDER": clone.root / "plugins",
+        "AIRFLOW__CORE__DAGS_FOLDER": checkout.dags,
+        "AIRFLOW__CORE__PLUGINS_FOLDER": checkout.root / "plugins",
         "AIRFLOW__CORE__LOAD_EXAMPLES": False,
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__FERNET_KEY": clone.secret("fernet_key"),
+        "AIRFLOW__CORE__FERNET_KEY": checkout.secret("fernet_key"),
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
         "AIRFLOW__CORE__AUTH_MANAGER": "local.auth_manager.LocalAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": clone.passwords,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": checkout.passwords,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": False,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base_url}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url,
@@ -101,12 +101,12 @@ def environment(
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__BASE_URL": base_url,
         "AIRFLOW__API__WORKERS": 1,
-        "AIRFLOW__API__SECRET_KEY": clone.secret("api_secret_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": clone.secret("jwt_secret"),
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": clone.task_logs,
+        "AIRFLOW__API__SECRET_KEY": checkout.secret("api_secret_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": checkout.secret("jwt_secret"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": checkout.task_logs,
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
-        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": clone.logs / "dag-files",
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": checkout.logs / "dag-files",
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": schedules,
     }
     tuning = PATIENCE | {
@@ -170,7 +170,7 @@ def check_port(port: int) -> None:
 class Airflow:
     """The processes of a running Airflow, each restarted by the watch when it exits."""
 
-    clone: Clone
+    checkout: Checkout
     processes: Processes
     env: Mapping[str, str]
     metadata: str
@@ -191,8 +191,8 @@ class Airflow:
     def _start(self, name: str) -> Started:
         if name in JOB_TYPES:
             end_jobs(self.metadata, JOB_TYPES[name])
-        command, log = [sys.executable, "-m", "airflow", *COMMANDS[name]], self.clone.logs / f"{name}.log"
-        self.components[name] = self.processes.start(name, command, env=self.env, cwd=self.clone.root, log=log)
+        command, log = [sys.executable, "-m", "airflow", *COMMANDS[name]], self.checkout.logs / f"{name}.log"
+        self.components[name] = self.processes.start(name, command, env=self.env, cwd=self.checkout.root, log=log)
         return self.components[name]
 
 
@@ -242,11 +242,13 @@ def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
     return part["status"] == "healthy" and datetime.fromisoformat(part[f"latest_{name}_heartbeat"]) >= since
 
 
-def migrate_metadata(clone: Clone, processes: Processes, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+def migrate_metadata(
+    checkout: Checkout, processes: Processes, env: Mapping[str, str], say: Callable[[str], None]
+) -> None:
     """Create or update Airflow's own database."""
-    log = clone.logs / "airflow-migrate.log"
+    log = checkout.logs / "airflow-migrate.log"
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    started = processes.start("airflow db migrate", command, env=env, cwd=clone.root, log=log)
+    started = processes.start("airflow db migrate", command, env=env, cwd=checkout.root, log=log)
     wait = Wait("`airflow db migrate`", say)
     while (status := processes.finish(started)) is None:
         wait.still("running")
@@ -442,7 +444,7 @@ def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: 
         if named := sorted(missing & broken.keys()):
             raise LocalError("\n".join(f"dags/{name}.py cannot be imported:\n{broken[name]}" for name in named))
         names = ", ".join(sorted(missing))
-        if any(len(times) >= MOST_PARSES for times in parses.values()):  # the files take turns
+        if any(len(times) >= MAX_PARSES for times in parses.values()):  # the files take turns
             raise LocalError(f"Airflow found no DAG {names}: the file has to define a DAG of its own name")
         wait.still(f"{names} not read")
         time.sleep(0.3)

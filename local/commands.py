@@ -21,9 +21,9 @@ from dotenv import dotenv_values
 from include.operators.unknown_params import unknown_params
 from local import airflow, connections, outbound, postgres, report, runs, settings, storage, watch
 from local.airflow import Airflow, Api
-from local.clone import Clone, LocalError, write_private
+from local.checkout import Checkout, LocalError, write_private
 from local.console import Screen
-from local.lock import Busy, CloneLock
+from local.lock import Busy, CheckoutLock
 from local.postgres import Server
 from local.processes import Processes, Started, describe_exit
 from local.signals import Interrupted, Signals
@@ -35,7 +35,7 @@ DATABASE, ALGOLIA, TEAMS, BREVO = "sync_db", "algolia", "teams", "brevo_api"
 REPLAY = "replay_rejected"
 """The parameter by which an inbound DAG reads its rejected records."""
 RUN_LIMIT_SECONDS = 3600
-MOST_FAILED_TASKS = 3
+MAX_FAILED_TASKS = 3
 """Of how many failed tasks of a run the logs are shown."""
 
 
@@ -43,7 +43,7 @@ MOST_FAILED_TASKS = 3
 class Local:
     """What every command needs, and what is running of it."""
 
-    clone: Clone
+    checkout: Checkout
     screen: Screen
     signals: Signals
     user_env: dict[str, str]
@@ -51,9 +51,9 @@ class Local:
     stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.lock = CloneLock(self.clone.state / "lock")
-        self.processes = Processes(self.clone.state / "processes.json")
-        self.settings = settings.read(self.clone.root / "airflow_settings.yaml")
+        self.lock = CheckoutLock(self.checkout.state / "lock")
+        self.processes = Processes(self.checkout.state / "processes.json")
+        self.settings = settings.read(self.checkout.root / "airflow_settings.yaml")
         self.own_database = f"AIRFLOW_CONN_{DATABASE.upper()}" in self.user_env
 
     def wait(self, what: str) -> Wait:
@@ -68,7 +68,7 @@ class Local:
     @property
     def data(self) -> Path:
         """The embedded server's data."""
-        return self.clone.state / "postgres"
+        return self.checkout.state / "postgres"
 
     def conninfo(self, server: Server | None) -> str:
         """The database to synchronise: the user's own, or the embedded one."""
@@ -108,7 +108,7 @@ class Whole:
 
 def run(local: Local) -> int:
     """Run every DAG once and show what it did."""
-    dag_ids = local.clone.dag_ids()
+    dag_ids = local.checkout.dag_ids()
     if not dag_ids:
         raise LocalError("there is no DAG in dags/")
     claim(local, "run")
@@ -131,13 +131,13 @@ def up(local: Local, port: int) -> int:
     airflow.check_port(port)
     with whole_airflow(local, port, schedules=True) as whole:
         with local.screen.step("Reading the DAGs"):
-            since = _file_times(local.clone)
-            airflow.wait_until_parsed(whole.api, local.clone.dag_ids(), since=since, check=whole.check)
-        set_on_schedule(local.clone, whole.api, whole.for_real)
+            since = _file_times(local.checkout)
+            airflow.wait_until_parsed(whole.api, local.checkout.dag_ids(), since=since, check=whole.check)
+        set_on_schedule(local.checkout, whole.api, whole.for_real)
         local.screen.say(f"\nAirflow: {whole.airflow.url}")
         for user, may in airflow.USERS_MAY.items():
-            local.screen.say(f"  sign in as {user:<8} with the password {local.clone.password(user)}  ({may})")
-        local.screen.say(f"  (the passwords are kept in {local.clone.passwords})")
+            local.screen.say(f"  sign in as {user:<8} with the password {local.checkout.password(user)}  ({may})")
+        local.screen.say(f"  (the passwords are kept in {local.checkout.passwords})")
         if TEAMS in whole.stand_ins:
             local.screen.say(f"Messages to Teams: {whole.sandbox}/sandbox/teams.html")
         if ALGOLIA in whole.stand_ins:
@@ -165,8 +165,8 @@ def replay(local: Local, dag_id: str, conf_text: str) -> int:
 def sync(local: Local, dag_id: str, conf_text: str) -> int:
     """Run one DAG once, in the Airflow that is up or in one of its own."""
     conf = read_conf(conf_text)
-    if dag_id not in local.clone.dag_ids():
-        names = ", ".join(local.clone.dag_ids()) or "none"
+    if dag_id not in local.checkout.dag_ids():
+        names = ", ".join(local.checkout.dag_ids()) or "none"
         said = f"{dag_id} is not a DAG of this project" if dag_id else "say which DAG: `make sync DAG=<name>`"
         raise LocalError(f"{said}; the DAGs are: {names}", 2)
     waited = False
@@ -216,7 +216,7 @@ def claim(local: Local, command: str) -> None:
     """Be the one command of this clone, until the end, and end what a killed one left behind."""
     local.lock.acquire(command)
     local.stack.callback(local.lock.release)
-    storage.make_private(local.clone.state)
+    storage.make_private(local.checkout.state)
     if found := local.processes.end_leftovers():
         local.screen.say(f"Ended what a killed run had left: {', '.join(found)}")
 
@@ -234,10 +234,10 @@ def advance(local: Local, percent: float) -> int:
 
     if not 0 < percent <= 100:
         raise LocalError(f"PERCENT={percent:g} is not a share: give a number above 0 and at most 100", 2)
-    state = local.clone.state / "sandbox.json"
+    state = local.checkout.state / "sandbox.json"
     try:
         claim(local, "advance")
-        local.clone.state.mkdir(parents=True, exist_ok=True)
+        local.checkout.state.mkdir(parents=True, exist_ok=True)
         demo.advance(state, percent)
         changed = _change_orders_at_rest(local)
     except Busy as busy:
@@ -290,7 +290,7 @@ def airflow_cli(local: Local, words: list[str]) -> int:
             "`make airflow` talks to the Airflow that `make up` runs: start that first, and let it get ready"
         )
     env = airflow.environment(
-        local.clone,
+        local.checkout,
         local.user_env,
         metadata_url=holder["metadata_url"],
         port=int(holder["port"]),
@@ -298,7 +298,7 @@ def airflow_cli(local: Local, words: list[str]) -> int:
         schedules=True,
     )
     return subprocess.run(
-        [sys.executable, "-m", "airflow", *words], env=env, cwd=local.clone.root, check=False
+        [sys.executable, "-m", "airflow", *words], env=env, cwd=local.checkout.root, check=False
     ).returncode
 
 
@@ -318,21 +318,21 @@ def whole_airflow(local: Local, port: int, *, schedules: bool) -> Iterator[Whole
 
 def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) -> Whole:
     """Start one after the other, and put on the stack how each is ended."""
-    screen, clone = local.screen, local.clone
+    screen, checkout = local.screen, local.checkout
     ours, overridden = settings.without_overridden(local.settings, local.user_env)
-    storage.check_room(clone.state)
+    storage.check_room(checkout.state)
     stack.callback(lambda: postgres.stop(local.data, local.signals.patience(postgres.STOP_SECONDS)))
     server = start_postgres(local)
     stack.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
     watching = Watch(
-        local.data, clone.logs, local.processes, task_logs=clone.task_logs, say=screen.say, signals=local.signals
+        local.data, checkout.logs, local.processes, task_logs=checkout.task_logs, say=screen.say, signals=local.signals
     )
     sandbox = url = None
     if stand_ins := settings.in_sandbox(ours):
         sandbox = ("127.0.0.1", _sandbox_port(local))
         url = start_sandbox(local, watching, *sandbox, rebuild=ALGOLIA in stand_ins)
     env = airflow.environment(
-        clone,
+        checkout,
         local.user_env,
         metadata_url=server.sqlalchemy_url("airflow"),
         port=port,
@@ -341,16 +341,16 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
     )
     migrate_metadata_if_needed(local, env, server)
     migrate_database(local, local.conninfo(server))
-    targets = outbound.targets(clone.dags)
+    targets = outbound.targets(checkout.dags)
     for_real = outbound.for_real(targets, own_database=local.own_database, stand_ins=stand_ins)
     if not local.own_database:
         load_demo(local, server, {dag_id: target for dag_id, target in targets.items() if dag_id not in for_real})
     for user in airflow.USERS:
-        clone.password(user)
-    api = Api(env["AIRFLOW__API__BASE_URL"], clone.password("admin"), say=screen.say, check=watching.check)
+        checkout.password(user)
+    api = Api(env["AIRFLOW__API__BASE_URL"], checkout.password("admin"), say=screen.say, check=watching.check)
     with screen.step("Starting Airflow"):
         since = datetime.now(UTC)
-        running = Airflow(clone, local.processes, env, server.conninfo("airflow"), watching)
+        running = Airflow(checkout, local.processes, env, server.conninfo("airflow"), watching)
         stack.callback(stop_airflow, local, running)
         stack.callback(api.close)  # first: the api-server waits for open connections
         with local.signals.hold():
@@ -361,8 +361,8 @@ def _start_all(local: Local, stack: ExitStack, port: int, *, schedules: bool) ->
         )
         shown = settings.with_demo(settings.fit_pools(ours, local.slots), database=demo, sandbox=sandbox)
         api.import_settings(shown, overridden)
-        cut = 0 if schedules else runs.end_cut_off_runs(api, clone.dag_ids())
-        hold_back(clone, api, for_real)
+        cut = 0 if schedules else runs.end_cut_off_runs(api, checkout.dag_ids())
+        hold_back(checkout, api, for_real)
     if cut:
         screen.say(f"  marked {cut} runs as failed that were cut off when an earlier Airflow ended")
     if url and ALGOLIA in stand_ins:
@@ -403,7 +403,7 @@ def stop_airflow(local: Local, running: Airflow) -> None:
 
 def _sandbox_port(local: Local) -> int:
     """The port of the run before if it is free, so that the addresses of pictures that the sandbox lists stay."""
-    kept = local.clone.state / "sandbox-port"
+    kept = local.checkout.state / "sandbox-port"
     before = kept.read_text() if kept.exists() else ""
     port = airflow.free_port(int(before) if before.isdecimal() else 0)
     kept.write_text(str(port))
@@ -415,14 +415,14 @@ def start_sandbox(local: Local, watching: Watch, host: str, port: int, *, rebuil
 
     They are restarted at the same address, with `rebuild` also the demo index, which lives in their memory.
     """
-    log = local.clone.logs / "sandbox.log"
+    log = local.checkout.logs / "sandbox.log"
     url = f"http://{host}:{port}"
-    env = local.user_env | {"PYTHONPATH": str(local.clone.root)}
+    env = local.user_env | {"PYTHONPATH": str(local.checkout.root)}
     command = [sys.executable, "-u", "-m", "sandbox", "--host", host, "--port", str(port)]
-    command += ["--state", str(local.clone.state / "sandbox.json")]
+    command += ["--state", str(local.checkout.state / "sandbox.json")]
 
     def start() -> Started:
-        return local.processes.start("sandbox", command, env=env, cwd=local.clone.root, log=log)
+        return local.processes.start("sandbox", command, env=env, cwd=local.checkout.root, log=log)
 
     def wait_until_ready(started: Started) -> None:
         wait = local.wait("the sandbox")
@@ -452,14 +452,14 @@ def rebuild_index(local: Local, url: str) -> None:
 
     index = next(connection for connection in local.settings.connections if connection.id == ALGOLIA)
     with local.screen.step("Rebuilding the demo index"):
-        demo.rebuild(local.clone, local.user_env | airflow.past_proxies(local.user_env), url, index)
+        demo.rebuild(local.checkout, local.user_env | airflow.past_proxies(local.user_env), url, index)
 
 
 def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Server) -> None:
     """Airflow's own database; asking Airflow takes seconds, so what was done is remembered."""
     import psycopg
 
-    stamp = local.clone.state / "airflow-migrated.json"
+    stamp = local.checkout.state / "airflow-migrated.json"
 
     def state() -> dict[str, Any]:
         with psycopg.connect(server.conninfo("airflow")) as connection:
@@ -470,7 +470,7 @@ def migrate_metadata_if_needed(local: Local, env: Mapping[str, str], server: Ser
     if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == state():
         return
     with local.screen.step("Creating Airflow's database"):
-        airflow.migrate_metadata(local.clone, local.processes, env, local.screen.say)
+        airflow.migrate_metadata(local.checkout, local.processes, env, local.screen.say)
     write_private(stamp, json.dumps(state()))
 
 
@@ -479,7 +479,7 @@ def migrate_database(local: Local, conninfo: str) -> None:
     import psycopg
 
     from include.errors import ProviderSyncError
-    from include.inbound.ledger import register_providers
+    from include.store.ledger import register_providers
     from include.store.migrate import migrate as migrate_store
 
     with local.screen.step("Bringing the database up to date"):
@@ -517,7 +517,7 @@ def run_once(
     """Run DAGs once each, side by side, and leave them paused or not as they were."""
     api = whole.api
     with local.screen.step("Reading the DAGs"):
-        airflow.wait_until_parsed(api, dag_ids, since=_file_times(local.clone), check=whole.check)
+        airflow.wait_until_parsed(api, dag_ids, since=_file_times(local.checkout), check=whole.check)
     check_conf(api, dag_ids, conf)
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]
     for dag_id in paused:
@@ -526,12 +526,12 @@ def run_once(
     try:
         with local.screen.step("Running " + (dag_ids[0] if len(dag_ids) == 1 else f"{len(dag_ids)} DAGs")):
             started += runs.trigger(api, dag_ids, conf)
-            each_round = runs.LogFollower(started[0], local.clone.task_logs, local.screen) if stream else _nothing
+            each_round = runs.LogFollower(started[0], local.checkout.task_logs, local.screen) if stream else _nothing
             return runs.follow(
                 api,
                 started,
                 local.screen,
-                task_logs=local.clone.task_logs,
+                task_logs=local.checkout.task_logs,
                 check=whole.check,
                 each_round=each_round,
                 limit_seconds=limit_seconds,
@@ -547,34 +547,34 @@ def run_once(
                 api.set_paused(dag_id, True)
 
 
-def set_on_schedule(clone: Clone, api: Api, for_real: list[str]) -> None:
+def set_on_schedule(checkout: Checkout, api: Api, for_real: list[str]) -> None:
     """Put DAGs on their schedule when this clone first sees them; later the user's choice in the web UI stands."""
-    seen = _seen(clone)
+    seen = _seen(checkout)
     dags = api.dags()
-    for dag_id in clone.dag_ids():
+    for dag_id in checkout.dag_ids():
         if dag_id not in for_real and dag_id not in seen and dags[dag_id]["is_paused"]:
             api.set_paused(dag_id, False)
-    _keep_seen(clone, seen | (set(clone.dag_ids()) - set(for_real)))
+    _keep_seen(checkout, seen | (set(checkout.dag_ids()) - set(for_real)))
 
 
-def hold_back(clone: Clone, api: Api, for_real: list[str]) -> None:
+def hold_back(checkout: Checkout, api: Api, for_real: list[str]) -> None:
     """Pause DAGs when they would send for real for the first time; later the user's choice in the web UI stands."""
-    seen, dags = _seen(clone), api.dags()
+    seen, dags = _seen(checkout), api.dags()
     new = [dag_id for dag_id in for_real if f"{dag_id} for real" not in seen]
     for dag_id in new:
         if dag_id in dags and not dags[dag_id]["is_paused"]:
             api.set_paused(dag_id, True)
     if new:
-        _keep_seen(clone, seen | {f"{dag_id} for real" for dag_id in new})
+        _keep_seen(checkout, seen | {f"{dag_id} for real" for dag_id in new})
 
 
-def _seen(clone: Clone) -> set[str]:
-    file = clone.state / "dags-seen.json"
+def _seen(checkout: Checkout) -> set[str]:
+    file = checkout.state / "dags-seen.json"
     return set(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else set()
 
 
-def _keep_seen(clone: Clone, seen: set[str]) -> None:
-    write_private(clone.state / "dags-seen.json", json.dumps(sorted(seen)))
+def _keep_seen(checkout: Checkout, seen: set[str]) -> None:
+    write_private(checkout.state / "dags-seen.json", json.dumps(sorted(seen)))
 
 
 def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, logs_shown: bool = False) -> int:
@@ -587,19 +587,19 @@ def show_outcomes(local: Local, outcomes: list[runs.Outcome], conninfo: str, *, 
         local.screen.say(f"{mark} {outcome.run.dag_id}: {outcome.state} in {outcome.seconds:.1f} s")
         if outcome.worked:
             continue
-        failed = list(runs.failed_logs(outcome, local.clone.task_logs))
-        for name, log in failed[:MOST_FAILED_TASKS]:
+        failed = list(runs.failed_logs(outcome, local.checkout.task_logs))
+        for name, log in failed[:MAX_FAILED_TASKS]:
             local.screen.say(f"  task {name} failed" + ("" if log else "; it left no log"))
             if log:
                 if not logs_shown and not runs.tells(log, told):
                     local.screen.say(runs.tail(log))
                 local.screen.say(f"  the whole log: {log}")
-        if len(failed) > MOST_FAILED_TASKS:
-            local.screen.say(f"  and {len(failed) - MOST_FAILED_TASKS} more failed tasks")
+        if len(failed) > MAX_FAILED_TASKS:
+            local.screen.say(f"  and {len(failed) - MAX_FAILED_TASKS} more failed tasks")
     if all(outcome.worked for outcome in outcomes):
         return 0
-    if storage.is_full(local.clone.state):
-        local.screen.say(f"The cause may be that {storage.full(local.clone.state)}")
+    if storage.is_full(local.checkout.state):
+        local.screen.say(f"The cause may be that {storage.full(local.checkout.state)}")
     return 1
 
 
@@ -640,9 +640,9 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         if local.lock.holder().get("pid") != pid:
             raise LocalError(f"`make up` (process {pid}) has ended, and the run of {dag_id} with it")
 
-    api = Api(holder["url"], local.clone.password("admin"), say=local.screen.say, check=check)
+    api = Api(holder["url"], local.checkout.password("admin"), say=local.screen.say, check=check)
     local.stack.callback(api.close)
-    airflow.wait_until_parsed(api, [dag_id], since=_file_times(local.clone), check=check)
+    airflow.wait_until_parsed(api, [dag_id], since=_file_times(local.checkout), check=check)
     check_conf(api, [dag_id], conf)
     if api.dags()[dag_id]["is_paused"]:
         page = f"{holder['url']}/dags/{dag_id}"
@@ -654,16 +654,16 @@ def _sync_in(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         api,
         started,
         local.screen,
-        task_logs=local.clone.task_logs,
+        task_logs=local.checkout.task_logs,
         check=check,
-        each_round=runs.LogFollower(started[0], local.clone.task_logs, local.screen),
+        each_round=runs.LogFollower(started[0], local.checkout.task_logs, local.screen),
     )
     return show_outcomes(local, outcomes, holder["conninfo"], logs_shown=True)
 
 
-def _file_times(clone: Clone) -> datetime:
+def _file_times(checkout: Checkout) -> datetime:
     """The newest change of the code that a DAG is read from."""
-    files = [*clone.dags.glob("*.py"), *(clone.root / "include").rglob("*.py")]
+    files = [*checkout.dags.glob("*.py"), *(checkout.root / "include").rglob("*.py")]
     return datetime.fromtimestamp(max((file.stat().st_mtime for file in files), default=0), UTC)
 
 

@@ -10,7 +10,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from local.clone import LocalError
+from local.checkout import LocalError
 
 
 def conninfo(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import postgres, watch
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.lock import Busy
 from local.postgres import Server
 

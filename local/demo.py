@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.settings import Connection
 
 VENUE_COLUMNS = ("name", "siret", "departement_code", "booking_email")
@@ -79,7 +79,7 @@ def advance(state: Path, percent: float) -> None:
     World(replace(_sandbox_settings(), state=str(state))).advance(percent)
 
 
-def rebuild(clone: Clone, env: Mapping[str, str], url: str, index: Connection) -> None:
+def rebuild(checkout: Checkout, env: Mapping[str, str], url: str, index: Connection) -> None:
     """Rebuild the demo index as an external indexer does: by a program of its own, over HTTP."""
     settings, name = _sandbox_settings(), str(index.extra["index"])
     options = {
@@ -92,7 +92,7 @@ def rebuild(clone: Clone, env: Mapping[str, str], url: str, index: Connection) -
     }
     command = [sys.executable, "-m", "sandbox.indexer", *(f"--{name}={value}" for name, value in options.items())]
     done = subprocess.run(
-        command, env=dict(env), cwd=clone.root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command, env=dict(env), cwd=checkout.root, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

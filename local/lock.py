@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local.clone import LocalError
+from local.checkout import LocalError
 
 
 class Busy(LocalError):
@@ -24,7 +24,7 @@ class Busy(LocalError):
         self.holder = holder
 
 
-class CloneLock:
+class CheckoutLock:
     """Held from `acquire` to `release`. The file tells others who holds it, and where to reach its Airflow."""
 
     def __init__(self, path: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.dag_files import named
 
 if TYPE_CHECKING:
-    from include.outbound.base import OutboundSyncProvider
+    from include.targets.base import OutboundSyncProvider
 
     Targets = Mapping[str, type[OutboundSyncProvider]]
     """By the DAGs that send to them."""
@@ -55,7 +55,7 @@ RENAME_ONE = """
 def targets(dags: Path) -> Targets:
     """The targets that the DAG files name, as `TARGET = "…"` or `target="…"`."""
     from include.errors import ConfigurationError
-    from include.outbound.targets import load_target
+    from include.targets import load_target
 
     found = {}
     for file in sorted(dags.glob("*.py")):

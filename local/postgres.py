@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.processes import describe_exit
 
 START_SECONDS = 900
@@ -35,7 +35,7 @@ RETRY_SECONDS = 60
 STOP_SECONDS = 20
 ACCOUNT = "pgserver"
 """As whom the server runs if we are root."""
-LONGEST_SOCKET_PATH = 100
+MAX_SOCKET_PATH_LENGTH = 100
 """In bytes, with the name of the socket; Linux allows 107, macOS 103."""
 
 _servers: dict[Path, subprocess.Popen[bytes]] = {}
@@ -243,7 +243,7 @@ def _socket_folder(data: Path, account: dict[str, Any]) -> Path:
 
     PostgreSQL takes a comma-separated list of folders, and the kernel takes paths of some hundred bytes only.
     """
-    if len(bytes(data / ".s.PGSQL.5432")) <= LONGEST_SOCKET_PATH and re.fullmatch(r"/[A-Za-z0-9/._+-]*", str(data)):
+    if len(bytes(data / ".s.PGSQL.5432")) <= MAX_SOCKET_PATH_LENGTH and re.fullmatch(r"/[A-Za-z0-9/._+-]*", str(data)):
         return data
     base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     folder = base / f"provider-sync-{os.geteuid()}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from local import database
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.dag_files import named
 from local.status import Scope, ago, check_format, nothing_yet, print_json, scope_of, targets_of, venue_of
 
@@ -54,19 +54,19 @@ def problems(local: Local, dag_id: str, output: str) -> int:
     """
     try:
         check_format(output)
-        scope = scope_of(local.clone, dag_id)
+        scope = scope_of(local.checkout, dag_id)
         with database.reachable(local, "problems") as conninfo:
             if conninfo is None:
                 nothing_yet(local.screen, output)
                 return 0
             with database.reading(conninfo) as connection:
-                found = find(connection, scope, targets_of(local.clone))
+                found = find(connection, scope, targets_of(local.checkout))
     except LocalError as error:
         raise LocalError(str(error), 2) from error
     if output == "json":
         print_json(found)
     else:
-        for line in lines(found, dags_by_name(local.clone), datetime.now(UTC)):
+        for line in lines(found, dags_by_name(local.checkout), datetime.now(UTC)):
             local.screen.say(line)
     return 0 if found.is_empty else 1
 
@@ -91,14 +91,14 @@ def find(connection: psycopg.Connection[Any], scope: Scope, targets: Sequence[st
     )
 
 
-def dags_by_name(clone: Clone) -> dict[str, str]:
+def dags_by_name(checkout: Checkout) -> dict[str, str]:
     """The DAG of each provider (by its row's name) and target (by its identifier), as far as the DAG files tell."""
     from include.errors import ConfigurationError
-    from include.outbound.targets import load_target
     from include.providers import load_provider
+    from include.targets import load_target
 
     found: dict[str, str] = {}
-    for file in sorted(clone.dags.glob("*.py")):
+    for file in sorted(checkout.dags.glob("*.py")):
         try:
             names = [load_provider(path).row_name() for path in named(file, "provider")]
             names += [load_target(path).identifier for path in named(file, "target")]

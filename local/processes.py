@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from local.clone import write_private
+from local.checkout import write_private
 
 LOG_BYTES = 5_000_000
 """From which size on a log is moved to `<name>.old`, which replaces the one before."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local import database
-from local.clone import LocalError
+from local.checkout import LocalError
 
 if TYPE_CHECKING:
     from local.commands import Local

@@ -17,7 +17,7 @@ COUNTS = ("checked", "created", "updated", "unchanged", "skipped", "rejected")
 SECONDS = ("fetch_seconds", "iterate_seconds", "diff_seconds", "upsert_seconds")
 RARE = {"gone": "gone, since the listing no longer has them", "held_back": "held back for edits by people"}
 """Counts that are told only when there are any."""
-MOST_LINES = 60
+MAX_LINES = 60
 
 LOADS = "SELECT * FROM load_report WHERE run_id = ANY(%s) ORDER BY provider, venue NULLS FIRST"
 PATCHES = """
@@ -67,7 +67,7 @@ def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a line per venue; of a long table, what failed and the slowest."""
     if not rows:
         return
-    shown = sorted(rows, key=lambda row: (not row["error"], -(row["seconds"] or 0)))[:MOST_LINES]
+    shown = sorted(rows, key=lambda row: (not row["error"], -(row["seconds"] or 0)))[:MAX_LINES]
     numbers = (*COUNTS, *(f"{part.removesuffix('_seconds')} s" for part in SECONDS), "records/s")
     table = _table(("provider", "venue", "state"), numbers)
     for row in [row for row in rows if row in shown]:
@@ -137,12 +137,12 @@ def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     table = _table(("order", "event", "state", "reason"), ())
     table.add_column("what to put right", overflow="fold")
-    for row in rows[:MOST_LINES]:
+    for row in rows[:MAX_LINES]:
         texts = (row[name] or "-" for name in ("code", "event", "state", "reason"))
         table.add_row(*map(escape, texts), escape("; ".join(row["messages"])))
     screen.print_wide(table)
-    if len(rows) > MOST_LINES:
-        screen.say(f"({len(rows) - MOST_LINES} more: SELECT * FROM outbound_problems)")
+    if len(rows) > MAX_LINES:
+        screen.say(f"({len(rows) - MAX_LINES} more: SELECT * FROM outbound_problems)")
     screen.say()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from include import errors
 from local.airflow import Api
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.console import Screen
 
 POLL_SECONDS = 0.7

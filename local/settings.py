@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from local.clone import LocalError
+from local.checkout import LocalError
 
 DEFAULT_POOL = "default_pool"
 """Airflow's pool of tasks that name none."""

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from local import database
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
 from local.dag_files import named
 
@@ -37,7 +37,7 @@ def status(local: Local, dag_id: str, output: str) -> int:
     from include.store import status as store
 
     check_format(output)
-    scope = scope_of(local.clone, dag_id)
+    scope = scope_of(local.checkout, dag_id)
     with database.reachable(local, "status") as conninfo:
         if conninfo is None:
             nothing_yet(local.screen, output)
@@ -45,7 +45,7 @@ def status(local: Local, dag_id: str, output: str) -> int:
         with database.reading(conninfo) as connection:
             links = store.link_statuses(connection, scope.providers)
             indices = [] if scope.providers or scope.targets else store.index_statuses(connection, scope.dag_id)
-            wanted = targets_of(local.clone) if scope.targets is None else scope.targets
+            wanted = targets_of(local.checkout) if scope.targets is None else scope.targets
             targets = store.target_statuses(connection, wanted, only_these=scope.targets is not None)
     if output == "json":
         print_json({"links": links, "indices": indices, "targets": targets})
@@ -59,21 +59,21 @@ def status(local: Local, dag_id: str, output: str) -> int:
     return 0
 
 
-def scope_of(clone: Clone, dag_id: str) -> Scope:
+def scope_of(checkout: Checkout, dag_id: str) -> Scope:
     """What a DAG works on, by its file; "" stands for all.
 
     Raises:
         LocalError: there is no such DAG.
     """
     from include.errors import ConfigurationError
-    from include.outbound.targets import load_target
     from include.providers import load_provider
+    from include.targets import load_target
 
     if not dag_id:
         return Scope()
-    if dag_id not in clone.dag_ids():
-        raise LocalError(f"DAG={dag_id} is not a DAG of this project; the DAGs are: {', '.join(clone.dag_ids())}", 2)
-    file = clone.dags / f"{dag_id}.py"
+    if dag_id not in checkout.dag_ids():
+        raise LocalError(f"DAG={dag_id} is not a DAG of this project; the DAGs are: {', '.join(checkout.dag_ids())}", 2)
+    file = checkout.dags / f"{dag_id}.py"
     try:
         providers = [load_provider(path).row_name() for path in named(file, "provider")]
         targets = [load_target(path).identifier for path in named(file, "target")]
@@ -82,11 +82,11 @@ def scope_of(clone: Clone, dag_id: str) -> Scope:
     return Scope(dag_id, providers, targets)
 
 
-def targets_of(clone: Clone) -> list[str]:
+def targets_of(checkout: Checkout) -> list[str]:
     """The outbound targets that the DAG files name, whether or not they ever ran."""
     from local import outbound
 
-    return [target.identifier for target in outbound.targets(clone.dags).values()]
+    return [target.identifier for target in outbound.targets(checkout.dags).values()]
 
 
 def check_format(output: str) -> None:

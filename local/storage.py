@@ -9,7 +9,7 @@ import stat
 import time
 from pathlib import Path
 
-from local.clone import LocalError
+from local.checkout import LocalError
 
 FULL_BYTES = 32_000_000
 """PostgreSQL takes its log in pieces of 16 MB."""

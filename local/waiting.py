@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local.clone import LocalError
+from local.checkout import LocalError
 
 SAY_SECONDS = 15
 LIMIT_SECONDS = 900

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local import postgres, storage
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.processes import Processes, Started, describe_exit, rotate_logs
 from local.signals import Signals
 from local.waiting import Wait
 
-MOST_RESTARTS = 3
+MAX_RESTARTS = 3
 WINDOW_SECONDS = 600
 AFTERMATH_SECONDS = 120
 """How long after an outage of PostgreSQL an exit is put down to it."""
@@ -115,7 +115,7 @@ class Watch:
         storage.check_room(self.data.parent)
         now = self._clock()
         times = self._restarts[name] = [each for each in self._restarts[name] if now - each < WINDOW_SECONDS]
-        if len(times) >= MOST_RESTARTS:
+        if len(times) >= MAX_RESTARTS:
             if "signal 9" in ended:
                 reason = "something outside killed it, often the system when memory runs out"
             raise LocalError(

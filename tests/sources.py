@@ -7,8 +7,8 @@ import psycopg
 import requests
 
 from include.connectors.http import HttpConnector
-from include.inbound import ledger
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
+from include.store import ledger
 from include.store.providers import find_links, register_provider
 from local import settings
 from local.demo import load_venues

@@ -6,17 +6,17 @@ from typing import ClassVar
 import pytest
 
 from include.errors import ConfigurationError
-from include.outbound.targets import load_target
+from include.patches.base import load_patch
 from include.providers import PROVIDERS, load_provider, provider_classes
 from include.providers.base import LocalProvider
 from include.registry import Kind, load
-from include.search.patch import load_patch
+from include.targets import load_target
 
 FNAC = "include.providers.fnac_stocks.FnacStocks"
 GOOD = {
     load_provider: FNAC,
-    load_target: "include.outbound.targets.mailing_list.MailingList",
-    load_patch: "include.search.customer_dispo.CUSTOMER_DISPO",
+    load_target: "include.targets.mailing_list.MailingList",
+    load_patch: "include.patches.customer_dispo.CUSTOMER_DISPO",
 }
 
 

@@ -17,7 +17,7 @@ from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.http import HttpConnector
 from include.connectors.pagination import KeysetPaginator
 from include.connectors.records import Page, RecordStream
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 

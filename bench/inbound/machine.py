@@ -23,9 +23,10 @@ from psycopg.rows import dict_row
 from bench.inbound.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
 from bench.inbound.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
 from include.errors import DatabaseUnavailable, LinkBusy, ServiceUnavailable
-from include.inbound import ledger, sync
-from include.inbound.ledger import LoadParameters
-from include.inbound.report import SyncReport
+from include.inbound import run
+from include.models.report import SyncReport
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.locks import link_lock
 
 HOUR = 3600.0
@@ -353,11 +354,11 @@ class InboundMachine(RuleBasedStateMachine):
         def second() -> None:
             other = Visit(lambda *_: [Record("a", fields={"name": "busy"})], self.beginning)
             with psycopg.connect(self.conninfo, autocommit=True) as connection, _refused(LinkBusy):
-                sync.sync_provider(PROVIDERS[provider](other), connection)
+                run.sync_provider(PROVIDERS[provider](other), connection)
             self.done["busy links"] += 1
 
         load.visit.interrupt = second
-        with mock.patch.object(sync, "link_lock", partial(link_lock, wait_seconds=0)):  # else it waits three seconds
+        with mock.patch.object(run, "link_lock", partial(link_lock, wait_seconds=0)):  # else it waits three seconds
             report = self._sync(load)
         self._saved(load, len(load.listing))
         self._finished(load, report)
@@ -565,7 +566,7 @@ class InboundMachine(RuleBasedStateMachine):
             options["instance_id"] = load.instance_id
         provider = PROVIDERS[load.provider](load.visit)
         try:
-            report = sync.sync_provider(provider, connection, chunk_size=load.size, **options)
+            report = run.sync_provider(provider, connection, chunk_size=load.size, **options)
         finally:
             self._check_listed(load, provider)
         if not load.instance_id:

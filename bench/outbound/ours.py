@@ -15,9 +15,9 @@ from bench.outbound.data import ATTENDEE, ATTENDEE_FIELDS, BUYER, BUYER_FIELDS, 
 from bench.outbound.standin import Target, WrongObjects
 from bench.outbound.task import OutboundTask
 from include.connectors.http import HttpConnector
-from include.outbound.base import OutboundSyncProvider, StaticMapping
-from include.outbound.drain import drain
-from include.store.pace import PostgresPace
+from include.outbound.worker import drain
+from include.store.rate_limit import PostgresRateLimiter
+from include.targets.base import OutboundSyncProvider, StaticMapping
 
 
 def _entries(fields: Mapping[str, str]) -> list[dict[str, str]]:
@@ -82,8 +82,8 @@ def prepare(task: OutboundTask) -> Callable[[], object]:
             psycopg.connect(task.conninfo, autocommit=True) as connection,
             psycopg.connect(task.conninfo, autocommit=True) as pacing,
         ):
-            pace = PostgresPace(pacing, TARGET, None)
-            with HttpConnector(task.url, pace=pace) if task.url else within as connector:
+            limiter = PostgresRateLimiter(pacing, TARGET, None)
+            with HttpConnector(task.url, rate_limiter=limiter) if task.url else within as connector:
                 report = drain(BenchTarget, connection, connector=connector, calls_at_once=task.calls)
         state = within.target.state
         if not task.url and (state.calls, state.total) != (task.objects, task.total):

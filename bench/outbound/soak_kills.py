@@ -28,8 +28,8 @@ from bench.outbound.standin import StandIn, WrongObjects
 
 ROOT = Path(__file__).parents[2]
 LATENCY_MS = 5
-LONGEST_LIFE = 1.0
-MOST_LAST = 3
+MAX_LIFE = 1.0
+MAX_LAST = 3
 """Processes in the end."""
 
 
@@ -54,7 +54,7 @@ class Soak:
         data.queue(self.held.connection)
         while self.killed < count:
             self.step()
-        for _ in range(MOST_LAST):
+        for _ in range(MAX_LAST):
             running = self.begin()
             said, logged = running.communicate()
             if running.returncode:
@@ -68,7 +68,7 @@ class Soak:
         """Start a process and kill it."""
         if self.waiting() == 0:
             raise WrongObjects(f"the queue of {self.orders:,} orders was empty after {self.killed} kills: take more")
-        moment = self.draw.uniform(0, LONGEST_LIFE)
+        moment = self.draw.uniform(0, MAX_LIFE)
         running = self.begin()
         time.sleep(moment)
         running.send_signal(signal.SIGKILL)
@@ -124,7 +124,7 @@ def work(conninfo: str, url: str) -> None:
     """What the killed process does: one drain."""
     from bench.outbound.ours import BenchTarget
     from include.connectors.http import HttpConnector
-    from include.outbound.drain import drain
+    from include.outbound.worker import drain
 
     with psycopg.connect(conninfo, autocommit=True) as connection, HttpConnector(url) as connector:
         print("begun", flush=True)

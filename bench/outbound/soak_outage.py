@@ -19,14 +19,14 @@ from bench.outbound.ours import BenchTarget
 from bench.outbound.rounds import CALLS, check_queue
 from bench.outbound.standin import StandIn, WrongObjects
 from include.connectors.http import HttpConnector
-from include.outbound.drain import DrainReport, drain
+from include.outbound.worker import DrainReport, drain
 
 ORDERS = 5000
 MINUTES = 60
-MOST_AFTER = 24 * 60
+MAX_AFTER = 24 * 60
 """Minutes after it is back: what failed often is tried again late."""
 LATENCY_MS = 5
-MOST_TRIED = 100
+MAX_TRIED = 100
 """Calls to a target that is down, in one run."""
 
 
@@ -68,12 +68,12 @@ class Outage:
             report = self._drain()
             tried = self.service.state().refused - refused
             self._tell(report, f"{tried} calls refused", is_shown=self.minute % 10 == 0)
-            if report.down is None or tried > MOST_TRIED:
+            if report.down is None or tried > MAX_TRIED:
                 raise WrongObjects(f"minute {self.minute}: {tried} calls to a target that is down: {report.counts()}")
         self.service.ask("POST", "/up")
         back = self.minute
         while self._waiting():
-            if self.minute - back > MOST_AFTER:
+            if self.minute - back > MAX_AFTER:
                 break
             self._pass_minute()
             self._tell(self._drain(), f"{self.minute - back} minutes after it is back", is_shown=True)

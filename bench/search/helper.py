@@ -15,7 +15,7 @@ from algoliasearch.search.models.browse_response import BrowseResponse
 
 from bench.measuring import main
 from bench.search.task import ALL, APPLICATION, PATCHING_KEY, SearchTask
-from include.search.customer_dispo import customer_dispo
+from include.patches.customer_dispo import customer_dispo
 from sandbox.indexer import connect
 from sandbox.offers import INDEX
 

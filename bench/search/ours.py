@@ -9,7 +9,7 @@ import psycopg
 from bench.measuring import main
 from bench.search.task import APPLICATION, FIRST, FORCED, PATCHING_KEY, QUIET, SearchTask
 from include.connectors.algolia import AlgoliaIndex
-from include.search.customer_dispo import CUSTOMER_DISPO
+from include.patches.customer_dispo import CUSTOMER_DISPO
 from include.search.watch import Settings, watch_index
 from sandbox.offers import INDEX
 

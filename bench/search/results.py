@@ -10,7 +10,7 @@ from bench.search.task import ALL, NONE, QUIET, SOME
 from bench.tables import SEARCH, Table, aims_table, markdown, medians, number, rounds_of
 
 NAMED = {ALL: "all change", SOME: "1 % change", NONE: "none changes", QUIET: "quiet minute"}
-LONGEST_QUIET = 0.3
+MAX_QUIET = 0.3
 """Seconds that a minute without a move may take."""
 MANY = 100_000
 
@@ -103,7 +103,7 @@ class SearchResults:
         for line in self.lines:
             if QUIET in line.seconds:
                 seconds = line.seconds[QUIET]
-                yield f"{line.arena.told}: seconds of a quiet minute", seconds, "< 0.3", seconds < LONGEST_QUIET
+                yield f"{line.arena.told}: seconds of a quiet minute", seconds, "< 0.3", seconds < MAX_QUIET
 
 
 def part(results: SearchResults, postgresql: str) -> str:

@@ -156,7 +156,7 @@ def work(conninfo: str, url: str) -> None:
     import logging
 
     from include.connectors.algolia import AlgoliaIndex
-    from include.search.customer_dispo import CUSTOMER_DISPO
+    from include.patches.customer_dispo import CUSTOMER_DISPO
     from include.search.watch import watch_index
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -18,9 +18,9 @@ from bench.search.standin import StandIn, WrongRecords
 from bench.search.task import FIRST, FORCED, SearchTask
 
 PHASES = {FIRST: "all change", FORCED: "none changes"}
-MOST_GROWTH = 30.0
+MAX_GROWTH = 30.0
 """MiB over the start, whatever the size."""
-MOST_DIFFERENCE = 10.0
+MAX_DIFFERENCE = 10.0
 """MiB between the peaks of two sizes in the same phase."""
 
 
@@ -42,12 +42,12 @@ def run(folder: Path, sizes: Sequence[int]) -> bool:
     peaks = {phase: [each.peak for each in those] for phase, those in measured.items()}
     difference = max(max(those) - min(those) for those in peaks.values())
     grown = max(each.growth for those in measured.values() for each in those)
-    is_flat = grown <= MOST_GROWTH and difference <= MOST_DIFFERENCE
+    is_flat = grown <= MAX_GROWTH and difference <= MAX_DIFFERENCE
     print(
         f"Memory is {'flat' if is_flat else 'NOT flat'}: peaks of {min(map(min, peaks.values())):.0f} to "
         f"{max(map(max, peaks.values())):.0f} MiB from {min(sizes):,} to {max(sizes):,} records; they differ by "
-        f"{difference:.1f} in the same phase and are {grown:.1f} over the start, {MOST_DIFFERENCE:.0f} and "
-        f"{MOST_GROWTH:.0f} are allowed"
+        f"{difference:.1f} in the same phase and are {grown:.1f} over the start, {MAX_DIFFERENCE:.0f} and "
+        f"{MAX_GROWTH:.0f} are allowed"
     )
     return is_flat
 

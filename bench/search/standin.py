@@ -18,7 +18,7 @@ import msgspec
 import requests
 
 from bench.search.task import ALL, APPLICATION, NONE, SOME
-from include.search.customer_dispo import customer_dispo
+from include.patches.customer_dispo import customer_dispo
 from sandbox import indexer, testing
 from sandbox.offers import INDEX, offers
 from sandbox.world import Settings

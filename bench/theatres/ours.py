@@ -10,9 +10,9 @@ from bench.gate import pass_through
 from bench.measuring import main
 from bench.theatres.task import TheatreTask
 from include.connectors.http import HttpConnector
-from include.inbound import ledger
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers.allocine_stocks import AllocineStocks
+from include.store import ledger
 from include.store.providers import load_link
 
 

@@ -12,9 +12,9 @@ from bench.measuring import Measured
 from bench.rounds import WrongRows, measure
 from bench.theatres.data import CHANGED, FIRST, Programme, fill, held_sums
 from bench.theatres.task import ALL, NONE, SOME, TheatreTask
-from include.inbound import ledger
-from include.inbound.ledger import LoadParameters
 from include.providers.allocine_stocks import AllocineStocks
+from include.store import ledger
+from include.store.ledger import LoadParameters
 
 PHASES = (ALL, NONE, SOME)
 

@@ -31,7 +31,7 @@ from bench.venues.memory import Memory, sampled
 from include.providers import load_provider
 from local import airflow, commands, runs
 from local.airflow import Api
-from local.clone import Clone
+from local.checkout import Checkout
 from local.commands import Local, Whole
 from local.console import Screen
 from local.settings import Pool, Settings
@@ -132,7 +132,7 @@ def up(root: Path, url: str) -> Iterator[tuple[Local, Whole]]:
     signals = Signals()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signals.install()
-    local = Local(Clone(root), Screen(), signals, env)
+    local = Local(Checkout(root), Screen(), signals, env)
     try:
         with local.stack:
             commands.claim(local, "run")

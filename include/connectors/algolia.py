@@ -24,16 +24,16 @@ from algoliasearch.http.verb import Verb
 from algoliasearch.search.client import SearchClientSync
 from algoliasearch.search.config import SearchConfig
 
-from include.connectors import stopping
+from include.connectors import cancellation
 from include.connectors.http import HttpConnector, Stats
 from include.connectors.refusals import named_connection
 from include.errors import AccessRefused, ConfigurationError, RequestRefused, ServiceUnavailable, UndecodableBody
 
-MOST_LOG_ENTRIES = 1000
+MAX_LOG_ENTRIES = 1000
 """Entries of one log request (https://www.algolia.com/doc/rest-api/search/get-logs)."""
-MOST_RECORDS = 1000
+MAX_RECORDS = 1000
 """Records of one browsed page (https://www.algolia.com/doc/rest-api/search/browse)."""
-FIRST_POLL, LONGEST_POLL = 0.05, 2.0
+FIRST_POLL, MAX_POLL = 0.05, 2.0
 """Seconds between two looks at a task."""
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class AlgoliaIndex:
     def browse(self, attributes: Sequence[str], cursor: str | None = None) -> Browsed:
         """A page of up to 1000 records with these attributes and their `objectID`."""
         asked: dict[str, Any] = {"cursor": cursor} if cursor else {}
-        asked |= {"attributesToRetrieve": list(attributes), "hitsPerPage": MOST_RECORDS}
+        asked |= {"attributesToRetrieve": list(attributes), "hitsPerPage": MAX_RECORDS}
         answer = self._call("browse", lambda: self._client.browse_with_http_info(self.name, asked))
         cursor, total = answer.get("cursor"), answer.get("nbHits")
         return Browsed(_field(answer, "hits", list), cursor or None, total if isinstance(total, int) else None)
@@ -122,8 +122,8 @@ class AlgoliaIndex:
                 raise ServiceUnavailable(
                     f"Algolia has not published task {task_id} of index {index or self.name} after {longest:.0f} s"
                 )
-            stopping.sleep(pause)
-            pause = min(LONGEST_POLL, pause * 1.5)
+            cancellation.sleep(pause)
+            pause = min(MAX_POLL, pause * 1.5)
 
     def close(self) -> None:
         """Close the connections."""

@@ -35,8 +35,8 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url, urldefragauth
 
-from include.connectors import stopping
-from include.connectors.pace import Pace
+from include.connectors import cancellation
+from include.connectors.rate_limit import RateLimiter
 from include.connectors.redaction import Redactor, basic_credentials, looks_secret, redact_log_record
 from include.connectors.refusals import failed_to_connect, named_connection, refused_by_status
 from include.connectors.third_party import PinnedAdapter, ThirdPartyRule, is_same_service
@@ -60,10 +60,10 @@ T = TypeVar("T")
 Auth = AuthBase | tuple[str, str]
 
 READ_SIZE = 256 * 1024
-MOST_REDIRECTS = 5
-MOST_CONNECTIONS = 64
+MAX_REDIRECTS = 5
+MAX_CONNECTIONS = 64
 """Of so many at once each is kept open for the next request; requests by itself keeps ten, and closes the others."""
-MOST_PREPARED = 32
+MAX_PREPARED = 32
 UNREACHABLE_ATTEMPTS = 2
 """For a host that does not exist or cannot prove who it is: that hardly ever passes by itself."""
 
@@ -136,12 +136,12 @@ class HttpConnector:
         answer_timeout: float = 600.0,
         attempts: int = 5,
         longest_sleep: float = 60.0,
-        pace: Pace | None = None,
+        rate_limiter: RateLimiter | None = None,
         max_body_bytes: int = 256 * 2**20,
         secrets: Iterable[str] = (),
         allow_private_networks: bool = False,
         rule: ThirdPartyRule | None = None,
-        sleep: Callable[[float], None] = stopping.sleep,
+        sleep: Callable[[float], None] = cancellation.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         if attempts < 1:
@@ -172,7 +172,7 @@ class HttpConnector:
         self._prepared: dict[tuple[Any, ...], CaseInsensitiveDict[str | bytes]] = {}
         for prefix, adapter in list(self._session.adapters.items()):
             if type(adapter) is HTTPAdapter:
-                self._session.mount(prefix, HTTPAdapter(pool_maxsize=MOST_CONNECTIONS, max_retries=adapter.max_retries))
+                self._session.mount(prefix, HTTPAdapter(pool_maxsize=MAX_CONNECTIONS, max_retries=adapter.max_retries))
         if rule is not None and not rule.is_exempt(self._base_url):
             for prefix in ("http://", "https://"):
                 self._session.mount(prefix, PinnedAdapter(rule))
@@ -180,7 +180,7 @@ class HttpConnector:
         self._answer_timeout = answer_timeout
         self._attempts = attempts
         self._longest_sleep = longest_sleep
-        self._pace = pace
+        self._rate_limiter = rate_limiter
         self._max_body_bytes = max_body_bytes
         self._sleep = sleep
         self._jitter = jitter
@@ -261,8 +261,8 @@ class HttpConnector:
     def _wait_asked_for(self, error: RetryableError) -> float:
         """Return the seconds that the service asks to wait, which all others have to wait too."""
         wait = error.retry_after or 0.0
-        if wait and self._pace is not None:
-            self._pace.hold(wait)
+        if wait and self._rate_limiter is not None:
+            self._rate_limiter.pause(wait)
         if wait > self._longest_sleep:
             raise RateLimited(
                 f"{error.message}; the service asks for a wait of {wait:.0f} s, a task sleeps at most "
@@ -293,7 +293,7 @@ class HttpConnector:
         redirects = 0
         while True:
             self._wait_for_turn()
-            stopping.check()
+            cancellation.raise_if_cancelled()
             asked_at = datetime.now(UTC)
             reply = self._send(call, url)
             if isinstance(reply, RetryableError | Unreachable):
@@ -302,9 +302,9 @@ class HttpConnector:
                 raise reply
             if reply.status in {301, 302, 303, 307, 308} and "location" in reply.headers:
                 redirects += 1
-                if redirects > MOST_REDIRECTS:
+                if redirects > MAX_REDIRECTS:
                     raise RequestRefused(
-                        f"{call.method} {self._redact(url)} redirects more than {MOST_REDIRECTS} times: check the "
+                        f"{call.method} {self._redact(url)} redirects more than {MAX_REDIRECTS} times: check the "
                         f"address of {named_connection(self._conn_id)}",
                         status=reply.status,
                     )
@@ -356,7 +356,7 @@ class HttpConnector:
         key = (origin, *call.headers.items(), None, *session.headers.items())
         headers: Any = self._prepared.get(key)
         if headers is None:
-            if len(self._prepared) >= MOST_PREPARED:
+            if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
             headers = self._prepare_anew(replace(call, method="GET", body=None), url).headers
             if "Cookie" not in headers:  # one that came meanwhile may be another the next time
@@ -438,9 +438,9 @@ class HttpConnector:
         return target
 
     def _wait_for_turn(self) -> None:
-        if self._pace is None:
+        if self._rate_limiter is None:
             return
-        wait = self._pace.reserve(self._longest_sleep)
+        wait = self._rate_limiter.acquire(self._longest_sleep)
         if wait > self._longest_sleep:
             raise RateLimited(
                 f"the rate limit allows the next request to {self._redact(self._base_url)} in {wait:.0f} s, a task "

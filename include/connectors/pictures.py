@@ -13,7 +13,7 @@ from typing import Any, Self
 import urllib3
 from urllib3.util import Url, parse_url
 
-from include.connectors.http import MOST_REDIRECTS, HttpConnector
+from include.connectors.http import MAX_REDIRECTS, HttpConnector
 from include.connectors.third_party import ThirdPartyRule
 from include.errors import (
     AccessRefused,
@@ -30,7 +30,7 @@ from include.errors import (
     UntrustedUrl,
 )
 
-MOST_ORIGINS = 8
+MAX_ORIGINS = 8
 _QUERY = re.compile(r"\?\S+")
 _GONE = (404, 410)
 
@@ -64,7 +64,7 @@ class PictureFetcher:
                 or it is too large.
             RetryableError: its host does not respond, or asks for a long wait.
         """
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             origin, path = _parts(url)
             try:
                 return self._connector(origin).get(path, decode=bytes).value
@@ -91,7 +91,7 @@ class PictureFetcher:
                 raise BadPicture("the host of the picture cannot be reached", detail=_detail(error)) from None
             except ConfigurationError:
                 raise BadPicture("the address of the picture cannot be used", address=_shown(url)) from None
-        raise BadPicture(f"the picture redirects more than {MOST_REDIRECTS} times", address=_shown(url))
+        raise BadPicture(f"the picture redirects more than {MAX_REDIRECTS} times", address=_shown(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -110,7 +110,7 @@ class PictureFetcher:
     def _connector(self, origin: str) -> HttpConnector:
         """Return the connector of an origin; the one that was made first goes when there are too many."""
         if origin not in self._connectors:
-            if len(self._connectors) == MOST_ORIGINS:
+            if len(self._connectors) == MAX_ORIGINS:
                 self._connectors.pop(next(iter(self._connectors))).close()
             self._connectors[origin] = HttpConnector(
                 origin, rule=self._rule, max_body_bytes=self._max_body_bytes, **self._options

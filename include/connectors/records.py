@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import Generic, TypeVar
 
-from include.connectors import stopping
+from include.connectors import cancellation
 from include.connectors.decoding import Rejected
 from include.errors import RejectRecord
 
@@ -116,13 +116,13 @@ def _fetch(
     pages: Iterator[Page[T]], ready: SimpleQueue[Page[T] | BaseException], wanted: Semaphore, stop: Event
 ) -> None:
     """Put page after page, each as soon as the one before it was taken; last, what ended the listing."""
-    stopping.watch(stop)
+    cancellation.bind(stop)
     try:
         while True:
             wanted.acquire()
-            stopping.check()
+            cancellation.raise_if_cancelled()
             ready.put(next(pages))
-    except stopping.Stopped:
+    except cancellation.Cancelled:
         pass
     except BaseException as outcome:  # StopIteration too: the consumer raises it
         ready.put(outcome)

@@ -28,7 +28,7 @@ from include.errors import (
     Unreachable,
 )
 
-LONGEST_RETRY_AFTER = 86_400.0
+MAX_RETRY_AFTER = 86_400.0
 """A service that asks for more than a day gets the next request after one: a broken header must not stop it."""
 WAIT_HEADERS = ("Retry-After", "RateLimit-Reset", "x-sib-ratelimit-reset")
 """The standard, its draft companion, and Brevo's (https://developers.brevo.com/docs/limit-headers): seconds to wait."""
@@ -146,12 +146,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     value = next((headers[name] for name in WAIT_HEADERS if headers.get(name)), "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        return min(float(value), LONGEST_RETRY_AFTER)
+        return min(float(value), MAX_RETRY_AFTER)
     until = _http_date(value)
     if until is None:
         return None
     now = _http_date(headers.get("Date", "")) or datetime.now(UTC)
-    return min(max(0.0, (until - now).total_seconds()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER)
 
 
 def _http_date(value: str) -> datetime | None:

@@ -17,9 +17,9 @@ from include.connectors.http import HttpConnector
 from include.connectors.refusals import named_connection
 from include.errors import ConfigurationError
 
-MOST_BYTES = 28_000
+MAX_BYTES = 28_000
 """Of one message; Teams refuses more."""
-LONGEST_TEXT = 4_000
+MAX_TEXT_LENGTH = 4_000
 """Characters of one text or fact."""
 COLOURS = {"good": "Good", "bad": "Attention", "neutral": "Default"}
 
@@ -64,7 +64,7 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
         **(extras or {}),
     }
     body = msgspec.json.encode(message)
-    while len(body) > MOST_BYTES and len(card["body"]) > 1:
+    while len(body) > MAX_BYTES and len(card["body"]) > 1:
         card["body"].pop()
         body = msgspec.json.encode(message)
     try:
@@ -83,4 +83,4 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"

@@ -20,12 +20,12 @@ from msgspec.structs import astuple
 
 from include.errors import ConfigurationError, FatalError, ProviderSyncError, RetryableError, SkipObject
 from include.inbound.differences import changes, difference, keep_protected, own_copy
-from include.inbound.masking import fields_of
-from include.inbound.moved_keys import find_moves, row_is_newer
-from include.inbound.reading import Reading, Rejection
-from include.inbound.report import SAMPLE_SIZE, SyncReport
-from include.inbound.thumb_step import ChunkThumbs, ThumbStep, take_thumbs
+from include.inbound.images import ChunkThumbs, ThumbStep, take_thumbs
+from include.inbound.read import Reading, Rejection
+from include.inbound.rekeyed import find_moves, row_is_newer
+from include.masking import fields_of
 from include.models import Providable
+from include.models.report import SAMPLE_SIZE, SyncReport
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store.rows import (
     ChunkConflict,

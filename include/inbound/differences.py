@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from include.inbound.masking import MASK, Fields, is_personal, masked
+from include.masking import MASK, Fields, is_personal, masked
 from include.models import Providable
 from include.store.tables import Table
 

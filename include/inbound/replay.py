@@ -20,12 +20,12 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from include.errors import FatalError, ProviderSyncError, RejectRecord, SkipObject
-from include.inbound.ledger import Connection, Instance
-from include.inbound.masking import MASK
-from include.inbound.reading import Reading, Rejection
-from include.inbound.rejected import CUT, LONGEST_PAYLOAD
-from include.inbound.report import SyncReport
+from include.inbound.read import Reading, Rejection
+from include.masking import MASK
+from include.models.report import SyncReport
 from include.providers.base import LocalProvider, ProvidableInfo
+from include.store.ledger import Connection, Instance
+from include.store.rejected import CUT, MAX_PAYLOAD_LENGTH
 
 ROWS_AT_ONCE = 100
 """Rejected records looked up together: as much memory as their payloads take."""
@@ -117,7 +117,7 @@ def decoded(provider: LocalProvider, payload: str) -> Any:
     """
     if payload.endswith(CUT):
         raise RejectRecord(
-            f"its payload was cut at {LONGEST_PAYLOAD:,} characters: put the whole record there, {FROM_THE_SOURCE}"
+            f"its payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: put the whole record there, {FROM_THE_SOURCE}"
         )
     raw = payload.encode()
     try:

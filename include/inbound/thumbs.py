@@ -16,8 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from include.errors import BadPicture
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-MOST_BYTES = 10_000_000
-MOST_PIXELS = 50_000_000
+MAX_BYTES = 10_000_000
+MAX_PIXELS = 50_000_000
 """A poster at print size; decoded it takes 150 to 200 MB."""
 LEAST_SIDE = 2
 """One pixel is how sites count visits, not a picture."""
@@ -37,8 +37,8 @@ def normalise(raw: bytes) -> bytes:
     """
     if not raw:
         raise BadPicture("the picture is empty")
-    if len(raw) > MOST_BYTES:
-        raise BadPicture(f"the picture has more than {MOST_BYTES // 1_000_000} MB")
+    if len(raw) > MAX_BYTES:
+        raise BadPicture(f"the picture has more than {MAX_BYTES // 1_000_000} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -62,12 +62,12 @@ def content_key(data: bytes) -> str:
     return f"thumbs/{digest[:2]}/{digest}.jpg"
 
 
-_TOO_MANY_PIXELS = f"the picture has more than {MOST_PIXELS // 1_000_000} million pixels"
+_TOO_MANY_PIXELS = f"the picture has more than {MAX_PIXELS // 1_000_000} million pixels"
 
 
 def _check_size(width: int, height: int) -> None:
     """Judge by the header's dimensions, before anything is decoded."""
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise BadPicture(_TOO_MANY_PIXELS)
     if min(width, height) < LEAST_SIDE:
         raise BadPicture(f"the picture has only {width} by {height} pixels")

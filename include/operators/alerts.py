@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 FAILURE = "failure"
 """XCom key of a failed task's error."""
-LONGEST_CAUSE = 1500
-LONGEST_TRIAGE = 900
+MAX_CAUSE_LENGTH = 1500
+MAX_TRIAGE_LENGTH = 900
 UNKNOWN = "See the log of the red task of the run"
 FOLLOWS = "One more message follows when it works again."
 
@@ -250,7 +250,7 @@ def _noted(dag: DAG, run_id: str) -> str:
             continue
         causes = XCom.get_all(key=FAILURE, dag_id=dag.dag_id, task_id=task.task_id, run_id=run_id)
         if causes:
-            return "\n".join(dict.fromkeys(map(str, causes)))[:LONGEST_CAUSE]
+            return "\n".join(dict.fromkeys(map(str, causes)))[:MAX_CAUSE_LENGTH]
     if not failed:
         return ""
     return (
@@ -291,7 +291,7 @@ def _described(error: BaseException | str) -> str:
 
     is_worded = isinstance(error, ProviderSyncError | AirflowException | str)
     shown = str(error) if is_worded else f"{type(error).__name__}: {error}"
-    hidden = redact(shown[: 2 * LONGEST_CAUSE])[:LONGEST_CAUSE]  # redacting a long text takes long
+    hidden = redact(shown[: 2 * MAX_CAUSE_LENGTH])[:MAX_CAUSE_LENGTH]  # redacting a long text takes long
     return re.sub(r"\n +- ", "\n- ", hidden)  # a list for those who render Markdown
 
 
@@ -308,7 +308,7 @@ def _triage(dag: DAG) -> str:
     """What the doc of a DAG says to do after a failure."""
     found = re.search(r"\*\*Triage\.?\*\*\s*(.+?)(?:\n\s*\n|\Z)", dag.doc_md or "", re.DOTALL)
     text = " ".join(found[1].split()) if found else ""
-    return text if len(text) <= LONGEST_TRIAGE else f"{text[:LONGEST_TRIAGE].rpartition('. ')[0]}."
+    return text if len(text) <= MAX_TRIAGE_LENGTH else f"{text[:MAX_TRIAGE_LENGTH].rpartition('. ')[0]}."
 
 
 def in_words(duration: timedelta | None) -> str:

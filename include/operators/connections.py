@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from include.connectors.http import HttpConnector
-    from include.outbound.base import OutboundSyncProvider
     from include.providers.base import LocalProvider
+    from include.targets.base import OutboundSyncProvider
 
 SYNC_DB = "sync_db"
 OWN_EXTRAS = (
@@ -72,7 +72,7 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
 
 @contextmanager
 def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvider]) -> Iterator[HttpConnector | None]:
-    """The connector to the service of a provider or target, paced for the whole installation; None if it needs none.
+    """The connector to a provider's or target's service, rate-limited across all workers; None if it needs none.
 
     Address, credentials and headers come from the provider's Airflow connection, through Airflow's HTTP hook.
 
@@ -85,7 +85,7 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
     from airflow.providers.http.hooks.http import HttpHook
 
     from include.connectors.http import HttpConnector
-    from include.store.pace import PostgresPace
+    from include.store.rate_limit import PostgresRateLimiter
 
     hook = HttpHook(method="GET", http_conn_id=provider_class.conn_id, tcp_keep_alive=False)
     try:
@@ -110,13 +110,13 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
     secrets = [str(value) for name, value in headers.items() if name not in OWN_EXTRAS and isinstance(value, str)]
     if connection.password:
         secrets.append(connection.password)
-    with database() as pace_connection:
-        pace_connection.autocommit = True
+    with database() as limiter_connection:
+        limiter_connection.autocommit = True
         connector = HttpConnector(
             hook.base_url,
             conn_id=provider_class.conn_id,
             session=session,
-            pace=PostgresPace(pace_connection, provider_class.conn_id, rate),
+            rate_limiter=PostgresRateLimiter(limiter_connection, provider_class.conn_id, rate),
             secrets=secrets,
             **settings,
         )

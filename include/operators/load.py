@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
-    from include.inbound.ledger import LoadParameters, LoadSummary
     from include.providers.base import LocalProvider
+    from include.store.ledger import LoadParameters, LoadSummary
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class OpenLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, int | str]]:
         """Open the load, or the same one again when this task is cleared."""
-        from include.inbound import ledger
         from include.providers import load_provider
+        from include.store import ledger
 
         asked = read_params(context, SyncParams)
         provider_class = load_provider(self.provider)
@@ -105,8 +105,8 @@ def _release_fields(
     parameters: LoadParameters,
 ) -> None:
     """Give fields back to the providers, unless an earlier try of this task has done it; log what happens next."""
-    from include.inbound import ledger
-    from include.store.held_fields import release
+    from include.store import ledger
+    from include.store.overrides import release
 
     if not entries:
         return
@@ -153,7 +153,7 @@ class CloseLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Close the load and return its counts."""
-        from include.inbound import ledger
+        from include.store import ledger
 
         read_params(context, SyncParams)
         catalog_id = context["ti"].xcom_pull(task_ids=self.opened_by, key="catalog_id")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
-    from include.outbound.base import OutboundSyncProvider
     from include.outbound.feed import FeedCounts
+    from include.targets.base import OutboundSyncProvider
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ class OpenOutboundOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Fill the queue; returns one entry per claimer."""
-        from include.outbound import requests
+        from include.outbound import actions
         from include.outbound.feed import feed_queue
-        from include.outbound.targets import load_target
         from include.store import change_feed, incidents
         from include.store import outbound as store
+        from include.targets import load_target
 
         asked = read_params(context, OutboundParams)
         target = load_target(self.target)
@@ -65,14 +65,14 @@ class OpenOutboundOperator(BaseOperator):
             if is_backfill:
                 interval = (run.data_interval_start, run.data_interval_end)
                 log.info(
-                    "Queued %s orders placed in the interval", requests.queue_interval(connection, target, *interval)
+                    "Queued %s orders placed in the interval", actions.queue_interval(connection, target, *interval)
                 )
             else:
                 log.info("%s", _fed(feed_queue(connection, [target])[target.identifier]))
                 for lag in change_feed.lags(connection):
                     if lag.is_held_back:
                         log.warning("%s", lag)
-            requests.carry_out(connection, target, vars(asked))
+            actions.carry_out(connection, target, vars(asked))
             incident = incidents.find_incident(connection, run.dag_id)
             if incident and TAKES_NOTHING in incident.error:  # what it refused then is not to wait for a person
                 again = store.retry(connection, target.identifier, reason="config")
@@ -114,8 +114,8 @@ class OutboundSyncOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Empty the queue; returns the counts."""
-        from include.outbound.drain import drain
-        from include.outbound.targets import load_target
+        from include.outbound.worker import drain
+        from include.targets import load_target
 
         asked = read_params(context, OutboundParams)
         target = load_target(self.target)
@@ -182,9 +182,9 @@ class CloseOutboundOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the counts of the whole run."""
-        from include.outbound.targets import load_target
         from include.store import change_feed, incidents
         from include.store import outbound as store
+        from include.targets import load_target
 
         asked = read_params(context, OutboundParams)
         target = load_target(self.target)

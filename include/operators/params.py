@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 USUAL_MINUTES = 30
-LONGEST_MINUTES = 1440
+MAX_MINUTES = 1440
 """Of one run that patches a search index."""
 
 INT4 = 2**31 - 1
 INT8 = 2**63 - 1
 """The largest values of PostgreSQL's integer and bigint. Airflow cannot hand larger numbers to a task either."""
-MOST_RECORDS = 1_000_000_000
-MOST_ITEMS = 10_000
+MAX_RECORDS = 1_000_000_000
+MAX_ITEMS = 10_000
 """Entries of a list of venues or orders."""
-LONGEST_SHOWN = 200
+MAX_SHOWN_LENGTH = 200
 """Characters of a wrong value in a message."""
 
 STORABLE = r"^[^\u0000\ud800-\udfff]*$"
@@ -95,7 +95,7 @@ def _lines(title: str, description: str, *, section: str, longest: int, numbers:
     """A list of texts, one per line. With `numbers`, JSON may also give numbers, such as ids."""
     text: dict[str, Any] = {"type": "string", "maxLength": longest, "pattern": STORABLE}
     items = {"anyOf": [text, {"type": "integer", "minimum": 1, "maximum": INT8}]} if numbers else text
-    schema = {"type": ["null", "array"], "items": items, "maxItems": MOST_ITEMS}
+    schema = {"type": ["null", "array"], "items": items, "maxItems": MAX_ITEMS}
     return _parameter((), _read_lines, title, description, section, schema)
 
 
@@ -180,7 +180,7 @@ class SyncParams:
         "Stop after this many records per venue; empty = read all. The next run reads what this one left out.",
         section=WHAT,
         minimum=1,
-        maximum=MOST_RECORDS,
+        maximum=MAX_RECORDS,
     )
     dry_run: bool = _switch("Dry run", "Write nothing. The log shows what would be created and updated.", section="How")
     chunk_size: int = _number(
@@ -307,7 +307,7 @@ class SearchParams:
         f"{USUAL_MINUTES}.",
         section="How",
         minimum=1,
-        maximum=LONGEST_MINUTES,
+        maximum=MAX_MINUTES,
     )
 
 
@@ -333,7 +333,7 @@ class OutboundParams:
         "Stop after this many orders; empty = send all that are due.",
         section=WHAT,
         minimum=1,
-        maximum=MOST_RECORDS,
+        maximum=MAX_RECORDS,
     )
     dry_run: bool = _switch(
         "Dry run",
@@ -446,7 +446,9 @@ def _reason(error: ParamValidationError) -> str:
     """What jsonschema says, without the schema and the whole of a long value."""
     reason = str(getattr(error.args[0], "message", error.args[0]))
     return (
-        reason if len(reason) <= LONGEST_SHOWN else f"{reason[: LONGEST_SHOWN // 2]} … {reason[-LONGEST_SHOWN // 2 :]}"
+        reason
+        if len(reason) <= MAX_SHOWN_LENGTH
+        else f"{reason[: MAX_SHOWN_LENGTH // 2]} … {reason[-MAX_SHOWN_LENGTH // 2 :]}"
     )
 
 
@@ -499,4 +501,4 @@ def _whole_number(text: str) -> int | None:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…")
+    return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.connectors.http import HttpConnector
-    from include.inbound.ledger import Instance
-    from include.inbound.report import SyncReport
+    from include.models.report import SyncReport
     from include.providers.base import LocalProvider
+    from include.store.ledger import Instance
     from include.store.objects import ObjectStorage
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class ProviderSyncOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, float]:
         """Run what is left of the batch; returns the sums of its reports."""
-        from include.inbound import ledger
+        from include.store import ledger
 
         self.outcome = "failed"
         read_params(context, SyncParams)
@@ -108,7 +108,7 @@ class _Batch:
     """What is left of a batch, with one connector per service."""
 
     def __init__(self, connection: psycopg.Connection[Any], catalog_id: int, number: int) -> None:
-        from include.inbound import ledger
+        from include.store import ledger
 
         self.connection = connection
         self.parameters = ledger.load_parameters(connection, catalog_id)
@@ -173,8 +173,8 @@ class _Batch:
 
     def _sync(self, instance: Instance, provider: LocalProvider) -> SyncReport:
         from include.connectors.http import Stats
-        from include.inbound.rejected import rejected_examples
-        from include.inbound.sync import sync_provider
+        from include.inbound.run import sync_provider
+        from include.store.rejected import rejected_examples
 
         parameters, connector = self.parameters, self._connectors[instance.operation]
         if connector:
@@ -222,8 +222,8 @@ class _Batch:
 
     def _note(self, instance: Instance, error: ProviderSyncError) -> None:
         """Note a failure that came before the engine began, so that closing the load can name it."""
-        from include.inbound import ledger
-        from include.inbound.report import SyncReport
+        from include.models.report import SyncReport
+        from include.store import ledger
 
         try:
             now = ledger.load_instance(self.connection, instance.id)

@@ -58,7 +58,7 @@ class SearchPatchOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """One look; returns what was done, None when there was nothing to do."""
-        from include.search.patch import load_patch
+        from include.patches.base import load_patch
         from include.search.watch import Settings, watch_index
 
         run, asked = context["dag_run"], read_search_params(context)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.connectors.http import Stats
-    from include.inbound.rejected import Example
-    from include.inbound.report import SyncReport
     from include.models import LinkStanding
+    from include.models.report import SyncReport
     from include.search.watch import RunReport
+    from include.store.rejected import Example
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ MAX_LINE = 120
 """Characters of a line that the log view shows without scrolling on a laptop's screen."""
 MAX_NAME = 32
 """Characters of a venue in the table of links."""
-LONGEST_VALUE = 80
+MAX_VALUE_LENGTH = 80
 """Characters of a field's value in a dry run's differences."""
 
 
@@ -189,7 +189,7 @@ def _told(difference: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return _cut("null" if value is None else repr(value), LONGEST_VALUE)
+    return _cut("null" if value is None else repr(value), MAX_VALUE_LENGTH)
 
 
 def _cut(text: str, length: int) -> str:

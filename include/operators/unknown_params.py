@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-MOST_NAMED = 10
-LONGEST_NAME = 60
+MAX_NAMED = 10
+MAX_NAME_LENGTH = 60
 
 
 def unknown_params(given: Iterable[str], known: Collection[str]) -> str | None:
@@ -19,12 +19,12 @@ def unknown_params(given: Iterable[str], known: Collection[str]) -> str | None:
         return None
     plain = {_plain(name): name for name in known}
     named = []
-    for name in wrong[:MOST_NAMED]:
-        close = get_close_matches(_plain(name[:LONGEST_NAME]), plain, n=1)
+    for name in wrong[:MAX_NAMED]:
+        close = get_close_matches(_plain(name[:MAX_NAME_LENGTH]), plain, n=1)
         hint = f" (did you mean {plain[close[0]]}?)" if close else ""
-        named.append((name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…") + hint)
-    if len(wrong) > MOST_NAMED:
-        named.append(f"and {len(wrong) - MOST_NAMED} more")
+        named.append((name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…") + hint)
+    if len(wrong) > MAX_NAMED:
+        named.append(f"and {len(wrong) - MAX_NAMED} more")
     return f"has no parameter {', '.join(named)}; it has: {', '.join(known) or 'none'}"
 
 

@@ -17,7 +17,7 @@ from include.operators.step_log import log_links
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.inbound.links import LinkOutcome
+    from include.venue_links import LinkOutcome
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class VenueLinkOperator(BaseOperator):
         if asked["action"] == SHOW:
             emit_events(self, context, {})
             return self._show(asked)
-        from include.inbound.links import LinkRequest, perform
+        from include.venue_links import LinkRequest, perform
 
         with database(self.conn_id) as connection:
             outcome = perform(connection, connector_for, LinkRequest(**asked))
@@ -51,7 +51,7 @@ class VenueLinkOperator(BaseOperator):
         return {"link": outcome.link.id, "told": outcome.told, **counts}
 
     def _show(self, asked: dict[str, Any]) -> dict[str, Any]:
-        from include.inbound.links import describe_links
+        from include.venue_links import describe_links
 
         if extra := sorted(asked.keys() - {"action", "venue"}):
             raise ConfigurationError(f"To show links, leave out: {', '.join(extra)}; or choose another action")

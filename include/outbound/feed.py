@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 
 from include.errors import ConfigurationError
-from include.outbound.base import OutboundSyncProvider
 from include.store import change_feed
+from include.targets.base import OutboundSyncProvider
 
 Target = type[OutboundSyncProvider]
 

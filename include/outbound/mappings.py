@@ -17,7 +17,6 @@ from typing import Any
 import psycopg
 
 from include.errors import ConfigurationError, SyncConfigError
-from include.outbound.base import StaticMapping
 from include.outbound.properties import (
     ENTRY_KEYS,
     IGNORED_KEYS,
@@ -32,10 +31,11 @@ from include.outbound.properties import (
 )
 from include.store import outbound_mappings as store
 from include.store.outbound_mappings import MappingVersion
+from include.targets.base import StaticMapping
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 128
+MAX_NAME_LENGTH = 128
 _LARGEST_ID = 2**63 - 1
 _OTHER_MAPPING_KEYS = ("pretix_model", "pretix_id_field")
 
@@ -176,8 +176,8 @@ def _check_name(problems: Problems, label: str, key: str, value: Any) -> None:
         problems.errors.append(f"{label}: {key} is missing")
     elif not isinstance(value, str):
         problems.errors.append(f"{label}: {key} is text, not {value!r}")
-    elif len(value) > LONGEST_NAME:
-        problems.errors.append(f"{label}: {key} has {len(value)} characters, at most {LONGEST_NAME} are possible")
+    elif len(value) > MAX_NAME_LENGTH:
+        problems.errors.append(f"{label}: {key} has {len(value)} characters, at most {MAX_NAME_LENGTH} are possible")
 
 
 def _find_field(problems: Problems, label: str, key: Any, model: str, fields_by_model: Fields) -> Any:
@@ -244,8 +244,8 @@ def save(
     """
     mappings = list(mappings)
     problems = check(mappings, fields)
-    if not target or len(target) > LONGEST_NAME:
-        problems.errors.insert(0, f"The name of a target has 1 to {LONGEST_NAME} characters, not {len(target)}")
+    if not target or len(target) > MAX_NAME_LENGTH:
+        problems.errors.insert(0, f"The name of a target has 1 to {MAX_NAME_LENGTH} characters, not {len(target)}")
     if problems.errors:
         found = "\n".join(f"  - {each}" for each in problems.errors)
         raise ConfigurationError(f"The mappings of {target or 'a target'} cannot be saved:\n{found}")

@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 
 from include.errors import ConfigurationError
-from include.outbound.base import OutboundSyncProvider
 from include.outbound.mappings import load_if_any
-from include.outbound.sending import Sent, as_sync_error, send
+from include.outbound.send import Sent, as_sync_error, send
 from include.store import orders
 from include.store import outbound as store
+from include.targets.base import OutboundSyncProvider
 
-MOST_PREVIEWED = 50
+MAX_PREVIEWED = 50
 
 
 def preview(
@@ -34,7 +34,7 @@ def preview(
     if codes:
         ids = [key.order_id for key in orders.find_orders(connection, codes=codes, event_slug=event)]
     else:
-        ids = store.waiting(connection, target.identifier, target.source, MOST_PREVIEWED)
+        ids = store.waiting(connection, target.identifier, target.source, MAX_PREVIEWED)
     things: dict[int, Any] = orders.load(connection, target.source, ids)
     previous = store.load_results(connection, target.identifier, target.source, ids)
     for id_, thing in things.items():

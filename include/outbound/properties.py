@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from include.errors import ProviderSyncError, SyncConfigError
-from include.outbound.base import StaticMapping
+from include.targets.base import StaticMapping
 
 MODES = ("overwrite", "if_new", "if_empty", "append")
 INVALID_PREFIX = "_invalid_"

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from include.connectors.http import HttpConnector
 
 SHOWING = "SEANCE_CINE"
-LONGEST_NAME = 140
-HIGHEST_PRICE = 10_000
+MAX_NAME_LENGTH = 140
+MAX_PRICE = 10_000
 FURTHEST_MOVE = timedelta(hours=3)
 """A showtime that vanishes and one that appears on the same day are taken for one that moved, if no further apart."""
 
@@ -59,8 +59,8 @@ class PriceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fits showtimes of this version; None fits all."""
 
     def __post_init__(self) -> None:
-        if not (self.price.is_finite() and 0 <= self.price <= HIGHEST_PRICE):
-            raise ValueError(f"price: {self.price} is not between 0 and {HIGHEST_PRICE}")
+        if not (self.price.is_finite() and 0 <= self.price <= MAX_PRICE):
+            raise ValueError(f"price: {self.price} is not between 0 and {MAX_PRICE}")
 
 
 class AllocineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,7 +203,7 @@ class AllocineStocks(LocalProvider):
             self._fill_stock(obj, self._showtimes()[self.key])
 
     def _fill_product(self, product: Product, movie: Movie) -> None:
-        product.name = _shortened(unescape(movie.title), LONGEST_NAME)
+        product.name = _shortened(unescape(movie.title), MAX_NAME_LENGTH)
         product.subcategory_id = SHOWING
         product.extra_data = _extra_data(product.extra_data, movie)
         if movie.synopsis is not UNSET or movie.backlink is not UNSET:
@@ -214,7 +214,7 @@ class AllocineStocks(LocalProvider):
     def _fill_offer(self, offer: Offer, movie: Movie, version: Version) -> None:
         offer.product_id = self.id_of(Product, movie.id)
         offer.venue_id = self.venue.venue_id
-        offer.name = f"{_shortened(unescape(movie.title), LONGEST_NAME - 5)} - {version}"
+        offer.name = f"{_shortened(unescape(movie.title), MAX_NAME_LENGTH - 5)} - {version}"
         offer.booking_email = self.venue.booking_email
         offer.withdrawal_details = self.venue.withdrawal_details
         offer.subcategory_id = SHOWING

@@ -13,7 +13,7 @@ Two attributes and two methods make a provider; the rest of this class has sound
         def fill_object_attributes(self, obj: Providable) -> None:
             obj.quantity = self.record.available
 
-A provider only iterates and fills. Connectors fetch; the engine (`include.inbound.sync`) looks up, compares, writes.
+A provider only iterates and fills. Connectors fetch; the engine (`include.inbound.run`) looks up, compares, writes.
 The shape is that of the `local_providers` of https://github.com/pass-culture/pass-culture-main.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from include.connectors.http import HttpConnector
     from include.connectors.third_party import ThirdPartyRule
-    from include.inbound.report import SyncReport
+    from include.models.report import SyncReport
 
 P = TypeVar("P", bound=Providable)
 
@@ -311,7 +311,7 @@ class LocalProvider(ABC):
         return cls.get_object_thumb_index is not LocalProvider.get_object_thumb_index
 
     def updateObjects(self, limit: int | None = None, *, connection: psycopg.Connection[Any]) -> SyncReport:  # noqa: N802
-        """Synchronise with the default settings: `include.inbound.sync.sync_provider` by its traditional name."""
-        from include.inbound.sync import sync_provider
+        """Synchronise with the default settings: `include.inbound.run.sync_provider` by its traditional name."""
+        from include.inbound.run import sync_provider
 
         return sync_provider(self, connection, limit=limit)

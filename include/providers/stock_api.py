@@ -23,7 +23,7 @@ from include.models import Offer, Product, Providable, Stock
 from include.providers.base import LocalProvider, ProvidableInfo
 
 CENT = Decimal("0.01")
-HIGHEST_PRICE = Decimal("99999999.99")
+MAX_PRICE = Decimal("99999999.99")
 BOOK = "LIVRE_PAPIER"
 OK, NOT_FOUND = 200, 404
 
@@ -101,7 +101,7 @@ class StockApiProvider(LocalProvider):
         if "\0" in ref:
             raise RejectRecord("ref: contains a NUL character", payload=record)
         if record.price is not None and not self._is_price(record.price):
-            reason = f"price: {record.price} is not between 0 and {HIGHEST_PRICE}"
+            reason = f"price: {record.price} is not between 0 and {MAX_PRICE}"
             raise RejectRecord(reason, payload=record, reference=ref)
         key = f"{ref}@{self.venue.venue_id_at_offer_provider}"
         return [
@@ -152,7 +152,7 @@ class StockApiProvider(LocalProvider):
 
     def _is_price(self, price: Decimal) -> bool:
         try:
-            return 0 <= price <= (HIGHEST_PRICE * 100 if self.prices_in_cents else HIGHEST_PRICE)
+            return 0 <= price <= (MAX_PRICE * 100 if self.prices_in_cents else MAX_PRICE)
         except InvalidOperation:  # "NaN"
             return False
 
@@ -176,7 +176,7 @@ def _fixed_price(product: Product) -> Decimal:
     fixed: Any = (product.extra_data or {}).get("prix_livre")
     try:
         price = Decimal(str(fixed).replace(",", "."))
-        if 0 <= price <= HIGHEST_PRICE:
+        if 0 <= price <= MAX_PRICE:
             return price
     except InvalidOperation:
         pass

@@ -6,7 +6,7 @@ from include.models.alerts import Alert
 from include.search.report import PassReport, shown
 from include.search.watch import RunReport
 
-MOST_VALUES = 12
+MAX_VALUES = 12
 """Different values shown per patch."""
 
 
@@ -38,7 +38,7 @@ def _counts(report: PassReport) -> dict[str, object]:
         "Seconds": f"{report.seconds:.1f}",
     }
     for name, counts in report.patches.items():
-        usual = sorted(counts.values.items(), key=lambda item: -item[1])[:MOST_VALUES]
+        usual = sorted(counts.values.items(), key=lambda item: -item[1])[:MAX_VALUES]
         facts[name] = ", ".join(f"{shown(value)} {number:,}" for value, number in usual)
         if counts.remarks:
             facts[f"{name}, odd"] = "; ".join(f"{remark}: {number:,}" for remark, number in counts.remarks.items())

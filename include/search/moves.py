@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from include.connectors.algolia import MOST_LOG_ENTRIES, AlgoliaIndex
+from include.connectors.algolia import MAX_LOG_ENTRIES, AlgoliaIndex
 from include.errors import PaginationError
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ OVERLAP = timedelta(minutes=5)
 """An entry may come so much later than a newer one was read: servers of one cluster, clocks that differ."""
 KEPT = timedelta(days=7)
 FIRST_PAGE = 100
-MOST_PAGES = 100
+MAX_PAGES = 100
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -66,17 +66,17 @@ def read_log(index: AlgoliaIndex, since: datetime | None) -> Reading:
     """
     reading = Reading()
     seen: set[str] = set()
-    offset, length = 0, FIRST_PAGE if since else MOST_LOG_ENTRIES
-    for _ in range(MOST_PAGES):
+    offset, length = 0, FIRST_PAGE if since else MAX_LOG_ENTRIES
+    for _ in range(MAX_PAGES):
         page = index.logs(offset, length)
         known = len(seen)
         for entry in page:
             _note(reading, entry, index.name, seen)
         if len(seen) == known or (since and reading.oldest and reading.oldest < since - OVERLAP):
             break
-        offset, length = offset + len(page), MOST_LOG_ENTRIES
+        offset, length = offset + len(page), MAX_LOG_ENTRIES
     else:
-        raise PaginationError(f"Algolia's log does not end after {MOST_PAGES} pages", entries=reading.entries)
+        raise PaginationError(f"Algolia's log does not end after {MAX_PAGES} pages", entries=reading.entries)
     reading.moves.reverse()  # the newest came first: those of one second stay in their order
     reading.moves.sort(key=lambda move: move.at)
     if reading.unreadable:

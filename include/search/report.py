@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-MOST_SAMPLES = 20
-MOST_VALUES = 100
+MAX_SAMPLES = 20
+MAX_VALUES = 100
 """Different values, or remarks, that are counted one by one."""
 OTHERS = "(others)"
 
@@ -41,21 +41,21 @@ class PassReport(msgspec.Struct):
 
     def add_sample(self, object_id: object, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         """Keep a change, if it is one of the first; an attribute that was not there is left out of `before`."""
-        if len(self.samples) < MOST_SAMPLES:
+        if len(self.samples) < MAX_SAMPLES:
             before = {name: held[name] for name in wanted if name in held}
             self.samples.append({"objectID": object_id, "before": before, "after": dict(wanted)})
 
     def add_refused(self, object_id: object, reason: str) -> None:
         """Note a record that could not be patched."""
         self.refused_count += 1
-        if len(self.refused) < MOST_SAMPLES:
+        if len(self.refused) < MAX_SAMPLES:
             self.refused[str(object_id)] = reason
 
 
 def count(counts: dict[str, int], value: object) -> None:
     """Count a value among at most a hundred different ones."""
     shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    if shown not in counts and len(counts) >= MOST_VALUES:
+    if shown not in counts and len(counts) >= MAX_VALUES:
         shown = OTHERS
     counts[shown] = counts.get(shown, 0) + 1
 

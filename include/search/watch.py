@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from include.connectors.algolia import MOST_RECORDS, AlgoliaIndex
+from include.connectors.algolia import MAX_RECORDS, AlgoliaIndex
 from include.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -27,10 +27,10 @@ from include.errors import (
     RequestRefused,
     Unreachable,
 )
+from include.patches.base import Patch, attributes_of
 from include.search.moves import KEPT, OVERLAP, Move, Reading, read_log
-from include.search.patch import Patch, attributes_of
-from include.search.patching import Mark, run_pass
 from include.search.report import PassReport
+from include.search.run_pass import Mark, run_pass
 from include.store import search as store
 from include.store.locks import index_lock
 
@@ -361,7 +361,7 @@ class _Run:
 
 def default_compare_every(records: int | None) -> int:
     """After how many runs without a move an index of so many records is compared with the rule."""
-    pages = math.ceil((records or 0) / MOST_RECORDS)
+    pages = math.ceil((records or 0) / MAX_RECORDS)
     return min(RAREST, max(OFTENEST, math.ceil(pages * RUNS_PER_PAGE)))
 
 

@@ -16,7 +16,7 @@ from include.store.rows import as_json
 
 Connection = psycopg.Connection[Any]
 
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Keys named in the message about a collision."""
 
 # A row is fed by a link if the link's provider wrote it last, in the link's venue, and if its key does not end in the
@@ -193,7 +193,7 @@ def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, mar
             new_key=_NEW_KEY.format(row=row),
             has_old_key=_HAS_OLD_KEY.format(row=row),
             fed=_FED.format(row=row),
-            limit=MOST_NAMED,
+            limit=MAX_NAMED,
         )
         keys += [f"{name} {key}" for (key,) in connection.execute(statement, _patterns(link, new_id, marks))]
     return keys

@@ -19,7 +19,7 @@ BY_HAND = "user"
 """What triggered an object that a person asked for."""
 STUCK_MINUTES = 20
 """A row that is in flight for longer is released, whatever its claimer does."""
-MOST_EVENTS = 200
+MAX_EVENTS = 200
 """From which one claim takes rows, so that a large event does not keep the others waiting."""
 
 
@@ -133,7 +133,7 @@ def claim(
             WHERE id IN (SELECT id FROM due)
             RETURNING {_ROW}
             """,  # noqa: S608 - a constant
-            {"target": target, "after": after_event, "events": MOST_EVENTS, "limit": limit, "key": key},
+            {"target": target, "after": after_event, "events": MAX_EVENTS, "limit": limit, "key": key},
         )
         return cursor.fetchall()
 

@@ -171,7 +171,7 @@ def test_memory_that_grows_is_noticed(capsys):
 
 
 def test_killed_processes_are_taken_up(service, held, capsys, monkeypatch):
-    monkeypatch.setattr(soak_kills, "LONGEST_LIFE", 0.2)
+    monkeypatch.setattr(soak_kills, "MAX_LIFE", 0.2)
     soak_kills.Soak(service, held, 1500, seed=3).run(2)
     told = capsys.readouterr().out
     assert "2 processes killed" in told

@@ -14,7 +14,7 @@ from bench.venues.data import SUPPLIERS, Shops, fill, held_sums, siret
 from bench.venues.memory import sampled
 from bench.venues.soak_airflow import DAGS, DagRun, Task, add_pools, told
 from include.connectors.http import HttpConnector
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers import load_provider
 from include.store.providers import find_links
 

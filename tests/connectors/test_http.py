@@ -539,47 +539,47 @@ def test_step_up_to_https_is_the_same_service():
     assert not is_same_service("http://host/a", "http://[")
 
 
-# ---------------------------------------------------------------- pace
+# ---------------------------------------------------------------- rate limits
 
 
-class NotedPace:
+class RecordingRateLimiter:
     def __init__(self, *waits: float) -> None:
         self.waits = list(waits)
-        self.held: list[float] = []
+        self.pauses: list[float] = []
 
-    def reserve(self, longest: float = 60.0) -> float:
+    def acquire(self, longest: float = 60.0) -> float:
         return self.waits.pop(0)
 
-    def hold(self, seconds: float) -> None:
-        self.held.append(seconds)
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
 
-def test_pace_is_asked_before_every_request(service, connect, naps):
+def test_the_rate_limiter_is_asked_before_every_request(service, connect, naps):
     service.answers(status=500).answers(status=302, headers={"Location": "/api"}).answers(GOOD)
-    pace = NotedPace(0.0, 0.25, 0.5)
-    connector = connect(pace=pace)
+    limiter = RecordingRateLimiter(0.0, 0.25, 0.5)
+    connector = connect(rate_limiter=limiter)
     connector.get(decode=decode)
     assert naps == [1.0, 0.25, 0.5]
-    assert pace.waits == []
-    assert pace.held == []
+    assert limiter.waits == []
+    assert limiter.pauses == []
     assert connector.stats.waited == 1.75
 
 
-def test_pace_too_slow_to_sleep_through_is_raised_before_asking(service, connect, naps):
+def test_a_wait_too_long_to_sleep_through_is_raised_before_the_request(service, connect, naps):
     with pytest.raises(RateLimited) as limited:
-        connect(pace=NotedPace(61.0)).get(decode=decode)
+        connect(rate_limiter=RecordingRateLimiter(61.0)).get(decode=decode)
     assert limited.value.retry_after == 61.0
     assert naps == []
     assert service.asked == []
 
 
 @pytest.mark.parametrize("wait", [3, 3123])
-def test_pace_is_told_of_retry_after(service, connect, wait):
+def test_the_rate_limiter_learns_of_retry_after(service, connect, wait):
     service.answers(status=429, headers={"Retry-After": str(wait)})
-    pace = NotedPace(0.0)
+    limiter = RecordingRateLimiter(0.0)
     with pytest.raises(RateLimited):
-        connect(pace=pace, attempts=1).get(decode=decode)
-    assert pace.held == [wait]
+        connect(rate_limiter=limiter, attempts=1).get(decode=decode)
+    assert limiter.pauses == [wait]
 
 
 # ---------------------------------------------------------------- secrets

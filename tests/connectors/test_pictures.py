@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from include.connectors.pictures import MOST_ORIGINS, PictureFetcher
+from include.connectors.pictures import MAX_ORIGINS, PictureFetcher
 from include.connectors.third_party import ThirdPartyRule
 from include.errors import BadPicture, RateLimited, ServiceUnavailable
 
@@ -155,10 +155,10 @@ def test_no_address_of_a_picture(fetch, url):
 def test_the_number_of_connectors_is_bounded(service, fetch):
     service.answers(b"x")
     port = service.url.split(":")[2].split("/")[0]
-    for number in range(MOST_ORIGINS + 3):
+    for number in range(MAX_ORIGINS + 3):
         assert fetch(f"http://127.0.0.1:{port}/{number}") == b"x"
     assert len(fetch._connectors) == 1
     fetch._connectors.clear()
-    for number in range(MOST_ORIGINS + 3):
+    for number in range(MAX_ORIGINS + 3):
         fetch._connector(f"http://127.0.0.1:{9000 + number}")
-    assert len(fetch._connectors) == MOST_ORIGINS
+    assert len(fetch._connectors) == MAX_ORIGINS

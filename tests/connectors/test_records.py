@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.connectors import stopping
+from include.connectors import cancellation
 from include.connectors.decoding import Rejected
 from include.connectors.records import AHEAD, Page, RecordStream
 from include.errors import RateLimited, RejectRecord
@@ -271,7 +271,7 @@ def test_no_request_follows_after_close_not_even_a_retry(service, connect, fault
     """The request under way fails, and the connector would ask again: it must not."""
     service.answers(b"[1]")
     service.answers(status=500) if fault == "status" else service.hangs()
-    connector = connect(read_timeout=0.1, sleep=stopping.sleep, jitter=lambda: 0.2)
+    connector = connect(read_timeout=0.1, sleep=cancellation.sleep, jitter=lambda: 0.2)
 
     def pages() -> Iterator[Page]:
         for number in range(100):
@@ -288,7 +288,7 @@ def test_no_request_follows_after_close_not_even_a_retry(service, connect, fault
 
 def test_close_wakes_a_connector_that_sleeps(service, connect):
     service.answers(status=429, headers={"Retry-After": "30"})
-    connector = connect(sleep=stopping.sleep)
+    connector = connect(sleep=cancellation.sleep)
     stream = RecordStream(Page([connector.get(decode=bytes)], START, number) for number in range(3))
     seen: list[object] = []
 
@@ -310,8 +310,8 @@ def test_close_wakes_a_connector_that_sleeps(service, connect):
 
 def test_sleep_outside_of_a_stream_is_a_sleep():
     began = time.perf_counter()
-    stopping.sleep(0.03)
-    stopping.check()
+    cancellation.sleep(0.03)
+    cancellation.raise_if_cancelled()
     assert time.perf_counter() - began >= 0.03
 
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 import requests
 
-from include.connectors.teams import MOST_BYTES, adaptive_card, post_card
+from include.connectors.teams import MAX_BYTES, adaptive_card, post_card
 from include.errors import AccessRefused, ConfigurationError, ProviderSyncError, RequestRefused, ServiceUnavailable
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -33,7 +33,7 @@ def channel(served):
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     """Do not sleep before the next try."""
-    monkeypatch.setattr("include.connectors.stopping.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("include.connectors.cancellation.time.sleep", lambda seconds: None)
 
 
 def test_a_card():
@@ -100,7 +100,7 @@ def test_no_message_is_larger_than_teams_takes(channel, letter):
     facts = {f"Fact {n}": letter * 100_000 for n in range(30)}
     post_card(url, adaptive_card(letter * 100_000, text=letter * 100_000, facts=facts))
     (arrived,) = cards()
-    assert len(json.dumps(arrived["card"], ensure_ascii=False).encode()) < MOST_BYTES
+    assert len(json.dumps(arrived["card"], ensure_ascii=False).encode()) < MAX_BYTES
     assert arrived["title"].startswith(letter * 4000)
 
 

@@ -236,7 +236,7 @@ def test_the_producers_of_a_table_are_known_before_they_run(dags):
 
 def test_the_local_run_knows_every_dag_that_sends(dags):
     """It lets those send to the sandbox only."""
-    from include.outbound.targets import load_target
+    from include.targets import load_target
     from local.outbound import targets
 
     sending = {name: dag for name, dag in dags.items() if "outbound" in dag.tags}

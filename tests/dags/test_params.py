@@ -356,8 +356,8 @@ def test_a_change_of_links_refuses(values):
 def test_the_form_offers_the_actions_there_are():
     from typing import get_args
 
-    from include.inbound.links import Action
     from include.operators.params import venue_link_params
+    from include.venue_links import Action
 
     assert venue_link_params()["action"].schema["enum"] == ["show", *get_args(Action)]
 

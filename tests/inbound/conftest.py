@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers.base import LocalProvider
 from include.store.providers import load_link, register_provider
 from tests.inbound.items import ITEM, Items

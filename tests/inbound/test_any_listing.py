@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from include.connectors.decoding import PageDecoder, Rejected
 from include.errors import RejectRecord, SkipObject
-from include.inbound.masking import MASK, Fields, masked
-from include.inbound.reading import RecordReader
-from include.inbound.rejected import LONGEST_PAYLOAD, masked_payload
-from include.inbound.report import SyncReport
+from include.inbound.read import RecordReader
+from include.masking import MASK, Fields, masked
+from include.models.report import SyncReport
+from include.store.rejected import MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import CursorItems, day, item
 
 FEW = settings(
@@ -175,7 +175,7 @@ def test_whatever_is_nested_how_no_personal_value_is_shown(value):
     assert masked(shown, more) == shown
     kept = masked_payload(json.dumps(secret).encode(), more)
     assert SECRET not in kept
-    assert len(kept) <= LONGEST_PAYLOAD
+    assert len(kept) <= MAX_PAYLOAD_LENGTH
     assert (MASK in kept) == (SECRET in json.dumps(secret)) or MASK in json.dumps(value)
 
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from include.errors import DatabaseUnavailable, LinkBusy
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.models import Product, Stock
 from include.store.locks import link_lock
 from tests.inbound.items import CursorItems, Item, Items, day, item

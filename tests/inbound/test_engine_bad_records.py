@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from include.errors import ConfigurationError, ErrorBudgetExceeded, FatalError, RejectRecord, SkipObject
-from include.inbound.masking import Fields
-from include.inbound.rejected import LONGEST_PAYLOAD, masked_payload
+from include.masking import Fields
 from include.providers.base import LocalProvider
+from include.store.rejected import MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import CursorItems, Item, Items, day, item
 
 DATED = pytest.mark.parametrize("dates", [(None, None), (day(1), day(2))], ids=["dateless", "dated"])
@@ -93,7 +93,7 @@ def test_a_value_that_postgresql_refuses_costs_its_record_only(sync, rows, rejec
     for _, reason, payload in found:
         assert hint in reason
         assert len(reason) <= 1000
-        assert len(payload) <= LONGEST_PAYLOAD
+        assert len(payload) <= MAX_PAYLOAD_LENGTH
         assert "jo@example.org" not in payload
 
 
@@ -267,7 +267,7 @@ def test_payloads_are_masked(payload, shown):
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("payload", [b'["' + b"9" * 10**7 + b'\xff"]', object, b"a" * 10**7, [b"9" * 10**7]])
 def test_masking_takes_no_longer_for_large_payloads(payload):
-    assert len(masked_payload(payload)) <= LONGEST_PAYLOAD
+    assert len(masked_payload(payload)) <= MAX_PAYLOAD_LENGTH
 
 
 @pytest.mark.parametrize("needs_venue", [True, False])

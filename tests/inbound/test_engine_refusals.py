@@ -6,12 +6,12 @@ from typing import ClassVar
 import pytest
 
 from include.errors import RejectRecord
-from include.inbound import ledger
-from include.inbound.ledger import LoadParameters
-from include.inbound.masking import MASK
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
+from include.masking import MASK
 from include.models import Product
 from include.providers.base import LocalProvider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from tests.inbound.items import CursorItems, Item, Items, day, item
 
 

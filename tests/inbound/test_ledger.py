@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 
 from include.errors import ConfigurationError, FatalError, LinkBusy, ServiceUnavailable
-from include.inbound import ledger
-from include.inbound.ledger import LoadParameters
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers import load_provider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.locks import link_lock
 from include.store.providers import find_links, load_link, register_provider
 from tests.inbound.items import CursorItems, Items, day, item

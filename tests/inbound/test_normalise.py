@@ -143,9 +143,9 @@ def test_truncated_ones_are_refused(kind, share):
 
 def test_too_many_bytes(monkeypatch):
     raw = encoded(noise((200, 200)))
-    monkeypatch.setattr(thumbs, "MOST_BYTES", len(raw))
+    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw))
     normalise(raw)
-    monkeypatch.setattr(thumbs, "MOST_BYTES", len(raw) - 1)
+    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw) - 1)
     with pytest.raises(BadPicture, match="more than"):
         normalise(raw)
 

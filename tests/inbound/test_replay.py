@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from include.errors import ConfigurationError, ErrorBudgetExceeded, FatalError, RejectRecord, SkipObject
-from include.inbound import ledger
-from include.inbound.ledger import LoadParameters
-from include.inbound.rejected import CUT, LONGEST_PAYLOAD, masked_payload
 from include.inbound.replay import ROWS_AT_ONCE
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.providers import load_link, register_provider
+from include.store.rejected import CUT, MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import Item, Items, item
 
 PRICE = "price: nobody pays to be rid of it"
@@ -168,7 +168,7 @@ def test_the_checks_of_next_are_those_of_a_listing(sync, replay, repair, rows, k
         ('{"key":"a","name":"x","extra_data":{"people":[{"name":"***"}]}}', "personal fields are masked"),
         (
             '{"key":"a","name":"xxx' + CUT,
-            f"its payload was cut at {LONGEST_PAYLOAD:,} characters: put the whole record",
+            f"its payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: put the whole record",
         ),
         ('{"key":"a","name":"x', "its payload is not whole JSON"),
         ('{"email": ***, "key": "a"}', "its payload is not whole JSON"),
@@ -196,7 +196,7 @@ def test_what_was_kept_whole_is_not_cut_and_what_is_cut_says_so(sync, replay, re
     sync(Kept([item("a", price=-1, extra_data={"text": "x" * 150_000}), item("b", price=-1, name="x" * 250_000)]))
     whole, cut = [payload for _, _, payload in rejections()]
     assert json.loads(whole)["extra_data"]["text"] == "x" * 150_000
-    assert (len(cut), cut.endswith(CUT)) == (LONGEST_PAYLOAD, True)
+    assert (len(cut), cut.endswith(CUT)) == (MAX_PAYLOAD_LENGTH, True)
     repair('"price":-1', '"price":1')
     assert replay() == (1, 0, 0, 0, 1)
     assert set(rows()) == {"a"}
@@ -208,7 +208,7 @@ def test_what_was_kept_whole_is_not_cut_and_what_is_cut_says_so(sync, replay, re
 def test_what_was_cut_is_cut_also_when_it_is_kept_again(text):
     once = masked_payload(text.encode())
     assert once.endswith(CUT)
-    assert len(once) <= LONGEST_PAYLOAD
+    assert len(once) <= MAX_PAYLOAD_LENGTH
     assert masked_payload(once.encode()) == once
 
 

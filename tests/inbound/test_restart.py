@@ -4,9 +4,9 @@ import psycopg
 import pytest
 
 from include.errors import DatabaseUnavailable
-from include.inbound import ledger
-from include.inbound.ledger import LoadParameters
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.migrate import migrate
 from local import postgres as embedded
 from tests import postgres_servers

@@ -13,26 +13,26 @@ import pytest
 
 from local import airflow, runs
 from local.airflow import Api
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.settings import Connection, Pool, Settings
 
 
 @pytest.fixture
-def clone(tmp_path):
-    return Clone(tmp_path)
+def checkout(tmp_path):
+    return Checkout(tmp_path)
 
 
-def environment(clone: Clone, **inherited: str) -> dict[str, str]:
+def environment(checkout: Checkout, **inherited: str) -> dict[str, str]:
     return airflow.environment(
-        clone, inherited, metadata_url="postgresql+psycopg2://x", port=8080, slots=9, schedules=True
+        checkout, inherited, metadata_url="postgresql+psycopg2://x", port=8080, slots=9, schedules=True
     )
 
 
-def test_the_components_share_one_airflow_of_their_own(clone):
+def test_the_components_share_one_airflow_of_their_own(checkout):
     env = environment(
-        clone, AIRFLOW_HOME="/home/me/airflow", AIRFLOW__CORE__EXECUTOR="CeleryExecutor", AIRFLOW_CONFIG="x"
+        checkout, AIRFLOW_HOME="/home/me/airflow", AIRFLOW__CORE__EXECUTOR="CeleryExecutor", AIRFLOW_CONFIG="x"
     )
-    assert env["AIRFLOW_HOME"] == str(clone.root / ".local" / "airflow")
+    assert env["AIRFLOW_HOME"] == str(checkout.root / ".local" / "airflow")
     assert env["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8080/execution/"
     assert env["AIRFLOW__API__HOST"] == "127.0.0.1"
@@ -40,20 +40,20 @@ def test_the_components_share_one_airflow_of_their_own(clone):
     assert all(isinstance(value, str) for value in env.values())
 
 
-def test_nobody_is_an_administrator_without_a_password(clone):
-    env = environment(clone, AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True")
+def test_nobody_is_an_administrator_without_a_password(checkout):
+    env = environment(checkout, AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True")
     assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
     assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,operator:user,viewer:viewer"
 
 
-def test_every_user_that_is_named_can_sign_in_and_knows_what_for(clone):
-    users = environment(clone)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
+def test_every_user_that_is_named_can_sign_in_and_knows_what_for(checkout):
+    users = environment(checkout)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
     assert [user.partition(":")[0] for user in users] == list(airflow.USERS_MAY) == ["admin", "operator", "viewer"]
 
 
-def test_connections_can_be_tested_unless_the_user_says_otherwise(clone):
-    assert environment(clone)["AIRFLOW__CORE__TEST_CONNECTION"] == "Enabled"
-    assert environment(clone, AIRFLOW__CORE__TEST_CONNECTION="Hidden")["AIRFLOW__CORE__TEST_CONNECTION"] == "Hidden"
+def test_connections_can_be_tested_unless_the_user_says_otherwise(checkout):
+    assert environment(checkout)["AIRFLOW__CORE__TEST_CONNECTION"] == "Enabled"
+    assert environment(checkout, AIRFLOW__CORE__TEST_CONNECTION="Hidden")["AIRFLOW__CORE__TEST_CONNECTION"] == "Hidden"
 
 
 def test_every_component_has_a_command_and_is_stopped():
@@ -85,17 +85,18 @@ def test_an_operator_triggers_but_only_an_admin_deletes(user, may_trigger, may_d
     assert manager.is_authorized_connection(method="DELETE", user=someone) is may_see_connections
 
 
-def test_secrets_are_kept_private_and_the_same(clone):
-    assert environment(clone)["AIRFLOW__API_AUTH__JWT_SECRET"] == environment(clone)["AIRFLOW__API_AUTH__JWT_SECRET"]
-    assert clone.password("admin") == Clone(clone.root).password("admin") != clone.password("viewer")
-    for file in (clone.state / "secrets.json", clone.passwords):
+def test_secrets_are_kept_private_and_the_same(checkout):
+    secrets = [environment(checkout)["AIRFLOW__API_AUTH__JWT_SECRET"] for _ in range(2)]
+    assert secrets[0] == secrets[1]
+    assert checkout.password("admin") == Checkout(checkout.root).password("admin") != checkout.password("viewer")
+    for file in (checkout.state / "secrets.json", checkout.passwords):
         assert file.stat().st_mode & 0o077 == 0
-    assert set(json.loads(clone.passwords.read_text())) == {"admin", "viewer"}
+    assert set(json.loads(checkout.passwords.read_text())) == {"admin", "viewer"}
 
 
-def test_tuning_connections_and_proxies_are_the_users(clone):
+def test_tuning_connections_and_proxies_are_the_users(checkout):
     env = environment(
-        clone, AIRFLOW__CORE__PARALLELISM="32", AIRFLOW_CONN_SYNC_DB="postgres://", no_proxy="intra,localhost"
+        checkout, AIRFLOW__CORE__PARALLELISM="32", AIRFLOW_CONN_SYNC_DB="postgres://", no_proxy="intra,localhost"
     )
     assert env["AIRFLOW__CORE__PARALLELISM"] == "32"
     assert env["AIRFLOW_CONN_SYNC_DB"] == "postgres://"
@@ -113,11 +114,11 @@ def test_a_taken_port_is_named():
     airflow.check_port(airflow.free_port())
 
 
-def test_the_dags_are_the_files(clone):
-    clone.dags.mkdir()
+def test_the_dags_are_the_files(checkout):
+    checkout.dags.mkdir()
     for name in ("b.py", "a.py", "_private.py", "notes.md"):
-        (clone.dags / name).touch()
-    assert clone.dag_ids() == ["a", "b"]
+        (checkout.dags / name).touch()
+    assert checkout.dag_ids() == ["a", "b"]
 
 
 def test_signs_in_when_asked_to_and_imports_everything():
@@ -300,18 +301,18 @@ def test_a_file_without_its_dag_is_reported_when_the_others_were_read_several_ti
     airflow.wait_until_parsed(Server(dags(*moments[:2])).api(), ["a", "b"], since, server.check)
 
 
-def test_the_users_time_outs_win(clone):
-    assert environment(clone)["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] == "300"
-    given = environment(clone, AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="7")
+def test_the_users_time_outs_win(checkout):
+    assert environment(checkout)["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] == "300"
+    given = environment(checkout, AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT="7")
     assert given["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] == "7"
 
 
-def test_every_setting_exists_in_airflow(clone):
+def test_every_setting_exists_in_airflow(checkout):
     code = "import os; from airflow.configuration import conf\n"
     code += "for name in os.environ['NAMES'].split():\n    section, _, option = name[9:].lower().partition('__')\n"
     code += "    known = conf.configuration_description.get(section, {}).get('options', {})\n"
     code += "    if option not in known: print(name)\n"
-    names = " ".join(name for name in environment(clone) if name.startswith("AIRFLOW__"))
+    names = " ".join(name for name in environment(checkout) if name.startswith("AIRFLOW__"))
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env={**os.environ, "NAMES": names}, capture_output=True, text=True, check=True)
     assert done.stdout == "", done.stderr

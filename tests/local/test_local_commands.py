@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from local import commands
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
-from local.lock import CloneLock
+from local.lock import CheckoutLock
 from local.signals import Signals
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def local(tmp_path):
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "a.py").touch()
     screen = Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
-    found = commands.Local(Clone(tmp_path), screen, Signals(), dict(os.environ))
+    found = commands.Local(Checkout(tmp_path), screen, Signals(), dict(os.environ))
     with found.stack:
         yield found
 
@@ -43,7 +43,7 @@ def test_a_sync_without_a_dag_says_how_to_call_it(local):
 
 
 def test_a_sync_beside_an_up_that_goes_away_says_so(local):
-    holder = CloneLock(local.clone.state / "lock")
+    holder = CheckoutLock(local.checkout.state / "lock")
     holder.acquire("up")
     holder.tell(url="http://127.0.0.1:9", sandbox=None, conninfo="")
     gone = threading.Timer(1, holder.release)
@@ -56,9 +56,9 @@ def test_a_sync_beside_an_up_that_goes_away_says_so(local):
 
 
 def test_the_state_of_an_earlier_version_becomes_private_with_the_first_command(local):
-    (local.clone.state / "logs").mkdir(parents=True)
-    local.clone.state.chmod(0o755)
-    (local.clone.state / "logs").chmod(0o755)
+    (local.checkout.state / "logs").mkdir(parents=True)
+    local.checkout.state.chmod(0o755)
+    (local.checkout.state / "logs").chmod(0o755)
     commands.claim(local, "stop")
-    assert local.clone.state.stat().st_mode & 0o777 == 0o700
-    assert (local.clone.state / "logs").stat().st_mode & 0o777 == 0o700
+    assert local.checkout.state.stat().st_mode & 0o777 == 0o700
+    assert (local.checkout.state / "logs").stat().st_mode & 0o777 == 0o700

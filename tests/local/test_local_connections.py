@@ -3,7 +3,7 @@
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.connections import conninfo
 
 

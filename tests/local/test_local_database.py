@@ -11,9 +11,9 @@ from rich.console import Console
 
 from include.store.migrate import migrate
 from local import commands, database, postgres, problems, psql, status
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
-from local.lock import CloneLock
+from local.lock import CheckoutLock
 from local.signals import Signals
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def a_local(folder, **env):
     shutil.copy(ROOT / "airflow_settings.yaml", folder)
     (folder / "dags").mkdir(exist_ok=True)
     screen = Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
-    return commands.Local(Clone(folder), screen, Signals(), dict(os.environ) | env)
+    return commands.Local(Checkout(folder), screen, Signals(), dict(os.environ) | env)
 
 
 def printed(local):
@@ -44,7 +44,7 @@ def started(local):
     server = postgres.start(local.data)
     postgres.create_databases(server, "sync")
     migrate(server.conninfo("sync"))
-    lock = CloneLock(local.clone.state / "lock")
+    lock = CheckoutLock(local.checkout.state / "lock")
     lock.acquire("up")
     yield lock
     lock.release()
@@ -80,7 +80,7 @@ def test_what_does_not_run_is_started_and_stopped_again(local, started):
     postgres.stop(local.data)
     assert problems.problems(local, "", "text") == 0
     assert not postgres.is_running(local.data)
-    assert CloneLock(local.clone.state / "lock").holder() == {"command": "problems", "pid": os.getpid()} | {
+    assert CheckoutLock(local.checkout.state / "lock").holder() == {"command": "problems", "pid": os.getpid()} | {
         "conninfo": local.lock.holder()["conninfo"]
     }
 

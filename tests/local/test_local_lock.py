@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from local.lock import Busy, CloneLock
+from local.lock import Busy, CheckoutLock
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from local.lock import CloneLock
-lock = CloneLock(Path(sys.argv[1]))
+from local.lock import CheckoutLock
+lock = CheckoutLock(Path(sys.argv[1]))
 lock.acquire("up")
 lock.tell(url="http://127.0.0.1:8080")
 print("held", flush=True)
@@ -28,10 +28,10 @@ def test_the_second_is_refused_and_learns_who_holds_it(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(Busy, match=rf"`make up` is already running in this clone \(process {holder.pid}\)") as busy:
-            CloneLock(path).acquire("run")
+            CheckoutLock(path).acquire("run")
         assert busy.value.holder["url"] == "http://127.0.0.1:8080"
         holder.send_signal(signal.SIGKILL)
-    lock = CloneLock(path)
+    lock = CheckoutLock(path)
     assert "url" in path.read_text()
     assert lock.holder() == {}  # nobody is there, whatever the file says
     lock.acquire("run")  # the kernel gave it back
@@ -47,13 +47,13 @@ def test_a_child_that_outlives_the_holder_does_not_keep_it(tmp_path):
         holder.send_signal(signal.SIGKILL)
         holder.wait()
         try:
-            CloneLock(tmp_path / "lock").acquire("run")
+            CheckoutLock(tmp_path / "lock").acquire("run")
         finally:
             os.kill(orphan, signal.SIGKILL)
 
 
 def test_what_is_told_can_become_shorter(tmp_path):
-    lock = CloneLock(tmp_path / "lock")
+    lock = CheckoutLock(tmp_path / "lock")
     lock.acquire("up")
     lock.tell(url="x" * 100)
     lock.tell(url="y")

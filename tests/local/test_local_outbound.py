@@ -11,18 +11,18 @@ import pytest
 from rich.console import Console
 
 from include.outbound.feed import feed_queue
-from include.outbound.targets import load_target
+from include.targets import load_target
 from local import commands, demo, outbound, report, settings
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
-from local.lock import CloneLock
+from local.lock import CheckoutLock
 from local.signals import Signals
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 
 ROOT = Path(__file__).parents[2]
 DAG = "outbound_mailing_list"
-TARGET = load_target("include.outbound.targets.mailing_list.MailingList")
+TARGET = load_target("include.targets.mailing_list.MailingList")
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_targets_are_found_where_dags_name_them(tmp_path):
     (tmp_path / "c.py").write_text("other = 1\n")
     (tmp_path / "d.py").write_text("not Python\n")
     assert outbound.targets(tmp_path) == {"a": TARGET, "b": TARGET}
-    (tmp_path / "e.py").write_text('TARGET = "include.outbound.targets.none.None"\n')
+    (tmp_path / "e.py").write_text('TARGET = "include.targets.none.None"\n')
     with pytest.raises(LocalError, match=r"e\.py: There is no target"):
         outbound.targets(tmp_path)
 
@@ -119,14 +119,14 @@ def test_targets_are_found_where_dags_name_them(tmp_path):
 def local(tmp_path, screen):
     shutil.copy(ROOT / "airflow_settings.yaml", tmp_path)
     with_code = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_CONN_")}
-    found = commands.Local(Clone(tmp_path), screen, Signals(), with_code)
+    found = commands.Local(Checkout(tmp_path), screen, Signals(), with_code)
     with found.stack:
         yield found
 
 
 @pytest.mark.parametrize("has_demo", [True, False])
 def test_advancing_what_runs_changes_orders_of_the_demo_only(local, loaded, has_demo):
-    lock = CloneLock(local.clone.state / "lock")
+    lock = CheckoutLock(local.checkout.state / "lock")
     lock.acquire("up")
     try:
         with serving(World(Settings(books=100))) as url:
@@ -146,38 +146,38 @@ def test_advancing_before_the_first_run_starts_no_database(local):
 
 
 @pytest.fixture
-def clone(tmp_path):
+def checkout(tmp_path):
     (tmp_path / "dags").mkdir()
     for dag_id in ("a", DAG):
         (tmp_path / "dags" / f"{dag_id}.py").touch()
-    return Clone(tmp_path)
+    return Checkout(tmp_path)
 
 
-def test_in_the_demo_a_dag_is_put_on_its_schedule_once(clone):
+def test_in_the_demo_a_dag_is_put_on_its_schedule_once(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.set_on_schedule(clone, api, [])
+    commands.set_on_schedule(checkout, api, [])
     assert not any(api.paused.values())
     api.set_paused("a", True)
-    commands.set_on_schedule(clone, api, [])
+    commands.set_on_schedule(checkout, api, [])
     assert api.paused == {"a": True, DAG: False}
 
 
-def test_what_would_send_for_real_is_paused_until_a_person_says_so(clone):
+def test_what_would_send_for_real_is_paused_until_a_person_says_so(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.set_on_schedule(clone, api, [])
-    commands.hold_back(clone, api, [DAG])
-    commands.set_on_schedule(clone, api, [DAG])
+    commands.set_on_schedule(checkout, api, [])
+    commands.hold_back(checkout, api, [DAG])
+    commands.set_on_schedule(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: True}
     api.set_paused(DAG, False)
-    commands.hold_back(clone, api, [DAG])
-    commands.set_on_schedule(clone, api, [DAG])
+    commands.hold_back(checkout, api, [DAG])
+    commands.set_on_schedule(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: False}
 
 
-def test_what_was_first_seen_for_real_stays_paused(clone):
+def test_what_was_first_seen_for_real_stays_paused(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.hold_back(clone, api, [DAG])
-    commands.set_on_schedule(clone, api, [DAG])
+    commands.hold_back(checkout, api, [DAG])
+    commands.set_on_schedule(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: True}
 
 

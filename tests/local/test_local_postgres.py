@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from local import postgres
-from local.clone import LocalError
+from local.checkout import LocalError
 
 
 @pytest.fixture

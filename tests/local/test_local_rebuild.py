@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from local import airflow, commands
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
-from local.lock import CloneLock
+from local.lock import CheckoutLock
 from local.signals import Signals
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -25,7 +25,7 @@ def local(tmp_path):
     shutil.copy(ROOT / "airflow_settings.yaml", tmp_path)
     screen = Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
     with_code = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
-    found = commands.Local(Clone(tmp_path), screen, Signals(), with_code)
+    found = commands.Local(Checkout(tmp_path), screen, Signals(), with_code)
     with found.stack:
         yield found
 
@@ -33,7 +33,7 @@ def local(tmp_path):
 @pytest.fixture
 def holder(local):
     """What holds the lock, as `make up` does from another process."""
-    lock = CloneLock(local.clone.state / "lock")
+    lock = CheckoutLock(local.checkout.state / "lock")
     lock.acquire("up")
     yield lock
     lock.release()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from local import commands, report, runs
 from local.__main__ import arguments
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.commands import read_conf
 from local.console import Screen
 from local.runs import LogFollower, Run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local import settings
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.settings import Connection, Pool, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from rich.console import Console
 from include.store.problems import Incident, OffSale, Rejections, SearchProblem, UnsentOrder
 from include.store.status import IndexStatus, LinkStatus, TargetStatus
 from local import problems, status
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 from local.console import Screen
 
 ROOT = Path(__file__).parents[2]
@@ -106,20 +106,20 @@ def test_indices_and_targets_have_a_line_each(show):
 
 
 def test_a_dag_narrows_to_what_it_works_on():
-    clone = Clone(ROOT)
-    assert status.scope_of(clone, "") == status.Scope(None, None, None)
-    assert status.scope_of(clone, "titelive_stocks").providers == ["TiteLiveStocks"]
-    assert status.scope_of(clone, "outbound_mailing_list").targets == ["mailing_list"]
-    assert status.scope_of(clone, "algolia_customer_dispo") == status.Scope("algolia_customer_dispo", [], [])
+    checkout = Checkout(ROOT)
+    assert status.scope_of(checkout, "") == status.Scope(None, None, None)
+    assert status.scope_of(checkout, "titelive_stocks").providers == ["TiteLiveStocks"]
+    assert status.scope_of(checkout, "outbound_mailing_list").targets == ["mailing_list"]
+    assert status.scope_of(checkout, "algolia_customer_dispo") == status.Scope("algolia_customer_dispo", [], [])
     with pytest.raises(LocalError, match=r"DAG=nope is not a DAG of this project; the DAGs are: .*titelive") as error:
-        status.scope_of(clone, "nope")
+        status.scope_of(checkout, "nope")
     assert error.value.status == 2
     with pytest.raises(LocalError, match="FORMAT=xml is not a format: text or json"):
         status.check_format("xml")
 
 
 def test_the_dag_of_each_provider_and_target_is_found_in_its_file():
-    found = problems.dags_by_name(Clone(ROOT))
+    found = problems.dags_by_name(Checkout(ROOT))
     assert found["TiteLiveStocks"] == "titelive_stocks"
     assert found["mailing_list"] == "outbound_mailing_list"
 

@@ -14,7 +14,7 @@ import pytest
 
 from local import __main__ as door
 from local import airflow, commands, storage
-from local.clone import Clone, LocalError
+from local.checkout import Checkout, LocalError
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,14 +42,14 @@ def test_what_an_earlier_version_made_is_taken_from_others(tmp_path):
 
 
 def test_the_log_of_a_task_is_its_owners_only(tmp_path):
-    env = airflow.environment(Clone(tmp_path), os.environ, metadata_url="", port=1, slots=9, schedules=False)
+    env = airflow.environment(Checkout(tmp_path), os.environ, metadata_url="", port=1, slots=9, schedules=False)
     code = "from airflow.sdk.log import init_log_file; init_log_file('dag_id=d/run_id=r/task_id=t/attempt=1.log')"
     env = {**env, "PYTHONPATH": str(ROOT), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "sqlite://"}
     subprocess.run([sys.executable, "-c", f"import os; os.umask(0o077); {code}"], env=env, check=True, cwd=tmp_path)
     # Airflow sets these modes on some files whatever the umask is.
     assert env["AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS"] == "0o700"
     assert env["AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS"] == "0o600"
-    logs = Clone(tmp_path).task_logs
+    logs = Checkout(tmp_path).task_logs
     found = modes(logs / "dag_id=d")
     assert len(found) == 4
     assert not any(mode & 0o077 for mode in found.values())
@@ -109,8 +109,10 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path):
     state = tmp_path / ".local"
     state.write_text("")
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    code = "import sys; from pathlib import Path; from local import __main__ as m; from local.clone import Clone\n"
-    code += "m.Clone = lambda root: Clone(Path(sys.argv[1])); sys.exit(m.main(['stop']))"
+    code = (
+        "import sys; from pathlib import Path; from local import __main__ as m\nfrom local.checkout import Checkout\n"
+    )
+    code += "m.Checkout = lambda root: Checkout(Path(sys.argv[1])); sys.exit(m.main(['stop']))"
     (tmp_path / "airflow_settings.yaml").write_text("airflow: {}\n")
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],

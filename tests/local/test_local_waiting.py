@@ -2,7 +2,7 @@
 
 import pytest
 
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.waiting import Wait
 
 

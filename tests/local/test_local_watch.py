@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from local import postgres
-from local.clone import LocalError
+from local.checkout import LocalError
 from local.processes import LOG_BYTES, Processes, Started, old_log
 from local.signals import Signals
 from local.watch import WINDOW_SECONDS, Watch, last_error

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 import requests
 
-from include.inbound import ledger
+from include.store import ledger
 from local import demo
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -451,7 +451,7 @@ def set_teams(airflow, monkeypatch):
 @pytest.fixture
 def channel(teams_sandbox, set_teams, caplog, monkeypatch):
     """The channel, set as the connection `teams`; nothing sleeps before it tries again."""
-    monkeypatch.setattr("include.connectors.stopping.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("include.connectors.cancellation.time.sleep", lambda seconds: None)
     caplog.set_level(logging.INFO)
     assert requests.post(f"{teams_sandbox}/sandbox/reset", timeout=10).ok
     channel = Channel(teams_sandbox)

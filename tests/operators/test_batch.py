@@ -6,10 +6,10 @@ import pytest
 
 from include.errors import AccessRefused, LinksFailed, RequestRefused, ServiceUnavailable, Unreachable
 from include.inbound import ledger, sync
-from include.inbound.ledger import LoadParameters
-from include.inbound.report import SyncReport
+from include.models.report import SyncReport
 from include.operators import provider_sync
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store.ledger import LoadParameters
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from time import perf_counter
 
 import pytest
 
-from include.inbound import ledger
 from include.operators.load import AT_MOST_BATCHES
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store import ledger
 
 
 @pytest.fixture

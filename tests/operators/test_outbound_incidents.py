@@ -7,7 +7,7 @@ import psycopg
 import pytest
 import requests
 
-from include.outbound.targets.mailing_list import MailingList
+from include.targets.mailing_list import MailingList
 from local import demo, outbound
 from sandbox.testing import serving
 from sandbox.world import Settings, World

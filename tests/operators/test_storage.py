@@ -3,9 +3,9 @@
 import pytest
 
 from include.errors import ConfigurationError
-from include.inbound.ledger import LoadParameters, open_load, register_providers
 from include.operators.provider_sync import _Batch
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store.ledger import LoadParameters, open_load, register_providers
 from include.store.objects import FolderStorage
 
 KEY = "thumbs/ab/abcdef.jpg"
@@ -122,15 +122,15 @@ class Pictured(TiteLiveStocks):
 
 @pytest.mark.parametrize("provider_class", [Pictured, TiteLiveStocks])
 def test_the_operator_hands_it_to_providers_with_pictures(airflow, at_home, connection, monkeypatch, provider_class):
-    from include.inbound import sync
-    from include.inbound.report import SyncReport
+    from include.inbound import run
+    from include.models.report import SyncReport
 
     register_providers(connection)
     load = open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
     connection.commit()
     handed = []
     monkeypatch.setattr(
-        sync, "sync_provider", lambda *_, storage, **__: handed.append(storage) or SyncReport(state="skipped")
+        run, "sync_provider", lambda *_, storage, **__: handed.append(storage) or SyncReport(state="skipped")
     )
     if provider_class is TiteLiveStocks:
         monkeypatch.setenv("AIRFLOW_VAR_THUMBS_STORAGE", "not a URL, and nobody looks")
@@ -147,7 +147,7 @@ def test_the_operator_hands_it_to_providers_with_pictures(airflow, at_home, conn
 
 
 def test_the_log_of_a_sync_tells_about_pictures(caplog):
-    from include.inbound.report import SyncReport
+    from include.models.report import SyncReport
     from include.operators.step_log import log_steps
 
     caplog.set_level("INFO")

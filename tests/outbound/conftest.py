@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from include.errors import RecoverableSyncError
-from include.outbound.base import OutboundSyncProvider, StaticMapping
-from include.outbound.drain import drain
+from include.outbound.worker import drain
 from include.store import orders
 from include.store import outbound as store
+from include.targets.base import OutboundSyncProvider, StaticMapping
 
 
 def entry(source_field, external_field, overwrite="overwrite", value_map=""):

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from include.errors import RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
-from include.outbound.base import OutboundSyncProvider, StaticMapping, mappings_of
 from include.store import outbound as store
+from include.targets.base import OutboundSyncProvider, StaticMapping, mappings_of
 from tests.outbound.conftest import ORDERS, TICKETS, Recording, entry, fail
 
 TheirMapping = namedtuple(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from include.errors import ConfigurationError
-from include.outbound.base import OutboundSyncProvider
 from include.outbound.feed import FeedCounts, feed_queue, forget_other_targets
 from include.store.change_feed import lags, purge
+from include.targets.base import OutboundSyncProvider
 
 
 class Crm(OutboundSyncProvider):
@@ -191,7 +191,7 @@ def test_two_at_once_queue_everything_once(orders, connect):
 
 _FEEDER = """
 import sys, psycopg
-from include.outbound.base import OutboundSyncProvider
+from include.targets.base import OutboundSyncProvider
 from include.outbound.feed import feed_queue
 feed_queue(psycopg.connect(sys.argv[1], autocommit=True), [type("Crm", (OutboundSyncProvider,), {"identifier": "crm"})],
            block_size=50)

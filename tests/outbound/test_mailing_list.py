@@ -9,8 +9,8 @@ import requests
 from include.connectors.http import HttpConnector
 from include.errors import RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
 from include.models.orders import Event, InvoiceAddress, Order, Position
-from include.outbound.base import StaticMapping
-from include.outbound.targets.mailing_list import DEFAULT_MAPPINGS, MailingList
+from include.targets.base import StaticMapping
+from include.targets.mailing_list import DEFAULT_MAPPINGS, MailingList
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 

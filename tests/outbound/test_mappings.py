@@ -8,9 +8,9 @@ import pytest
 
 from include.errors import ConfigurationError, SyncConfigError
 from include.models.orders import CheckinList, Event, Question
-from include.outbound.base import StaticMapping
-from include.outbound.fields import data_fields
 from include.outbound.mappings import Problems, check, load, load_if_any, restore, save, translate_all, versions
+from include.targets.base import StaticMapping
+from include.targets.fields import data_fields
 
 EVENT = Event(
     1,

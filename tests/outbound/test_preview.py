@@ -4,9 +4,9 @@ import pytest
 
 from include.errors import BaseSyncError, ConfigurationError, SyncConfigError
 from include.outbound import mappings as stored_mappings
-from include.outbound.base import OutboundSyncProvider, StaticMapping
-from include.outbound.fields import data_fields
 from include.outbound.preview import preview
+from include.targets.base import OutboundSyncProvider, StaticMapping
+from include.targets.fields import data_fields
 from tests.outbound.conftest import ORDERS, TICKETS, entry
 
 
@@ -47,7 +47,7 @@ def test_what_waits_is_shown_unless_codes_are_given(make_target, shop, queue, lo
 
 
 def test_only_the_first_of_many(make_target, shop, queue, look, monkeypatch):
-    monkeypatch.setattr("include.outbound.preview.MOST_PREVIEWED", 3)
+    monkeypatch.setattr("include.outbound.preview.MAX_PREVIEWED", 3)
     target = make_target()
     queue(target, *shop.orders(5))
     assert len(look(target)) == 3

@@ -5,9 +5,9 @@ import requests
 
 from bench.soak_kills import load_shop
 from include.connectors.http import HttpConnector
-from include.inbound import ledger
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store import ledger
 from include.store.migrate import migrate
 from include.store.providers import find_links, register_provider
 from local import postgres as embedded

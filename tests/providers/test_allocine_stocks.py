@@ -8,11 +8,11 @@ from html import unescape
 import pytest
 
 from include.errors import ConfigurationError, ListingShrank
-from include.inbound.links import change_provider
 from include.models import Stock
 from include.providers.allocine_listing import Edge, Movie, Node, Showtime
 from include.providers.allocine_stocks import AllocineStocks
 from include.providers.base import ProvidableInfo
+from include.venue_links import change_provider
 from sandbox.movies import movies
 
 VERSION = {"ORIGINAL": "VO", "DUBBED": "VF", "LOCAL": "VF"}

@@ -15,10 +15,10 @@ from include.errors import (
     ServiceUnavailable,
     UndecodableBody,
 )
-from include.inbound.rejected import LONGEST_PAYLOAD
-from include.inbound.sync import sync_provider
+from include.inbound.run import sync_provider
 from include.providers import load_provider, provider_classes, stock_api
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store.rejected import MAX_PAYLOAD_LENGTH
 from sandbox.bad_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
 from sandbox.world import START, format_time
@@ -194,7 +194,7 @@ class TestBadRecords:
         else:
             assert report.rejected == len(bad)
             assert not bad & set(held)
-            assert all(reason and len(payload) <= LONGEST_PAYLOAD for reason, payload in rejections())
+            assert all(reason and len(payload) <= MAX_PAYLOAD_LENGTH for reason, payload in rejections())
 
     def test_a_whole_page_of_invalid_rows_does_not_end_the_listing(self, sync, stocks, world, eligible, fault):
         for page in (1, 3):

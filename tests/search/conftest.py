@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from include.connectors.algolia import AlgoliaIndex
-from include.search.customer_dispo import CUSTOMER_DISPO
+from include.patches.customer_dispo import CUSTOMER_DISPO
 from include.search.watch import Settings as WatchSettings
 from include.search.watch import watch_index
 from sandbox import indexer
@@ -173,8 +173,8 @@ def set_page(monkeypatch):
     """A function that says how many records a page and a batch have."""
 
     def set_page(records):
-        monkeypatch.setattr("include.connectors.algolia.MOST_RECORDS", records)
-        monkeypatch.setattr("include.search.patching.MOST_RECORDS", records)
+        monkeypatch.setattr("include.connectors.algolia.MAX_RECORDS", records)
+        monkeypatch.setattr("include.search.run_pass.MAX_RECORDS", records)
 
     return set_page
 

@@ -10,8 +10,8 @@ import psycopg
 
 import include.connectors.algolia
 from include.connectors.algolia import AlgoliaIndex
-from include.search import patching
-from include.search.customer_dispo import CUSTOMER_DISPO
+from include.patches.customer_dispo import CUSTOMER_DISPO
+from include.search import run_pass
 from include.search.watch import watch_index
 from include.store import search as store
 
@@ -36,8 +36,8 @@ def kill_at(owner, name, number, *, after):
 
 
 def main(conninfo, url, what, number, after):
-    patching.KEEP_SECONDS = patching.LONGEST_BUFFERED_SECONDS = 0
-    patching.MOST_RECORDS = include.connectors.algolia.MOST_RECORDS = PAGE
+    run_pass.KEEP_SECONDS = run_pass.MAX_BUFFERED_SECONDS = 0
+    run_pass.MAX_RECORDS = include.connectors.algolia.MAX_RECORDS = PAGE
     owners = {"browse": AlgoliaIndex, "patch": AlgoliaIndex, "keep_mark": store, "finish_pass": store}
     kill_at(owners[what], what, int(number), after=after == "after")
     index = AlgoliaIndex("SANDBOX", "patch", "offers", hosts=[url])

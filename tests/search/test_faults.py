@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from include.errors import AccessRefused, FatalError, PaginationError, RateLimited, ServiceUnavailable
-from include.search import patching
-from include.search.patch import Patch
+from include.patches.base import Patch
+from include.search import run_pass
 
 PASSING = {
     "429 with a wait": {"fault": "status", "status": 429, "retry_after": 2},
@@ -33,8 +33,8 @@ FOR_GOOD = {
 def eager(monkeypatch, set_page):
     """Many small batches, and a mark after each page."""
     set_page(60)
-    monkeypatch.setattr(patching, "KEEP_SECONDS", 0)
-    monkeypatch.setattr(patching, "LONGEST_BUFFERED_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "KEEP_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
 
 
 def gone(site):
@@ -198,7 +198,7 @@ def test_a_record_on_which_the_patch_raises_is_left_out(site, look):
 
 @pytest.mark.parametrize("most", [3_000, 20_000])
 def test_batches_are_no_larger_than_the_limit(site, look, monkeypatch, most):
-    monkeypatch.setattr(patching, "MOST_BYTES", most)
+    monkeypatch.setattr(run_pass, "MAX_BYTES", most)
     long = [{"objectID": f"long {n}", "disponibiliteForFO": "é" * n * 20} for n in range(60)]
     site.write(long)
     index = site.index()
@@ -213,7 +213,7 @@ def test_batches_are_no_larger_than_the_limit(site, look, monkeypatch, most):
 
 
 def test_one_record_above_the_limit_goes_alone(site, look, monkeypatch):
-    monkeypatch.setattr(patching, "MOST_BYTES", 3_000)
+    monkeypatch.setattr(run_pass, "MAX_BYTES", 3_000)
     big = [{"objectID": "big", "disponibiliteForFO": "x" * 9_000}]
     site.write(big)
     index = site.index()
@@ -223,8 +223,8 @@ def test_one_record_above_the_limit_goes_alone(site, look, monkeypatch):
 
 
 def test_not_too_many_tasks_wait_at_once(serve, look, monkeypatch):
-    monkeypatch.setattr(patching, "MOST_RECORDS", 6)
-    monkeypatch.setattr(patching, "MOST_UNPUBLISHED", 5)
+    monkeypatch.setattr(run_pass, "MAX_RECORDS", 6)
+    monkeypatch.setattr(run_pass, "MAX_UNPUBLISHED", 5)
     site = serve(algolia_task_ms=120)
     index = site.index()
     waiting = []

@@ -3,9 +3,9 @@
 import pytest
 
 from include.errors import ConfigurationError
-from include.search.customer_dispo import CUSTOMER_DISPO
-from include.search.patch import Patch, attributes_of, differences, load_patch
-from include.search.patching import run_pass
+from include.patches.base import Patch, attributes_of, differences, load_patch
+from include.patches.customer_dispo import CUSTOMER_DISPO
+from include.search.run_pass import run_pass
 
 
 def patch(name="p", reads=("a",), writes=("b",), values=lambda record: {"b": record["a"]}, **options):
@@ -34,11 +34,11 @@ def test_patches_that_do_not_go_together(patches, complaint):
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("include.search.customer_dispo.NOTHING", "There is no patch"),
+        ("include.patches.customer_dispo.NOTHING", "There is no patch"),
         ("include.search.nothing.CUSTOMER_DISPO", "There is no patch"),
         ("CUSTOMER_DISPO", "There is no patch"),
         ("", "There is no patch"),
-        ("include.search.customer_dispo.customer_dispo", "it is not a Patch but a function"),
+        ("include.patches.customer_dispo.customer_dispo", "it is not a Patch but a function"),
     ],
 )
 def test_a_path_that_leads_to_no_patch(path, complaint):
@@ -47,7 +47,7 @@ def test_a_path_that_leads_to_no_patch(path, complaint):
 
 
 def test_a_path_leads_to_its_patch():
-    assert load_patch("include.search.customer_dispo.CUSTOMER_DISPO") is CUSTOMER_DISPO
+    assert load_patch("include.patches.customer_dispo.CUSTOMER_DISPO") is CUSTOMER_DISPO
 
 
 @pytest.mark.parametrize(

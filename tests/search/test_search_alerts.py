@@ -3,8 +3,8 @@
 import pytest
 
 from include.connectors.teams import adaptive_card
+from include.patches.base import Patch
 from include.search import alerts, watch
-from include.search.patch import Patch
 
 
 def told(alert):

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from include.errors import ConfigurationError, DatabaseUnavailable, FatalError, IndexBusy
-from include.search import patching, watch
-from include.search.customer_dispo import CUSTOMER_DISPO
-from include.search.patch import Patch
+from include.patches.base import Patch
+from include.patches.customer_dispo import CUSTOMER_DISPO
+from include.search import run_pass, watch
 from include.search.watch import default_compare_every
 from include.store import search as store
 from tests.search.conftest import APPLICATION, OFFERS, SMALL
@@ -520,8 +520,8 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
 def eager(monkeypatch, set_page):
     """Marks are kept at once, and pages and batches are small."""
     set_page(SMALL)
-    monkeypatch.setattr(patching, "KEEP_SECONDS", 0)
-    monkeypatch.setattr(patching, "LONGEST_BUFFERED_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "KEEP_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.outbound.drain import drain
+from include.outbound.worker import drain
 from include.store import outbound as store
 from tests.outbound.conftest import Recording, Shop
 
@@ -147,7 +147,7 @@ def test_the_oldest_of_an_event_first(connection, put):
 
 
 def test_more_events_than_one_claim_looks_at(connection, put, monkeypatch):
-    monkeypatch.setattr(store, "MOST_EVENTS", 3)
+    monkeypatch.setattr(store, "MAX_EVENTS", 3)
     for event in range(1, 8):
         put(event, event_id=event)
     assert [row.event_id for row in take(connection, 100)] == [1, 2, 3]

@@ -1,0 +1,1 @@
+"""What a search index gets back after each rebuild: one module per patch."""

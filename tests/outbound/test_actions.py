@@ -1,0 +1,138 @@
+"""What people ask of the queue of a target."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from include.errors import ConfigurationError, RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
+from include.outbound import actions
+from include.store import outbound as store
+from tests.outbound.conftest import fail
+
+
+@pytest.fixture
+def ask(connection):
+    return lambda target, **params: actions.carry_out(connection, target, params)
+
+
+def test_nothing_asked_for(make_target, shop, ask, rows):
+    shop.order("A1")
+    ask(make_target(), orders=[], cancel=None, retry=None, event=None)
+    assert rows("id") == []
+
+
+def test_orders_by_code(make_target, shop, ask, rows, send):
+    target = make_target()
+    orders = [shop.order(code) for code in ("A1", "A2", "A3")]
+    send(target, *orders)
+    ask(target, orders=["A3", "A1", "A3"])
+    assert sorted(rows("source_id")) == [orders[0], orders[2]]
+    assert set(rows("triggered_by")) == {"user"}
+    assert send(target).orders == {"sent": 2}
+
+
+def test_orders_of_an_event(make_target, shop, ask, rows):
+    shop.order("A1")
+    other = shop.order("A1", event="other")
+    ask(make_target(), orders=["A1"], event="other")
+    assert rows("source_id") == [other]
+
+
+@pytest.mark.parametrize(
+    ("params", "complaint"),
+    [
+        ({"orders": ["A1", "B1", "B2"]}, "There is no order with the code B1, B2"),
+        ({"orders": ["A1"], "event": "none"}, "There is no event 'none'"),
+        ({"orders": ["A2"], "event": "show"}, "There is no order of event 'show' with the code A2"),
+        ({"cancel": ["B1"]}, "There is no order with the code B1"),
+        ({"orders": ["A3"]}, "Several events have an order A3: say of which event"),
+    ],
+)
+def test_codes_that_do_not_say_which_order(make_target, shop, ask, rows, params, complaint):
+    for code, event in (("A1", "show"), ("A2", "other"), ("A3", "show"), ("A3", "other")):
+        shop.order(code, event=event)
+    with pytest.raises(ConfigurationError, match=complaint):
+        ask(make_target(), **params)
+    assert rows("id") == []
+
+
+def test_asking_again_counts_attempts_anew(make_target, shop, ask, rows, send):
+    target = make_target(answer=fail(UnrecoverableSyncError(["no"])))
+    send(target, shop.order("A1"))
+    ask(target, orders=["A1"])
+    assert rows("failed_attempts, need_manual_retry, messages") == [(0, None, [])]
+
+
+@pytest.mark.parametrize(
+    ("reason", "released"), [("config", ["A2"]), ("permanent", ["A1"]), ("timeout", []), ("all", ["A1", "A2", "A3"])]
+)
+def test_retry_by_reason(make_target, shop, ask, send, reason, released):
+    errors = {
+        "A1": UnrecoverableSyncError(["no"]),
+        "A2": SyncConfigError(["no"]),
+        "A3": RecoverableSyncError(["no"], retry_after=3600),
+    }
+
+    def answer(self, call):
+        raise errors[call.id_value]
+
+    target = make_target(answer=answer)
+    send(target, *(shop.order(code) for code in errors))
+    send(target, *(shop.order("B1"),))
+    target.calls.clear()
+    target.answer = lambda self, call: {"x": 1}
+    errors["B1"] = RecoverableSyncError(["no"])
+    ask(target, retry=reason)
+    send(target)
+    assert sorted(call.id_value for call in target.calls if call.id_value[0] == "A") == released
+
+
+def test_cancel(make_target, shop, ask, rows, queue, connection):
+    target, other = make_target(), make_target("other")
+    orders = [shop.order(code) for code in ("A1", "A2", "A3")]
+    queue(target, *orders)
+    queue(other, *orders)
+    store.claim(connection, "recording", 1, 1)
+    (running,) = rows("source_id", where="in_flight")
+    ask(target, cancel=["A1", "A2", "A3"])
+    assert rows("source_id", where="target = 'recording'") == [running]
+    assert len(rows("id", where="target = 'other'")) == 3
+    codes = ["A1", "A2", "A3"]
+    del codes[orders.index(running)]
+    assert sorted(rows("outcome, code", "outbound_log")) == [("canceled", code) for code in codes]
+
+
+def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connection):
+    """The ids of orders are not those of offers."""
+    target = make_target(source="offer", display_name="Books")
+    order = shop.order("A1")
+    store.enqueue(connection, "recording", "offer", order, triggered_by="changed")
+    for params in ({"orders": ["A1"]}, {"cancel": ["A1"]}):
+        with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+            ask(target, **params)
+    with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+        actions.queue_interval(connection, target, None, None)
+    assert rows("source, source_id") == [("offer", order)]
+    ask(target, retry="all")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (2, 4, [2, 3]),
+        (None, 3, [1, 2]),
+        (4, None, [4, 5]),
+        (None, None, [1, 2, 3, 4, 5]),
+        (6, 9, []),
+    ],
+)
+def test_a_backfill_interval(make_target, shop, rows, connection, monkeypatch, start, end, expected):
+    """From its begin on, before its end."""
+    monkeypatch.setattr(actions, "BLOCK", 2)
+    ids = [shop.order(f"A{day}", placed_at=f"2026-05-0{day}T00:00Z") for day in range(1, 6)]
+    bounds = [each and datetime(2026, 5, each, tzinfo=UTC) for each in (start, end)]
+    assert actions.queue_interval(connection, make_target(), *bounds) == len(expected)
+    assert [ids.index(each) + 1 for each in rows("source_id")] == expected
+    assert set(rows("triggered_by")) <= {"backfill"}
+    assert actions.queue_interval(connection, make_target(), *bounds) == len(expected)
+    assert len(rows("id")) == len(expected)
