@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
+    from include.inbound.loads import LoadSummary
     from include.providers.base import LocalProvider
-    from include.store.ledger import LoadParameters, LoadSummary
+    from include.store.ledger import LoadParameters
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class OpenLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, int | str]]:
         """Open the load, or the same one again when this task is cleared."""
+        from include.inbound import loads
         from include.providers import load_provider
         from include.store import ledger
 
@@ -82,7 +84,7 @@ class OpenLoadOperator(BaseOperator):
         with database(self.conn_id) as connection:
             with connection.transaction():
                 _release_fields(connection, asked.release_fields, run_id, provider_class, parameters)
-                catalog_id = ledger.open_load(
+                catalog_id = loads.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
             batches = ledger.batch_labels(connection, catalog_id)
@@ -153,6 +155,7 @@ class CloseLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Close the load and return its counts."""
+        from include.inbound import loads
         from include.store import ledger
 
         read_params(context, SyncParams)
@@ -160,7 +163,7 @@ class CloseLoadOperator(BaseOperator):
         if catalog_id is None:
             raise EarlierTaskFailed(f"No load was opened: see the log of the task {self.opened_by}")
         with database(self.conn_id) as connection:
-            summary = ledger.close_load(connection, int(catalog_id))
+            summary = loads.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)
         for line in _report(summary):
             log.info("%s", line)

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from include.errors import BadPicture
-from include.inbound import thumbs
-from include.inbound.thumbs import content_key, normalise
+from include.inbound import images
+from include.inbound.images import content_key, normalise
 from tests.inbound.pictures import encoded, png_of
 
 
@@ -143,9 +143,9 @@ def test_truncated_ones_are_refused(kind, share):
 
 def test_too_many_bytes(monkeypatch):
     raw = encoded(noise((200, 200)))
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw))
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw))
     normalise(raw)
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw) - 1)
     with pytest.raises(BadPicture, match="more than"):
         normalise(raw)
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from include.errors import ConfigurationError, RejectRecord, RetryableError, SkipObject
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.models.report import SyncReport
 from include.operators.step_log import log_steps
@@ -138,7 +139,7 @@ class TestListingsOfAPart:
             def cursor(self):
                 return str(self.place)
 
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         films = [film("a", 1), RetryableError("made up"), film("a", 3)]
         with pytest.raises(RetryableError):
