@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from include.errors import ConfigurationError, DatabaseUnavailable, LinkBusy
-from include.models import LinkStanding, VenueLink
+from include.models import LinkStatus, VenueLink
 from include.providers import named_provider
 from include.store import links as store
 from include.store.locks import link_lock
@@ -49,11 +49,11 @@ class LinkRequest(msgspec.Struct, frozen=True):
     settings: dict[str, Any] | None = None
 
 
-class LinkOutcome(msgspec.Struct, frozen=True):
+class LinkResult(msgspec.Struct, frozen=True):
     """What was done: a sentence for people, the link as it is now with its counts, and how many rows changed hands."""
 
     told: str
-    link: LinkStanding
+    link: LinkStatus
     offers_taken_over: int = 0
     stocks_taken_over: int = 0
 
@@ -74,7 +74,7 @@ _TAKES = {
 """What an action needs, and what else it takes."""
 
 
-def perform(connection: Connection, connect: Connect, request: LinkRequest) -> LinkOutcome:
+def perform(connection: Connection, connect: Connect, request: LinkRequest) -> LinkResult:
     """Do what a request asks for; the connection has no transaction open.
 
     Raises:
@@ -116,7 +116,7 @@ def link_venue(
     provider: str,
     id_at_provider: str | None = None,
     settings: dict[str, Any] | None = None,
-) -> LinkOutcome:
+) -> LinkResult:
     """Link a venue to a provider, which its next run then reads wholly.
 
     The venue's id at the provider is the one given, else that of `provider_pivot` for a provider with pivots, else the
@@ -132,7 +132,7 @@ def link_venue(
         wanted = _wanted(connection, store.find_venue(connection, venue), provider, id_at_provider, settings or {})
         held = _same_link(connection, wanted)
         if held is not None and held.is_active and held.settings == wanted.link.settings:
-            return LinkOutcome(f"Linked already: {_named(held)}", _counted(connection, held.id))
+            return LinkResult(f"Linked already: {_named(held)}", _counted(connection, held.id))
         _refuse_duplicate(connection, wanted)
         _check(connect, wanted)
         with _refusing(connection, "the venue was linked meanwhile"):
@@ -144,7 +144,7 @@ def link_venue(
                 f". Mind that {', '.join(rivals)} uses the same keys in this venue: the two will write the same rows "
                 "by turns. If one is to replace the other, deactivate this link and use the action change"
             )
-    return LinkOutcome(told, link)
+    return LinkResult(told, link)
 
 
 def change_provider(
@@ -156,14 +156,14 @@ def change_provider(
     link: int | None = None,
     id_at_provider: str | None = None,
     settings: dict[str, Any] | None = None,
-) -> LinkOutcome:
+) -> LinkResult:
     """Let another provider feed what a link feeds; the link is told by its id, or by a venue that has one active link.
 
     What the old provider fed in the venue is the new one's from now on, with its bookings, and off sale beyond them
     until the next run, which reads everything. That goes for quantities that a person holds too; `fields_updated` stays
     as it is.
 
-    Where keys hold the venue's id at the provider (`link_marks`), they hold the new one then. A new provider that forms
+    Where keys hold the venue's id at the provider (`key_patterns`), they hold the new one then. A new provider that forms
     its keys in another way does not know the rows again, and makes its own beside them.
 
     Settings are those given. Without any the link has none, or keeps its own if the provider stays and the id changes.
@@ -216,12 +216,12 @@ def change_provider(
         )
     if given_up:
         told += f". {given_up:,} rejected records of {held.provider} are given up"
-    return LinkOutcome(told, now, offers_taken_over=taken.offers, stocks_taken_over=taken.stocks)
+    return LinkResult(told, now, offers_taken_over=taken.offers, stocks_taken_over=taken.stocks)
 
 
 def set_active(
     connection: Connection, *, is_active: bool, venue: str | None = None, link: int | None = None
-) -> LinkOutcome:
+) -> LinkResult:
     """Activate or deactivate a link, told by its id or by a venue that has only one to (de)activate.
 
     The next runs skip one that is not active, its rows stay as they are; a run that reads it just now goes on to its
@@ -237,10 +237,10 @@ def set_active(
                 store.switch_link(connection, held.id, is_active=is_active)
         now = _counted(connection, held.id)
     if held.is_active == is_active:
-        return LinkOutcome(f"Nothing to do: {_named(now)} is {'' if is_active else 'not '}active", now)
+        return LinkResult(f"Nothing to do: {_named(now)} is {'' if is_active else 'not '}active", now)
     if is_active:
-        return LinkOutcome(f"Activated {_named(now)}: the next run reads everything", now)
-    return LinkOutcome(
+        return LinkResult(f"Activated {_named(now)}: the next run reads everything", now)
+    return LinkResult(
         f"Deactivated {_named(now)}: the next runs skip it. {now.stocks_on_sale:,} of its stocks stay on sale, as they "
         "are, and can be booked",
         now,
@@ -254,7 +254,7 @@ def change_settings(
     settings: dict[str, Any],
     venue: str | None = None,
     link: int | None = None,
-) -> LinkOutcome:
+) -> LinkResult:
     """Give a link other settings, all of them; the next run reads everything with these.
 
     Raises:
@@ -271,10 +271,10 @@ def change_settings(
             store.set_settings(connection, held.id, wanted.link.settings)
             store.forget_progress(connection, held.id)
         now = _counted(connection, held.id)
-    return LinkOutcome(f"{_named(now)} has new settings: the next run reads everything with them", now)
+    return LinkResult(f"{_named(now)} has new settings: the next run reads everything with them", now)
 
 
-def describe_links(connection: Connection, *, venue: str | None = None) -> tuple[list[LinkStanding], int]:
+def describe_links(connection: Connection, *, venue: str | None = None) -> tuple[list[LinkStatus], int]:
     """Links with what they feed, by venue, at most `MAX_SHOWN`; and how many there are. `venue` narrows them.
 
     Raises:
@@ -367,20 +367,20 @@ def _check(connect: Connect, wanted: _Wanted) -> None:
 def _link_marks(provider: str) -> Sequence[str]:
     """How a link's id stands in the keys of a provider, also of one that the project has no more."""
     try:
-        return named_provider(provider).link_marks
+        return named_provider(provider).key_patterns
     except ConfigurationError:
         return ()
 
 
-def _nothing_to_change(connection: Connection, held: LinkStanding, settings: dict[str, Any]) -> LinkOutcome:
+def _nothing_to_change(connection: Connection, held: LinkStatus, settings: dict[str, Any]) -> LinkResult:
     if settings != held.settings:
         raise ConfigurationError(f"That is {_named(held)} already: the action settings changes its settings")
     if not held.is_active:
         raise ConfigurationError(f"That is {_named(held)} already, it is not active: activate it")
-    return LinkOutcome(f"Nothing to change: that is {_named(held)} already", _counted(connection, held.id))
+    return LinkResult(f"Nothing to change: that is {_named(held)} already", _counted(connection, held.id))
 
 
-def _same_link(connection: Connection, wanted: _Wanted) -> LinkStanding | None:
+def _same_link(connection: Connection, wanted: _Wanted) -> LinkStatus | None:
     """Another link of the venue to the provider under the same id."""
     same = (wanted.provider_id, wanted.link.venue_id_at_offer_provider)
     for link in store.list_links(connection, venue_id=wanted.link.venue_id):
@@ -391,7 +391,7 @@ def _same_link(connection: Connection, wanted: _Wanted) -> LinkStanding | None:
 
 def _rivals(connection: Connection, wanted: _Wanted) -> list[str]:
     """Other providers with an active link of the venue under the same id, whose keys look the same."""
-    marks = wanted.provider_class.link_marks
+    marks = wanted.provider_class.key_patterns
     return [
         _named(link)
         for link in store.list_links(connection, venue_id=wanted.link.venue_id)
@@ -416,7 +416,7 @@ def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:
     raise ConfigurationError(f"There is {_named(link)} already")
 
 
-def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStanding:
+def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStatus:
     """The link with this id; without one, the only link of the venue that is (not) active."""
     venue_id = store.find_venue(connection, venue).venue_id if venue else None
     if link_id is None and venue_id is None:
@@ -437,7 +437,7 @@ def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, i
     return found[0]
 
 
-def _lock_unchanged(connection: Connection, held: LinkStanding) -> None:
+def _lock_unchanged(connection: Connection, held: LinkStatus) -> None:
     """Lock the link's row; whoever changed it since it was read and checked goes first."""
     now = store.lock_link(connection, held.id)
     if now is None:
@@ -446,14 +446,14 @@ def _lock_unchanged(connection: Connection, held: LinkStanding) -> None:
         raise LinkBusy(f"Link {held.id} was changed by somebody else at the same moment", retry_after=10)
 
 
-def _counted(connection: Connection, link_id: int) -> LinkStanding:
+def _counted(connection: Connection, link_id: int) -> LinkStatus:
     found = store.list_links(connection, link_id=link_id, with_counts=True)
     if not found:
         raise ConfigurationError(f"Link {link_id} does not exist any more")
     return found[0]
 
 
-def _named(link: LinkStanding) -> str:
+def _named(link: LinkStatus) -> str:
     known_as = link.venue_id_at_offer_provider
     siret = f"SIRET {link.siret}" if link.siret else "no SIRET"
     return f"link {link.id} of {link.venue_name} ({siret}) to {link.provider} as {known_as}"

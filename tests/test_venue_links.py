@@ -8,7 +8,7 @@ import msgspec
 import psycopg
 import pytest
 
-from include.connectors.http import Answer
+from include.connectors.http import Response
 from include.errors import AccessRefused, ConfigurationError, LinkBusy, RequestRefused, ServiceUnavailable
 from include.inbound.run import sync_provider
 from include.providers import named_provider
@@ -71,7 +71,7 @@ class Stocks:
         rows = [ref for ref in refs if ref > params.get("after", "")][: params["limit"]]
         stocks = [{"ref": ref, "available": self.listings[path][ref], "price": "12.50"} for ref in rows]
         body = msgspec.json.encode({"total": len(refs), "stocks": stocks})
-        return Answer(decode(body), datetime.now(UTC), 200, len(body))
+        return Response(decode(body), datetime.now(UTC), 200, len(body))
 
 
 @pytest.fixture

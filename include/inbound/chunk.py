@@ -23,7 +23,6 @@ from include.inbound.differences import changes, difference, keep_protected, own
 from include.inbound.images import ChunkThumbs, ThumbStep, take_thumbs
 from include.inbound.read import Reading, Rejection
 from include.inbound.rekeyed import find_moves, row_is_newer
-from include.masking import fields_of
 from include.models import Providable
 from include.models.report import SAMPLE_SIZE, SyncReport
 from include.providers.base import LocalProvider, ProvidableInfo
@@ -86,7 +85,7 @@ class Chunk:
         self.empty_records = len(reading.lists) - sum(map(bool, reading.lists))
         self.lists = reading.lists
         self.infos = _by_model(reading.lists)
-        self.spared: set[tuple[type[Providable], str]] = set()
+        self.kept_keys: set[tuple[type[Providable], str]] = set()
         """Keys of rows that were not named and are not gone for it: they moved, but that was rejected or a dry run."""
 
     def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> Outcome:
@@ -135,7 +134,9 @@ class Outcome:
         self._references: dict[type[Providable], dict[str, Providable]] = {}
         self._is_copying = False
         self._made_up_ids = count(-1, -1)
-        self._recognises = chunk.in_whole_listing and type(chunk.provider).recognise is not LocalProvider.recognise
+        self._recognises = (
+            chunk.in_whole_listing and type(chunk.provider).match_rekeyed is not LocalProvider.match_rekeyed
+        )
         self._thumbs_taken: dict[tuple[type[Providable], str], tuple[int, int]] = {}
         self._latest_date = chunk.asked_at + FUTURE_TOLERANCE
         until = self.provider.until
@@ -243,7 +244,7 @@ class Outcome:
         if is_parent:
             self._ids.setdefault(table.model, {}).update({row[KEY]: row[ID] for row in rows})
         moved: dict[int, str] = {}
-        if new and self._recognises and table.model.parent and table.model in self.provider.complete:
+        if new and self._recognises and table.model.parent and table.model in self.provider.complete_tables:
             new, moves = find_moves(self, table, new, later)
             moved = {row[ID]: row[KEY] for row, _ in moves}
             changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]
@@ -642,7 +643,7 @@ class Outcome:
                 change = (info, new_date, must_write, obj)
                 date, values = new_date.timestamp(), astuple(obj)
         if is_moved and len(self.rejections) > rejected:
-            self.chunk.spared.add((table.model, row[KEY]))
+            self.chunk.kept_keys.add((table.model, row[KEY]))
         return change
 
     def _check_can_move(self, row: Sequence[Any], held_key: str, info: ProvidableInfo) -> None:
@@ -668,7 +669,7 @@ class Outcome:
         for info, obj in written:
             if obj.id is not None and obj.id in moved:
                 if id(info) in refused or self.chunk.is_dry_run:
-                    self.chunk.spared.add((table.model, moved[obj.id]))
+                    self.chunk.kept_keys.add((table.model, moved[obj.id]))
                 if id(info) not in refused:
                     self.moved += 1
                     known[info.id_at_providers] = obj.id
@@ -730,7 +731,7 @@ class Outcome:
         self._noted[info.type] += 1
         if self._noted[info.type] <= SAMPLE_SIZE:
             change = "create" if before[0] is None else "update"
-            told = difference(info.id_at_providers, change, obj, before, fields_of(self.provider))
+            told = difference(info.id_at_providers, change, obj, before, self.provider.masking())
             if held_key is not None:
                 told["fields"]["id_at_providers"] = [held_key, info.id_at_providers]
             self.differences.append(told)

@@ -51,19 +51,19 @@ class ChunkThumbs(msgspec.Struct):
 class ThumbStep:
     """The pictures of one run. `close` it at the end.
 
-    The provider gets a `PictureFetcher` unless it has one. In a dry run nothing is fetched: what would be asked for is
+    The provider gets an `ImageFetcher` unless it has one. In a dry run nothing is fetched: what would be asked for is
     taken for new, with no key.
     """
 
     def __init__(self, provider: LocalProvider, storage: ObjectStorage, *, is_dry_run: bool) -> None:
-        from include.connectors.pictures import PictureFetcher
+        from include.connectors.images import ImageFetcher
 
         self._provider = provider
         self._storage = storage
         self._is_dry_run = is_dry_run
-        self._own_fetcher = PictureFetcher(provider.third_party) if provider.pictures is None else None
+        self._own_fetcher = ImageFetcher(provider.third_party) if provider.fetch_image is None else None
         if self._own_fetcher is not None:
-            provider.pictures = self._own_fetcher
+            provider.fetch_image = self._own_fetcher
         self._outcomes: dict[str, str | ProviderSyncError | None] = {}
         self._in_a_row = 0
         self._has_given_up = False
@@ -73,7 +73,7 @@ class ThumbStep:
         """Close the connections, if they are not the provider's."""
         if self._own_fetcher is not None:
             self._own_fetcher.close()
-            self._provider.pictures = None
+            self._provider.fetch_image = None
 
     def prepare(
         self,
@@ -248,7 +248,7 @@ class ThumbStep:
 
 def thumb_step(provider: LocalProvider, storage: ObjectStorage | None, *, is_dry_run: bool) -> ThumbStep | None:
     """The step of a run; None without a storage, or for a provider without pictures."""
-    if storage is None or not provider.has_pictures():
+    if storage is None or not provider.has_images():
         return None
     return ThumbStep(provider, storage, is_dry_run=is_dry_run)
 

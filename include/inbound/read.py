@@ -98,7 +98,7 @@ class RecordReader:
             if not may_end and len(rejections) > budget[0] + budget[1] * records:
                 break
             if asked_at is None:
-                asked_at = provider.asked_at
+                asked_at = provider.requested_at
         if records >= room:
             self.is_exhausted = True
         spent, waited = perf_counter() - began, self._waited() - waited

@@ -1,7 +1,7 @@
 """Rows that come under another key, because their key holds something that changed: a showtime that moved, say.
 
-The provider is asked which of the unknown objects of a record are rows that it lists no more (`recognise`). Those rows
-take over key and values, and keep what hangs on them. It is asked in whole listings only: a replayed payload holds a
+The provider is asked which of the unknown objects of a record are rows that it lists no more (`match_rekeyed`). Those
+rows take over key and values, and keep what hangs on them. It is asked in whole listings only: a replayed payload holds a
 part of its record, and what an earlier try has read is not known any more.
 """
 
@@ -48,7 +48,7 @@ def find_moves(
             continue
         outcome.provider.record = infos[0].record
         try:
-            answer = outcome.provider.recognise(
+            answer = outcome.provider.match_rekeyed(
                 infos, [(key, table.model(*own_copy(row[ID:]))) for key, row in rows.items()]
             )
         except Exception as error:
@@ -58,7 +58,7 @@ def find_moves(
                 for one in (info, *later.get(info.id_at_providers, ())):
                     outcome.put_aside(one, error)
             if len(outcome.rejections) > rejected:
-                outcome.chunk.spared.update((table.model, key) for key in rows)
+                outcome.chunk.kept_keys.update((table.model, key) for key in rows)
             continue
         _check_answer(outcome, answer, rows, infos)
         for key, info in answer.items():
@@ -103,13 +103,13 @@ def _unlisted(
 def _check_answer(
     outcome: Outcome, answer: Mapping[str, ProvidableInfo], rows: Mapping[str, Any], infos: list[ProvidableInfo]
 ) -> None:
-    """Refuse an answer of `recognise` that names what it was not asked about, or one object twice."""
+    """Refuse an answer of `match_rekeyed` that names what it was not asked about, or one object twice."""
     asked = {id(info) for info in infos}
     told = [id(info) for info in answer.values()]
     if not (answer.keys() <= rows.keys() and asked.issuperset(told) and len({*told}) == len(told)):
         raise ConfigurationError(
-            f"{type(outcome.provider).__name__}.recognise returns what it was not asked about, or an object for two "
-            "keys: it maps keys of `unlisted` to objects of `new`, each at most once"
+            f"{type(outcome.provider).__name__}.match_rekeyed returns what it was not asked about, or an object for "
+            "two keys: it maps keys of `unmatched_rows` to objects of `new`, each at most once"
         )
 
 

@@ -33,7 +33,6 @@ from include.errors import (
 from include.inbound.chunk import Chunk
 from include.inbound.differences import changes, difference, keep_protected, own_copy
 from include.inbound.read import Rejection
-from include.masking import fields_of
 from include.models import Providable
 from include.models.report import SAMPLE_SIZE, SyncReport
 from include.providers.base import LocalProvider
@@ -53,12 +52,12 @@ class CompleteListing:
     """The keys that a run's listing named, and what is gone by it. One at a time per connection."""
 
     def __init__(self, connection: Connection, provider: LocalProvider, instance: Instance) -> None:
-        for model in provider.complete:
+        for model in provider.complete_tables:
             if not model.can_be_gone:
-                raise ConfigurationError(f"{type(provider).__name__}.complete: {model.__name__} cannot be gone")
+                raise ConfigurationError(f"{type(provider).__name__}.complete_tables: {model.__name__} cannot be gone")
         assert instance.started_at is not None
         link = provider.venue_provider
-        self.tables = [table_of(model) for model in provider.complete]
+        self.tables = [table_of(model) for model in provider.complete_tables]
         self.scope, self._cannot_tell_links = Scope(instance.provider_id, None, instance.started_at), False
         if link is not None:
             others = store.other_links(connection, instance.provider_id, link.venue_id, link.id)
@@ -78,7 +77,7 @@ class CompleteListing:
         for table in self.tables:
             infos = chunk.infos.get(table.model, ())
             keys = {info.id_at_providers for info in infos if is_usable_key(info.id_at_providers)}
-            keys.update(key for model, key in chunk.spared if model is table.model)
+            keys.update(key for model, key in chunk.kept_keys if model is table.model)
             if keys:
                 store.note_keys(self._connection, table, keys)
             if bad := [info for info in infos if not is_usable_key(info.id_at_providers)]:
@@ -104,8 +103,8 @@ class CompleteListing:
         """Find what is gone; returns whether anything is, or was before and is to be looked at again.
 
         Raises:
-            ListingShrank: it is more than the provider's `most_gone`, or all of a table of which the listing names
-                nothing; and that is not to be accepted.
+            ListingShrank: it is more than the provider's `max_removed_share`, or all of a table of which the listing
+                names nothing; and that is not to be accepted.
         """
         found = {
             table: store.find_gone(self._connection, table, self.scope, known_up_to.get(table.name, 0))
@@ -124,7 +123,7 @@ class CompleteListing:
     def _why_unbelievable(self, missing: Missing) -> str | None:
         if missing.gone and not missing.is_named:
             return "and names none at all"
-        most = self._provider.most_gone
+        most = self._provider.max_removed_share
         if (missing.gone > A_HANDFUL and missing.gone > most * missing.live) or (
             missing.known_gone > A_HANDFUL and missing.known_gone > most * missing.known_live
         ):
@@ -149,7 +148,7 @@ class CompleteListing:
 
 
 def _marks(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
-    return tuple(mark.format(venue_id_at_offer_provider) for mark in provider.link_marks)
+    return tuple(mark.format(venue_id_at_offer_provider) for mark in provider.key_patterns)
 
 
 class GoneChunk:
@@ -184,7 +183,7 @@ class GoneChunk:
             obj = table.model(*own_copy(values))
             self.provider.key = row[KEY]
             try:
-                self.provider.fill_gone_attributes(obj)
+                self.provider.fill_removed_attributes(obj)
             except Exception as error:
                 outcome.put_aside(row[KEY], error)
                 continue
@@ -221,7 +220,7 @@ class GoneChunk:
         outcome.written = len(pending) - len(refused)
         for key, obj in pending if self.is_dry_run else ():
             if key not in refused and obj.id is not None and len(outcome.differences) < SAMPLE_SIZE:
-                outcome.differences.append(difference(key, "gone", obj, before[obj.id], fields_of(self.provider)))
+                outcome.differences.append(difference(key, "gone", obj, before[obj.id], self.provider.masking()))
         outcome.seconds = perf_counter() - started
         return outcome
 

@@ -82,7 +82,7 @@ def sync_provider(
         interval: read this interval instead of from the marker on (a backfill).
         replay: read the rejected records that wait (`rejected_report` has them) instead of the source; the provider
             needs `decode_record`. Each is resolved with its chunk; there is no error budget.
-        accept_shrunk: believe a complete listing that lacks more than the provider's `most_gone`.
+        accept_shrunk: believe a complete listing that lacks more than the provider's `max_removed_share`.
         storage: where pictures are kept; without it pictures are left alone.
 
     Returns:
@@ -260,7 +260,7 @@ class _Run:
     def _complete_listing(self) -> CompleteListing | None:
         """What notes the keys of this run, if its listing will be a whole one and tells what is gone."""
         provider, instance, parameters = self.provider, self.instance, self.parameters
-        if not provider.complete or not self._lists_everything():
+        if not provider.complete_tables or not self._lists_everything():
             return None
         if self.cursor is not None:
             log.info("Nothing is taken for gone: an earlier try read part of the listing; the next whole one will tell")

@@ -13,7 +13,7 @@ from io import BytesIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from include.errors import BadPicture
+from include.errors import BadImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 MAX_BYTES = 10_000_000
@@ -33,12 +33,12 @@ def normalise(raw: bytes) -> bytes:
     is, its content tells.
 
     Raises:
-        BadPicture: no picture of a known kind, too large, too small, or broken.
+        BadImage: no picture of a known kind, too large, too small, or broken.
     """
     if not raw:
-        raise BadPicture("the picture is empty")
+        raise BadImage("the picture is empty")
     if len(raw) > MAX_BYTES:
-        raise BadPicture(f"the picture has more than {MAX_BYTES // 1_000_000} MB")
+        raise BadImage(f"the picture has more than {MAX_BYTES // 1_000_000} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,14 +46,14 @@ def normalise(raw: bytes) -> bytes:
             with Image.open(BytesIO(raw), formats=FORMATS) as image:
                 _check_size(*image.size)
                 return _as_jpeg(_flat(ImageOps.exif_transpose(image)))
-    except BadPicture:
+    except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPicture(_TOO_MANY_PIXELS) from None
+        raise BadImage(_TOO_MANY_PIXELS) from None
     except UnidentifiedImageError:
-        raise BadPicture(f"it is no picture of a known kind ({', '.join(FORMATS)})") from None
+        raise BadImage(f"it is no picture of a known kind ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to
-        raise BadPicture("the picture is broken", reason=f"{type(error).__name__}: {error}") from error
+        raise BadImage("the picture is broken", reason=f"{type(error).__name__}: {error}") from error
 
 
 def content_key(data: bytes) -> str:
@@ -68,9 +68,9 @@ _TOO_MANY_PIXELS = f"the picture has more than {MAX_PIXELS // 1_000_000} million
 def _check_size(width: int, height: int) -> None:
     """Judge by the header's dimensions, before anything is decoded."""
     if width * height > MAX_PIXELS:
-        raise BadPicture(_TOO_MANY_PIXELS)
+        raise BadImage(_TOO_MANY_PIXELS)
     if min(width, height) < LEAST_SIDE:
-        raise BadPicture(f"the picture has only {width} by {height} pixels")
+        raise BadImage(f"the picture has only {width} by {height} pixels")
 
 
 def _flat(image: Image.Image) -> Image.Image:

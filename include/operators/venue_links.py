@@ -17,7 +17,7 @@ from include.operators.step_log import log_links
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from include.venue_links import LinkOutcome
+    from include.venue_links import LinkResult
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class VenueLinkOperator(BaseOperator):
         return {"links": count}
 
 
-def _next_step(outcome: LinkOutcome, folder: Path) -> str:
+def _next_step(outcome: LinkResult, folder: Path) -> str:
     """Which DAG of the folder reads the link next."""
     if not outcome.link.is_active:
         return "nothing, until the action activate"

@@ -45,7 +45,7 @@ class LoadParameters(msgspec.Struct, frozen=True):
     replay: bool = False
     """Read the rejected records that wait instead of the source."""
     accept_shrunk: bool = False
-    """Believe a complete listing that lacks more than the provider's `most_gone`."""
+    """Believe a complete listing that lacks more than the provider's `max_removed_share`."""
     error_limit: int | None = None
     """Stop when more venue links than this have failed; None: what the scheme says."""
 

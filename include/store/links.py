@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from include.errors import ConfigurationError
-from include.models import LinkStanding, VenueLink
+from include.models import LinkStatus, VenueLink
 from include.store.rows import as_json
 
 Connection = psycopg.Connection[Any]
@@ -99,13 +99,13 @@ def list_links(
     link_id: int | None = None,
     limit: int | None = None,
     with_counts: bool = False,
-) -> list[LinkStanding]:
+) -> list[LinkStatus]:
     """Venue links by venue, active or not: all, those of a venue, or one. What they feed is counted if asked for."""
     statement = _LINK.format(
         counts=sql.SQL(", offers.offers, stocks.stocks, stocks.stocks_on_sale" if with_counts else ""),
         counting=_COUNTING if with_counts else sql.SQL(""),
     )
-    with connection.cursor(row_factory=class_row(LinkStanding)) as cursor:
+    with connection.cursor(row_factory=class_row(LinkStatus)) as cursor:
         return cursor.execute(statement, {"venue": venue_id, "link": link_id, "limit": limit}).fetchall()
 
 
@@ -118,7 +118,7 @@ def count_links(connection: Connection, *, venue_id: int | None = None) -> int:
     return int(row[0]) if row else 0
 
 
-def lock_link(connection: Connection, link_id: int) -> LinkStanding | None:
+def lock_link(connection: Connection, link_id: int) -> LinkStatus | None:
     """A venue link as it is now, locked until the transaction ends; None if it is gone."""
     connection.execute("SELECT FROM venue_provider WHERE id = %s FOR UPDATE", (link_id,))
     return next(iter(list_links(connection, link_id=link_id)), None)
@@ -174,10 +174,10 @@ def set_settings(connection: Connection, link_id: int, settings: Mapping[str, An
     )
 
 
-def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, marks: Sequence[str]) -> list[str]:
+def keys_in_the_way(connection: Connection, link: LinkStatus, new_id: str, marks: Sequence[str]) -> list[str]:
     """Keys that rows of a link would get under another id at the provider, and that other rows have; a few of them.
 
-    `marks` are the provider's `link_marks`.
+    `marks` are the provider's `key_patterns`.
     """
     keys: list[str] = []
     for name, relation in _RELATIONS.items():
@@ -200,11 +200,11 @@ def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, mar
 
 
 def take_over(
-    connection: Connection, link: LinkStanding, provider_id: int, new_id: str, marks: Sequence[str]
+    connection: Connection, link: LinkStatus, provider_id: int, new_id: str, marks: Sequence[str]
 ) -> TakenOver:
     """Give the rows that a link feeds to a provider; what is not booked goes off sale until that one has filled it.
 
-    Where keys hold the id, as the provider's `link_marks` say, they hold the new one then. The dates of the rows were
+    Where keys hold the id, as the provider's `key_patterns` say, they hold the new one then. The dates of the rows were
     the old provider's and are forgotten. `fields_updated` stays as it is.
     """
     connection.execute("SET LOCAL provider_sync.writer = 'sync'")
@@ -256,7 +256,7 @@ def _kept_or_new_key(row: sql.Identifier) -> sql.Composed:
     )
 
 
-def _patterns(link: LinkStanding, new_id: str, marks: Sequence[str]) -> dict[str, Any]:
+def _patterns(link: LinkStatus, new_id: str, marks: Sequence[str]) -> dict[str, Any]:
     """Where keys hold the link's id, and what stands there with the new one, as `regexp_replace` takes it."""
     around = [mark.partition("{}") for mark in marks or ("@{}",)]
     old, new = re.escape(link.venue_id_at_offer_provider), new_id.replace("\\", "\\\\")

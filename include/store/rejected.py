@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from include.inbound.chunk import Chunk
 from include.inbound.read import Rejection
-from include.masking import USUAL, Fields, fields_of, masked, masked_text
+from include.masking import USUAL, Fields, masked, masked_text
 from include.models.report import storable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store.ledger import Connection, Instance
@@ -48,7 +48,7 @@ def save_rejections(
     """Keep rejected records, in the transaction of their chunk; `asked_at` is the date of its undated records."""
     if not rejections:
         return
-    fields = fields_of(provider)
+    fields = provider.masking()
     statement = (
         "COPY rejected_record (provider_id, venue_provider_id, instance_id, model, id_at_providers, reason, payload,"
         " asked_at) FROM STDIN"

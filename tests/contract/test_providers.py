@@ -28,7 +28,7 @@ def listed(source, link):
         provider = source.provider_class(link, connector)
         provider.open()
         try:
-            return [(infos, provider.asked_at) for infos in provider]
+            return [(infos, provider.requested_at) for infos in provider]
         finally:
             provider.close()
 

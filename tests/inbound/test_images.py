@@ -8,7 +8,7 @@ from PIL import Image
 from psycopg.pq import TransactionStatus
 
 from include.connectors.third_party import ThirdPartyRule
-from include.errors import AccessRefused, BadPicture, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
+from include.errors import AccessRefused, BadImage, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
 from include.inbound.images import FAILURES_IN_A_ROW, MAX_WARNINGS
 from include.inbound.run import sync_provider
 from include.inbound.thumbs import content_key, normalise
@@ -170,13 +170,13 @@ class TestOneFilm:
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_one_that_fails_costs_nothing_and_is_asked_for_again(self, run, thumbs, dates, rows):
-        report, _ = run(film(raw=BadPicture("the picture does not exist (404)"), date=dates[0]))
+        report, _ = run(film(raw=BadImage("the picture does not exist (404)"), date=dates[0]))
         assert (counted(report), report.created) == ((1, 0, 0, 1), 1)
         assert report.thumb_errors == {"the picture does not exist (404)": 1}
         assert thumbs() == {"film": {}}
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
-        run(film(raw=BadPicture("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
+        run(film(raw=BadImage("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_no_picture_after_all(self, run, thumbs, dates):
@@ -331,7 +331,7 @@ class TestFailures:
             b"<html>",
             RED[:60],
             png_of(60_000, 60_000),
-            BadPicture("gone"),
+            BadImage("gone"),
             ServiceUnavailable("down"),
             ValueError("token=abc"),
         ]
@@ -363,7 +363,7 @@ class TestFailures:
             assert counted(report) == (1, 0, 0, 1)
 
     def test_the_log_is_not_flooded(self, run, caplog):
-        records = [film(f"{i}", raw=BadPicture("gone"), source=f"https://pictures/{i}") for i in range(40)]
+        records = [film(f"{i}", raw=BadImage("gone"), source=f"https://pictures/{i}") for i in range(40)]
         report, _ = run(*records, chunk_size=7)
         assert report.failed_thumbs == 40
         assert report.thumb_errors == {"gone": 40}
@@ -384,7 +384,7 @@ class TestFailures:
 
     def test_one_that_answers_in_between_is(self, run):
         down = ServiceUnavailable("down")
-        raws = [down, down, down, down, BadPicture("gone"), down, down, down, down, RED, down]
+        raws = [down, down, down, down, BadImage("gone"), down, down, down, down, RED, down]
         records = [film(f"{i}", raw=raw, source=f"https://pictures/{i}") for i, raw in enumerate(raws)]
         assert len(run(*records)[1]) == len(raws)
 
@@ -507,10 +507,10 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
         report = sync_provider(provider, connection, storage=storage)
     assert counted(report) == (3, 1, 0, 2)
     assert report.thumb_errors.keys() == {
-        "the picture does not exist (404)", "the address of the picture does not start with http:// or https://",
+        "the image does not exist (404)", "the address of the image does not start with http:// or https://",
     }  # fmt: skip
     assert thumbs()["film"]["1"]["key"] == key_of(LARGE_RED)
-    assert provider.pictures is None
+    assert provider.fetch_image is None
 
 
 def test_two_objects_of_one_record_have_each_its_own_picture(run, thumbs):

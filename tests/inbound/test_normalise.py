@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms
 
-from include.errors import BadPicture
+from include.errors import BadImage
 from include.inbound import thumbs
 from include.inbound.thumbs import content_key, normalise
 from tests.inbound.pictures import encoded, png_of
@@ -128,7 +128,7 @@ def test_same_bytes_for_the_same_picture():
     ],
 )
 def test_refused(raw, reason):
-    with pytest.raises(BadPicture) as refused:
+    with pytest.raises(BadImage) as refused:
         normalise(raw)
     assert refused.value.message == reason
 
@@ -137,7 +137,7 @@ def test_refused(raw, reason):
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.9])
 def test_truncated_ones_are_refused(kind, share):
     raw = encoded(noise((200, 200)), kind)
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(raw[: int(len(raw) * share)])
 
 
@@ -146,18 +146,18 @@ def test_too_many_bytes(monkeypatch):
     monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw))
     normalise(raw)
     monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw) - 1)
-    with pytest.raises(BadPicture, match="more than"):
+    with pytest.raises(BadImage, match="more than"):
         normalise(raw)
 
 
 def test_a_bomb_is_not_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(png_of(8000, 8000))
 
 
 def test_the_kind_is_told_by_the_content_alone():
     jpeg = encoded(noise(), "JPEG")
     assert shown(jpeg).size == (40, 60)
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(b"\xff\xd8\xff\xe0" + b"\0" * 100)

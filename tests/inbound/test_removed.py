@@ -121,7 +121,7 @@ class TestListingsOfAPart:
 
     def test_a_provider_without_complete_listings(self, listed, gone):
         class Partial(Shows):
-            complete = ()
+            complete_tables = ()
             local_class = "Shows"
 
         assert listed(film("a", 1), provider_class=Partial).gone == 0
@@ -245,7 +245,7 @@ class TestTooMuchAtOnce:
 
     def test_also_when_it_was_never_believed_before(self, listed, gone):
         class Partial(Shows):
-            complete = ()
+            complete_tables = ()
             local_class = "Shows"
 
         listed(film("a", *range(20)), provider_class=Partial)
@@ -350,7 +350,7 @@ class TestWhoseRows:
     def test_marks_tell_links_apart(self, sync, connection, cinema, second, gone, stocks, marks, other_id, is_active):
         class Marked(Shows):
             local_class = "Shows"
-            link_marks = marks
+            key_patterns = marks
 
             def __next__(self):
                 infos = super().__next__()
@@ -504,7 +504,7 @@ class TestFilling:
         class Skipping(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise SkipObject("not that one")
 
@@ -517,7 +517,7 @@ class TestFilling:
         class Failing(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise ValueError("made up")
                 obj.quantity = -1 if obj.beginning_datetime == hour(3) else 0
@@ -535,7 +535,7 @@ class TestFilling:
         class Booking(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 obj.booked_quantity = 7
 
         listed(film("a", 1, 2))
@@ -545,7 +545,7 @@ class TestFilling:
 
     def test_a_complete_table_needs_gone_since(self, listed):
         class Wrong(Shows):
-            complete = (Offer, Product)
+            complete_tables = (Offer, Product)
             local_class = "Shows"
 
         with pytest.raises(ConfigurationError, match="Offer cannot be gone"):
@@ -556,10 +556,10 @@ class TestInterruption:
     @pytest.mark.parametrize("provider_class", [Shows, Numbered])
     def test_between_two_chunks_the_next_try_lists_again_and_goes_on(self, connection, cinema, gone, provider_class):
         class Dying(provider_class):
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if len(self.filled_gone) == 4:
                     raise RetryableError("made up")
-                super().fill_gone_attributes(obj)
+                super().fill_removed_attributes(obj)
 
         def attempt(kind, **options):
             return sync_provider(
