@@ -75,9 +75,7 @@ class BenchStocks(LocalProvider):
 
     def _pages(self) -> Iterator[Page[Record]]:
         decode = PageDecoder(Listed, Record, "stocks")
-        paginator = KeysetPaginator(
-            records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from
-        )
+        paginator = KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
         while not paginator.finished:
             response = self.connector.get("", paginator.params, decode=decode)
             yield Page(paginator.records(response.value), response.requested_at, paginator.page)

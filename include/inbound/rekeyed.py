@@ -1,8 +1,8 @@
 """Rows that come under another key, because their key holds something that changed: a showtime that moved, say.
 
 The provider is asked which of the unknown objects of a record are rows that it lists no more (`match_rekeyed`). Those
-rows take over key and values, and keep what hangs on them. It is asked in whole listings only: a replayed payload holds a
-part of its record, and what an earlier try has read is not known any more.
+rows take over key and values, and keep what hangs on them. It is asked in whole listings only: a replayed payload holds
+a part of its record, and what an earlier try has read is not known any more.
 """
 
 from __future__ import annotations
