@@ -1,9 +1,9 @@
 """### Allociné stocks
 
-Loads the program of each linked cinema from Allociné (connection `allocine_api`, with the API key in its extra as the
-header `Authorization: Bearer …`): a `product` per movie with its poster, an `offer` in the original language (VO) and
-one in French (VF), and a `stock` per showtime, in UTC by the cinema's département. Prices, `is_duo` and quantity are
-settings of the venue link: set them with the DAG `venue_links`.
+Loads the program of each linked cinema from Allociné (Airflow connection `allocine_api`, with the API key in its extra
+as the header `Authorization: Bearer …`): a `product` per movie with its poster, an `offer` in the original language
+(VO) and one in French (VF), and a `stock` per showtime, in UTC by the cinema's département. Prices, `is_duo` and
+quantity are settings of the venue link: set them with the DAG `venue_links`.
 
 Allociné always lists everything from today on, so one run is enough and a backfill adds nothing. A showtime that a
 complete listing no longer has as an ordinary digital projection (special events and IMAX are left out) is taken off

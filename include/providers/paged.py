@@ -114,7 +114,7 @@ class PagedProvider(LocalProvider, Generic[R]):
         try:
             is_known = self.connector.get(self.path, params, decode=self.decode).status == OK
         except RequestRefused as error:
-            if error.status != NOT_FOUND:
+            if error.status != NOT_FOUND or self.venue_provider is None:
                 raise
             is_known = False
         if not is_known:
