@@ -25,7 +25,7 @@
     ├── RecordError                concerns one record; the run goes on
     │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
     │   ├── SkipObject             leave this object out, it is not for us
-    │   └── BadPicture             leave this picture out, its object is kept
+    │   └── BadImage             leave this picture out, its object is kept
     ├── LinksFailed                some venue links of a batch failed, named in the message
     └── BaseSyncError              one object could not be sent to an outbound target; the queue keeps why
         ├── RecoverableSyncError   try again by itself, up to the target's max_attempts
@@ -179,7 +179,7 @@ class SkipObject(RecordError):
     """The object is not for us (not eligible, nothing available): it is counted as skipped."""
 
 
-class BadPicture(RecordError):
+class BadImage(RecordError):
     """A picture is not there or cannot be used; the message says why in general, `where` which one."""
 
 

@@ -22,7 +22,6 @@ from include.inbound.read import Reading
 from include.inbound.rekeyed import find_rekeyed
 from include.inbound.tally import Tally
 from include.inbound.write import create, update
-from include.masking import Fields
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store import Connection
@@ -65,7 +64,7 @@ class Chunk:
         self._lists = reading.lists
         self._dates = Dates(reading.requested_at, provider.until, watermark)
         self._is_dry_run = is_dry_run
-        is_overridden = type(provider).recognise is not LocalProvider.recognise
+        is_overridden = type(provider).match_rekeyed is not LocalProvider.match_rekeyed
         self._finds_rekeyed = in_complete_listing and is_overridden
         self._images = ChunkImages()
         self._image_step = image_step
@@ -111,7 +110,7 @@ class Chunk:
 
     def _new_tally(self) -> Tally:
         """Return a tally that counts the records without objects: those skipped or rejected while reading."""
-        tally = Tally(Fields(self._provider.masked_fields, self._provider.public_fields))
+        tally = Tally(self._provider.masking())
         tally.chunks = 1
         tally.records = len(self._lists) + len(self.rejections)
         tally.skipped = len(self._lists) - sum(map(bool, self._lists))
@@ -146,7 +145,7 @@ class Chunk:
         if is_parent:
             context.known.ids.setdefault(table.model, {}).update({row[KEY]: row[ID] for row in rows})
         rekeyed: dict[int, str] = {}
-        if new and self._finds_rekeyed and table.model.parent and table.model in self._provider.complete:
+        if new and self._finds_rekeyed and table.model.parent and table.model in self._provider.complete_tables:
             new, moves = find_rekeyed(context, table, new, later)
             rekeyed = {row[ID]: row[KEY] for row, _ in moves}
             changed += [(row[ID], [info, *later.get(info.id_at_providers, ())]) for row, info in moves]

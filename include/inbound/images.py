@@ -26,7 +26,7 @@ import psycopg
 from include.connectors.redaction import redact
 from include.errors import (
     AccessRefused,
-    BadPicture,
+    BadImage,
     ConfigurationError,
     ProviderSyncError,
     RetryableError,
@@ -90,20 +90,20 @@ class ImageStep:
     """Stores the images of one run; must be closed. In a dry run nothing is downloaded, and every new source counts.
 
     Args:
-        provider: gets a `PictureFetcher` unless it has its own.
+        provider: gets a `ImageFetcher` unless it has its own.
         storage: where images are stored.
         is_dry_run: only look.
     """
 
     def __init__(self, provider: LocalProvider, storage: ObjectStorage, *, is_dry_run: bool) -> None:
-        from include.connectors.pictures import PictureFetcher
+        from include.connectors.images import ImageFetcher
 
         self._provider = provider
         self._storage = storage
         self._is_dry_run = is_dry_run
-        self._own_fetcher = PictureFetcher(provider.third_party) if provider.pictures is None else None
+        self._own_fetcher = ImageFetcher(provider.third_party) if provider.fetch_image is None else None
         if self._own_fetcher is not None:
-            provider.pictures = self._own_fetcher
+            provider.fetch_image = self._own_fetcher
         self._results: dict[str, str | ProviderSyncError | None] = {}
         self._consecutive_failures = 0
         self._has_given_up = False
@@ -113,7 +113,7 @@ class ImageStep:
         """Close the connections, unless they are the provider's."""
         if self._own_fetcher is not None:
             self._own_fetcher.close()
-            self._provider.pictures = None
+            self._provider.fetch_image = None
 
     def prepare(
         self,
@@ -285,7 +285,7 @@ class ImageStep:
 
 def image_step(provider: LocalProvider, storage: ObjectStorage | None, *, is_dry_run: bool) -> ImageStep | None:
     """Return the image step of a run; None without a storage, or if the provider has no images."""
-    if storage is None or not provider.has_pictures():
+    if storage is None or not provider.has_images():
         return None
     return ImageStep(provider, storage, is_dry_run=is_dry_run)
 
@@ -319,14 +319,14 @@ def normalise(raw: bytes) -> bytes:
     detected from the content.
 
     Raises:
-        BadPicture: unknown format, too large, too small, or broken.
+        BadImage: unknown format, too large, too small, or broken.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not raw:
-        raise BadPicture("the image is empty")
+        raise BadImage("the image is empty")
     if len(raw) > MAX_BYTES:
-        raise BadPicture(f"the image has more than {MAX_BYTES // 1_000_000} MB")
+        raise BadImage(f"the image has more than {MAX_BYTES // 1_000_000} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -334,14 +334,14 @@ def normalise(raw: bytes) -> bytes:
             with Image.open(BytesIO(raw), formats=FORMATS) as image:
                 _check_size(*image.size)  # from the header, before anything is decoded
                 return _as_jpeg(_flattened(ImageOps.exif_transpose(image)))
-    except BadPicture:
+    except BadImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPicture(_TOO_MANY_PIXELS) from None
+        raise BadImage(_TOO_MANY_PIXELS) from None
     except UnidentifiedImageError:
-        raise BadPicture(f"it is not an image in a known format ({', '.join(FORMATS)})") from None
+        raise BadImage(f"it is not an image in a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # broken files lead Pillow's decoders to raise all kinds of exceptions
-        raise BadPicture("the image is broken", reason=f"{type(error).__name__}: {error}") from error
+        raise BadImage("the image is broken", reason=f"{type(error).__name__}: {error}") from error
 
 
 def content_key(data: bytes) -> str:
@@ -352,9 +352,9 @@ def content_key(data: bytes) -> str:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise BadPicture(_TOO_MANY_PIXELS)
+        raise BadImage(_TOO_MANY_PIXELS)
     if min(width, height) < MIN_SIDE:
-        raise BadPicture(f"the image has only {width} by {height} pixels")
+        raise BadImage(f"the image has only {width} by {height} pixels")
 
 
 def _flattened(image: Image.Image) -> Image.Image:

@@ -113,7 +113,7 @@ class RecordReader:
             if not may_end and len(rejections) > budget[0] + budget[1] * records:
                 break
             if requested_at is None:
-                requested_at = provider.asked_at
+                requested_at = provider.requested_at
         if records >= max_records:
             self.is_exhausted = True
         spent, waited = perf_counter() - began, self._waited() - waited

@@ -1,9 +1,9 @@
 """Rekeyed rows: rows whose key changed at the source, because it contains something that changed.
 
 A showtime that moves to another hour, for example, is not a new showtime. The provider is asked which unknown objects
-of a record are rows that it no longer lists (`LocalProvider.recognise`); those rows take over key and values, and keep
-their bookings. It is asked only while a complete listing is read from its start: a replayed payload is a part of its
-record, and what an earlier attempt has read is no longer known.
+of a record are rows that it no longer lists (`LocalProvider.match_rekeyed`); those rows take over key and values, and
+keep their bookings. It is asked only while a complete listing is read from its start: a replayed payload is a part of
+its record, and what an earlier attempt has read is no longer known.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def find_rekeyed(
             continue
         context.provider.record = infos[0].record
         try:
-            matches = context.provider.recognise(
+            matches = context.provider.match_rekeyed(
                 infos, [(key, table.model(*own_copy(row[ID:]))) for key, row in rows.items()]
             )
         except Exception as error:
@@ -124,6 +124,6 @@ def _check_matches(
     keys = {info.id_at_providers for info in matched}
     if not (set(matches) <= set(rows) and len(keys) == len(matched) == len(matches)):
         raise ConfigurationError(
-            f"{type(context.provider).__name__}.recognise returns a row or an object that it was not given, or an "
-            "object for two keys: it must map keys of `unlisted` to objects of `new`, each at most once"
+            f"{type(context.provider).__name__}.match_rekeyed returns a row or an object that it was not given, or an "
+            "object for two keys: it must map keys of `unmatched_rows` to objects of `new`, each at most once"
         )

@@ -24,7 +24,6 @@ from include.inbound.chunk import Chunk
 from include.inbound.differences import changes, keep_overrides, own_copy
 from include.inbound.tally import Tally
 from include.inbound.write import write_rows, written_columns
-from include.masking import Fields
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store import Connection
@@ -43,20 +42,24 @@ class CompleteListing:
     """The keys that a run's listing names, and the rows that it lacks. One at a time per connection."""
 
     def __init__(self, connection: Connection, provider: LocalProvider, instance: Instance) -> None:
-        for model in provider.complete:
+        for model in provider.complete_tables:
             if not model.can_be_gone:
-                raise ConfigurationError(f"{type(provider).__name__}.complete: {model.__name__} has no gone_since")
+                raise ConfigurationError(
+                    f"{type(provider).__name__}.complete_tables: {model.__name__} lacks gone_since"
+                )
         assert instance.started_at is not None
         link = provider.venue_provider
-        self._tables = [table_of(model) for model in provider.complete]
+        self._tables = [table_of(model) for model in provider.complete_tables]
         self._scope, self._is_ambiguous = Scope(instance.provider_id, None, instance.started_at), False
         if link is not None:
             others = store.other_links(connection, instance.provider_id, link.venue_id, link.id)
-            marks = _marks(provider, link.venue_id_at_offer_provider)
+            own = _key_parts(provider, link.venue_id_at_offer_provider)
             # Keys with @55 also contain @5, but belong to another link.
-            longer = [mark for other in others for mark in _marks(provider, other) if any(own in mark for own in marks)]
-            self._scope = self._scope._replace(venue_id=link.venue_id, marks=marks, other_marks=tuple(longer))
-            self._is_ambiguous = bool(others and not marks)
+            longer = [
+                part for other in others for part in _key_parts(provider, other) if any(one in part for one in own)
+            ]
+            self._scope = self._scope._replace(venue_id=link.venue_id, key_parts=own, other_key_parts=tuple(longer))
+            self._is_ambiguous = bool(others and not own)
         self._connection = connection
         self._provider = provider
         self._unreadable = ""
@@ -97,7 +100,7 @@ class CompleteListing:
             accept_shrunk: accept the listing however many rows it lacks.
 
         Raises:
-            ListingShrank: it lacks more than the provider's `most_gone`, or it names no row of a table at all.
+            ListingShrank: it lacks more than the provider's `max_removed_share`, or it names no row of a table at all.
         """
         found = {
             table: store.find_missing(self._connection, table, self._scope, known_up_to.get(table.name, 0))
@@ -116,7 +119,7 @@ class CompleteListing:
     def _why_refused(self, missing: Missing) -> str | None:
         if missing.removed and not missing.names_any:
             return "and names none at all"
-        share = self._provider.most_gone
+        share = self._provider.max_removed_share
         for removed, live in ((missing.removed, missing.live), (missing.known_removed, missing.known_live)):
             if removed > ALWAYS_ACCEPTED and removed > share * live:
                 return f"more than the accepted share of {share}"
@@ -139,9 +142,9 @@ class CompleteListing:
         store.end_listing(self._connection)
 
 
-def _marks(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
-    """Return the parts of keys by which rows of a venue link are found."""
-    return tuple(mark.format(venue_id_at_offer_provider) for mark in provider.link_marks)
+def _key_parts(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
+    """Return the texts of which each key of a venue link contains one."""
+    return tuple(pattern.format(venue_id_at_offer_provider) for pattern in provider.key_patterns)
 
 
 class RemovalChunk:
@@ -166,7 +169,7 @@ class RemovalChunk:
         """
         started = perf_counter()
         table, provider = self._table, self._provider
-        masking = Fields(provider.masked_fields, provider.public_fields)
+        masking = provider.masking()
         tally = Tally(masking, rejection_prefix="removed from the listing: ")
         provider.record = None
         begin()
@@ -199,7 +202,7 @@ class RemovalChunk:
         info, obj = ProvidableInfo(table.model, row[KEY]), table.model(*own_copy(values))
         self._provider.key = row[KEY]
         try:
-            self._provider.fill_gone_attributes(obj)
+            self._provider.fill_removed_attributes(obj)
         except SkipObject:
             return None
         except Exception as error:

@@ -39,7 +39,7 @@ class StoredRecords(Iterator[Any]):
     A payload that cannot be decoded raises RejectRecord in its place.
     """
 
-    asked_at: datetime
+    requested_at: datetime
     """When the current record was last listed."""
 
     def __init__(self, connection: Connection, instance: Instance, provider: LocalProvider) -> None:
@@ -67,7 +67,7 @@ class StoredRecords(Iterator[Any]):
         if payload is None:
             raise StopIteration
         self.taken.append(self._ahead.popleft())
-        self.asked_at = payload.requested_at
+        self.requested_at = payload.requested_at
         return decoded(self._provider, payload.payload)
 
 

@@ -38,7 +38,6 @@ from include.inbound.read import Reader, RecordReader
 from include.inbound.rejections import OpenRecords
 from include.inbound.removed import CompleteListing, RemovalChunk
 from include.inbound.replay import ReplayReader
-from include.masking import Fields
 from include.models import VenueLink
 from include.models.report import SyncReport
 from include.providers.base import LocalProvider
@@ -89,7 +88,7 @@ def sync_provider(
         interval: read this interval instead of everything since the watermark (a backfill).
         replay: read the open rejected records (see `rejected_report`) instead of the source. The provider needs
             `decode_record`. Each is resolved with its chunk; there is no error budget.
-        accept_shrunk: accept a complete listing even if it lacks more rows than the provider's `most_gone` allows.
+        accept_shrunk: accept a complete listing even if it lacks more rows than `max_removed_share` allows.
         storage: where images are stored; without it, images are left alone.
 
     Returns:
@@ -280,7 +279,7 @@ class _Run:
     def _complete_listing(self) -> CompleteListing | None:
         """Return the key tracker for removal detection, or None if this run does not read a complete listing."""
         provider, state = self._provider, self._state
-        if not provider.complete or not self._reads_everything():
+        if not provider.complete_tables or not self._reads_everything():
             return None
         if state.cursor is not None:
             log.info(
@@ -413,7 +412,7 @@ class _Run:
             if transaction.has_begun or rejections or is_due:
                 transaction.begin()
                 if rejections:
-                    masking = Fields(self._provider.masked_fields, self._provider.public_fields)
+                    masking = self._provider.masking()
                     rows = [rejection.row(masking) for rejection in rejections]
                     rejected.save_rejections(connection, state.instance, rows, requested_at)
                 report.upsert_seconds += perf_counter() - writing

@@ -25,6 +25,7 @@ def inbound_dag(
     subject: Subject,
     tables: Sequence[str],
     doc_md: str | None,
+    needs_venue: bool = True,
 ) -> DAG:
     """Build the DAG that loads what a provider lists: open a load, sync its venues in batches, close it.
 
@@ -32,6 +33,7 @@ def inbound_dag(
     :param description: one sentence on what the DAG loads; its schedule is added in words.
     :param schedule: cron expression, in Paris time; a run reads from the venue's watermark on, a backfill its interval.
     :param tables: the tables that it feeds; the asset of each gets an event when a run wrote rows of it.
+    :param needs_venue: `needs_venue` of the provider class; without venues, the form does not ask for venue links.
 
     All tasks run in the pool of the DAG's name. Its slots bound how many of them call the service at once, and the
     slots of all pools together leave room for urgent DAGs.
@@ -49,7 +51,7 @@ def inbound_dag(
         ),
         is_paused_upon_creation=True,  # a new installation calls no service before a person says so
         dagrun_timeout=timedelta(hours=12),
-        params=sync_params(),
+        params=sync_params(needs_venue=needs_venue),
         tags=[Movement.INBOUND, subject],
     ) as dag:
         opened = OpenLoadOperator(

@@ -60,6 +60,8 @@ class OpenLoadOperator(BaseOperator):
 
         asked = read_params(context, SyncParams)
         provider_class = load_provider(self.provider)
+        if asked.venue_links and not provider_class.needs_venue:
+            raise ConfigurationError(f"{provider_class.name} has one listing for all venues: leave out venue_links")
         run = context["dag_run"]
         is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
         parameters = ledger.LoadParameters(

@@ -373,9 +373,12 @@ class OutboundParams:
     )
 
 
-def sync_params() -> dict[str, Param]:
-    """The form of every inbound DAG."""
-    return _form(SyncParams)
+def sync_params(*, needs_venue: bool = True) -> dict[str, Param]:
+    """Return the form of every inbound DAG; that of a provider without venues does not ask for venue links."""
+    form = _form(SyncParams)
+    if not needs_venue:
+        del form["venue_links"]
+    return form
 
 
 def venue_link_params() -> dict[str, Param]:

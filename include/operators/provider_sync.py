@@ -203,11 +203,11 @@ class _Batch:
 
     def _storage_for(self, provider: LocalProvider) -> ObjectStorage | None:
         """Where the pictures of a provider are kept; None for one without pictures."""
-        if self._storage is None and provider.has_pictures():
+        if self._storage is None and provider.has_images():
             from include.operators.storage import thumbs_storage
 
             self._storage = thumbs_storage()
-        return self._storage if provider.has_pictures() else None
+        return self._storage if provider.has_images() else None
 
     def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:
         """The connector of the batch. If there can be none, no link can be synchronised, and each is told why."""

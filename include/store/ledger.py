@@ -53,7 +53,7 @@ class LoadParameters(msgspec.Struct, frozen=True):
     replay: bool = False
     """Read the open rejected records instead of the source."""
     accept_shrunk: bool = False
-    """Accept a complete listing even if it lacks more rows than the provider's `most_gone` allows."""
+    """Accept a complete listing even if it lacks more rows than the provider's `max_removed_share` allows."""
     error_limit: int | None = None
     """Stop when more venue links than this have failed; None: the limit of the scheme applies."""
 

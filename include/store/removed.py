@@ -29,15 +29,15 @@ REMOVED_SINCE = DATE
 class Scope(NamedTuple):
     """Which rows a listing must name: those of a provider, and of one venue unless `venue_id` is None.
 
-    If there are `marks`, only rows whose key contains one of them and none of `other_marks`. Rows with a date later
+    If there are `key_parts`, only rows whose key contains one of them and none of `other_key_parts`. Rows with a date later
     than `started_at` were written since the listing began; they are out of scope.
     """
 
     provider_id: int
     venue_id: int | None
     started_at: datetime
-    marks: tuple[str, ...] = ()
-    other_marks: tuple[str, ...] = ()
+    key_parts: tuple[str, ...] = ()
+    other_key_parts: tuple[str, ...] = ()
 
 
 class Missing(NamedTuple):
@@ -179,7 +179,7 @@ def lock_missing(connection: Connection, table: Table, scope: Scope, ids: list[i
                 columns=sql.SQL(", ").join(sql.Identifier("stored", name) for name in table.columns),
                 table=table.identifier,
                 conditions=_conditions(table, scope, with_removed=True),
-                ids=ids,  # not a parameter: a per cent sign in a mark would then look like a placeholder
+                ids=ids,  # not a parameter: a per cent sign in a key part would then look like a placeholder
             )
         )
         return cursor.fetchall()
@@ -254,12 +254,16 @@ def _conditions(table: Table, scope: Scope, *, with_removed: bool) -> sql.Compos
 
 
 def _of_link(scope: Scope) -> sql.Composable:
-    """Further condition of WHERE: the key contains a mark of the link."""
-    if not scope.marks:
+    """Further condition of WHERE: the key is one of the link's."""
+    if not scope.key_parts:
         return sql.SQL("")
 
-    def any_of(marks: Sequence[str]) -> sql.Composed:
-        return sql.SQL(" OR ").join(sql.SQL("strpos(stored.id_at_providers, {}) > 0").format(mark) for mark in marks)
+    def any_of(parts: Sequence[str]) -> sql.Composed:
+        return sql.SQL(" OR ").join(sql.SQL("strpos(stored.id_at_providers, {}) > 0").format(part) for part in parts)
 
-    condition = sql.SQL(" AND ({})").format(any_of(scope.marks))
-    return condition + sql.SQL(" AND NOT ({})").format(any_of(scope.other_marks)) if scope.other_marks else condition
+    condition = sql.SQL(" AND ({})").format(any_of(scope.key_parts))
+    return (
+        condition + sql.SQL(" AND NOT ({})").format(any_of(scope.other_key_parts))
+        if scope.other_key_parts
+        else condition
+    )

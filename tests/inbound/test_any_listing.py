@@ -91,7 +91,7 @@ def _read_some(records, cursor, size, room, times):
     provider.open()
     reader, readings = RecordReader(provider, cursor), []
     while not reader.is_exhausted and len(readings) < times:
-        readings.append(reader.read(size=size, room=room, budget=(1000, 0.1), report=SyncReport()))
+        readings.append(reader.read(size=size, max_records=room, budget=(1000, 0.1), report=SyncReport()))
     return reader, readings
 
 

@@ -482,7 +482,7 @@ def test_a_link_that_was_changed_while_its_run_waited_is_read_by_a_next_try(conn
     (instance,) = ledger.pending_instances(connection, load, 0)
     stale = Linked(load_link(connection, links[0]))
     connection.execute(f"UPDATE venue_provider SET {change} WHERE id = %s", (links[0],))
-    with pytest.raises(LinkBusy, match="was changed meanwhile") as raised:
+    with pytest.raises(LinkBusy, match="was changed while the run began") as raised:
         sync_provider(stale, connection, instance_id=instance.id)
     assert raised.value.retry_after == 1
     assert connection.execute("SELECT count(*) FROM item").fetchone() == (0,)
