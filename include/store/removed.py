@@ -29,8 +29,8 @@ REMOVED_SINCE = DATE
 class Scope(NamedTuple):
     """Which rows a listing must name: those of a provider, and of one venue unless `venue_id` is None.
 
-    If there are `key_parts`, only rows whose key contains one of them and none of `other_key_parts`. Rows with a date later
-    than `started_at` were written since the listing began; they are out of scope.
+    If there are `key_parts`, only rows whose key contains one of them and none of `other_key_parts`. Rows with a date
+    later than `started_at` were written since the listing began; they are out of scope.
     """
 
     provider_id: int
