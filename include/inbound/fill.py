@@ -33,14 +33,15 @@ class Change(NamedTuple):
 
 def new_objects(context: ChunkContext, table: Table, infos: Sequence[ProvidableInfo], later: Later) -> list[Filled]:
     """Return the objects to create, each filled from all its records in turn."""
-    defaults = astuple(table.model())
+    defaults, has_images = astuple(table.model()), bool(context.images.entries)
     made: list[Filled] = []
     for info in infos:
         obj = _filled(context, table, info, defaults)
         if later and info.id_at_providers in later:
             info, obj = _apply_later(context, table, info, obj, later[info.id_at_providers])  # noqa: PLW2901
         if obj is not None:
-            _set_images(context, info, obj)
+            if has_images:
+                _set_images(context, info, obj)
             made.append((info, obj))
     return made
 
@@ -153,9 +154,8 @@ def _set_images(context: ChunkContext, info: ProvidableInfo, obj: Any) -> bool:
     Counts images that are new, and images that replace another one; not those that only changed their source, nor those
     of a dry run, which have no key.
     """
-    entries = context.images.entries.get(info.type, {}).get(info.id_at_providers, {})
-    missing = {slot: entry for slot, entry in entries.items() if obj.thumbs.get(slot) != entry}
-    if not missing:
+    entries = context.images.entries.get(info.type, {}).get(info.id_at_providers)
+    if not entries or not (missing := {slot: new for slot, new in entries.items() if obj.thumbs.get(slot) != new}):
         return False
     created = updated = 0
     for slot, entry in missing.items():

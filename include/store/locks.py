@@ -40,7 +40,7 @@ def index_lock(connection: Connection, application_id: str, index: str, *, wait_
     """
     with _locked(connection, f"provider-sync/search/{application_id}/{index}", wait_seconds) as has_lock:
         if not has_lock:
-            raise IndexBusy(f"Another run is working on the index {index}", retry_after=60)
+            raise IndexBusy(f"Another run is at work on the index {index}", retry_after=60)
         yield
 
 
