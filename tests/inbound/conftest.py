@@ -64,7 +64,7 @@ def rows(connection):
 
 @pytest.fixture
 def rejections(connection):
-    """The reasons and payloads of what was put aside."""
+    """Key, reason and payload of the rejected records."""
 
     def read():
         return connection.execute("SELECT id_at_providers, reason, payload FROM rejected_record ORDER BY id").fetchall()
@@ -74,7 +74,7 @@ def rejections(connection):
 
 @pytest.fixture
 def versions(connection):
-    """Which physical version of each row of a table there is: writing a row changes it."""
+    """The physical version of each row of a table; every write changes it."""
     return lambda table="item": dict(connection.execute(f"SELECT id, (xmin, ctid)::text FROM {table}").fetchall())
 
 
@@ -112,7 +112,7 @@ def stocks(connection):
 
 @pytest.fixture
 def book(connection):
-    """Book so many places of a stock."""
+    """Book `quantity` places of a stock."""
 
     def book(key, quantity=1):
         connection.execute(

@@ -10,7 +10,7 @@ TOMORROW = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 
 
 def hour(number):
-    """So many hours after this time of tomorrow."""
+    """This time tomorrow, plus a number of hours."""
     return TOMORROW + timedelta(hours=number)
 
 

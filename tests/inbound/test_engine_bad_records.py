@@ -1,4 +1,4 @@
-"""A bad record never stops a run: it is put aside with its payload and a reason that a person understands."""
+"""A bad record never stops a run: it is rejected with its payload and a reason in plain words."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What people edited in the database is kept from providers, and told; a release gives it back."""
+"""Manual overrides: providers do not overwrite them, reports count them, and a release gives them back."""
 
 import pytest
 
@@ -133,9 +133,9 @@ def test_a_provider_that_does_not_know_of_deletion_undoes_none(sync, cinema, con
         complete_tables = ()
 
         def fill_stock(self, stock):
-            held = stock.is_soft_deleted
+            before = stock.is_soft_deleted
             super().fill_stock(stock)
-            stock.is_soft_deleted = held
+            stock.is_soft_deleted = before
 
     sync(Unaware([film("a", 1)], cinema))
     connection.execute("UPDATE stock SET is_soft_deleted = true")

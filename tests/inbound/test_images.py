@@ -1,4 +1,4 @@
-"""Pictures of products: fetched when they are new, stored before their rows, never at the cost of an object."""
+"""Images of products: downloaded when new, stored before their rows, never at the cost of an object."""
 
 import logging
 
@@ -36,7 +36,7 @@ def thumb(raw, source):
 
 
 class Films(LocalProvider):
-    """Lists dictionaries: `key`, perhaps `date`, `name`; `index` and `source` of a picture, and its bytes as `raw`."""
+    """Lists dictionaries: `key`, perhaps `date`, `name`; `index` and `source` of an image, and its bytes as `raw`."""
 
     name = "Films"
     can_create = True
@@ -131,7 +131,7 @@ class TestOneFilm:
         if dates[1] != day(2):
             assert (versions("product"), report.unchanged) == (before, 1)
 
-    def test_another_picture(self, run, thumbs, stored, dates):
+    def test_another_image(self, run, thumbs, stored, dates):
         run(film(date=dates[0]))
         report, _ = run(film(raw=BLUE, source="https://pictures/blue", date=dates[1]))
         assert counted(report) == (1, 0, 1, 0)
@@ -139,7 +139,7 @@ class TestOneFilm:
         assert thumbs() == {"film": {"1": thumb(BLUE, "https://pictures/blue")}}
         assert stored() == sorted([key_of(RED), key_of(BLUE)])
 
-    def test_the_same_picture_from_elsewhere(self, run, thumbs, stored, dates):
+    def test_the_same_image_from_elsewhere(self, run, thumbs, stored, dates):
         run(film(date=dates[0]))
         report, fetched = run(film(source="https://pictures/moved", date=dates[1]))
         assert (counted(report), len(fetched), report.updated) == ((1, 0, 0, 0), 1, 1)
@@ -147,21 +147,21 @@ class TestOneFilm:
         assert stored() == [key_of(RED)]
         assert run(film(source="https://pictures/moved", date=dates[1]))[1] == []
 
-    def test_a_picture_for_an_object_that_had_none(self, run, thumbs, dates):
+    def test_an_image_for_an_object_that_had_none(self, run, thumbs, dates):
         run(film(index=0, date=dates[0]))
         assert thumbs() == {"film": {}}
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
-    def test_further_pictures(self, run, thumbs, dates):
+    def test_further_image(self, run, thumbs, dates):
         run(film(date=dates[0], index=2))
         assert thumbs() == {"film": {"2": thumb(RED, "https://pictures/red")}}
         run(film(date=dates[1], raw=BLUE, source="https://pictures/blue"))
         both = {"1": thumb(BLUE, "https://pictures/blue"), "2": thumb(RED, "https://pictures/red")}
         assert thumbs() == {"film": both}
 
-    def test_a_picture_that_a_person_chose(self, run, thumbs, protect, connection, dates):
+    def test_an_image_that_a_person_chose(self, run, thumbs, protect, connection, dates):
         run(film(date=dates[0]))
         protect("film", "thumbs", table="product")
         report, fetched = run(film(raw=BLUE, source="https://pictures/blue", date=dates[1], name="new name"))
@@ -178,7 +178,7 @@ class TestOneFilm:
         run(film(raw=BadImage("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
-    def test_no_picture_after_all(self, run, thumbs, dates):
+    def test_no_image_after_all(self, run, thumbs, dates):
         report, fetched = run(film(raw=b"", date=dates[0]), film(raw=b"", key="other", index=0, date=dates[0]))
         assert (counted(report), len(fetched)) == ((1, 0, 0, 0), 1)
         assert thumbs() == {"film": {}, "other": {}}
@@ -206,7 +206,7 @@ class TestOneFilm:
         assert after["1"]["source"] == "https://pictures/blue"
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
-    def test_no_storage_no_pictures(self, run, thumbs, dates):
+    def test_no_storage_no_image(self, run, thumbs, dates):
         report, fetched = run(film(date=dates[0]), storage=None)
         assert (counted(report), fetched) == ((0, 0, 0, 0), [])
         assert "images" not in report.summary()
@@ -225,13 +225,13 @@ def test_the_counts_are_saved(run, connection):
     assert list(saved["thumb_errors"].values()) == [1]
 
 
-def test_the_number_of_a_picture_is_its_place_whatever_was_there(run, thumbs):
+def test_the_number_of_an_image_is_its_place_whatever_was_there(run, thumbs):
     for index in (1, 3, 1):
         run(film(index=index, source=f"https://pictures/{index}"))
     assert thumbs()["film"].keys() == {"1", "3"}
 
 
-def test_several_pictures_of_an_object_in_one_chunk(run, thumbs):
+def test_several_images_of_an_object_in_one_chunk(run, thumbs):
     two = (film(date=day(1)), film(index=2, raw=BLUE, source="https://pictures/blue", date=day(1)))
     report, _ = run(*two)
     assert counted(report) == (2, 2, 0, 0)
@@ -250,7 +250,7 @@ def test_the_last_record_of_an_object_wins_unless_it_is_older(run, thumbs):
     assert thumbs()["film"]["1"]["source"] == "https://pictures/red"
 
 
-def test_a_record_that_is_older_than_the_row_brings_no_picture(run, thumbs):
+def test_a_record_that_is_older_than_the_row_brings_no_image(run, thumbs):
     run(film(date=day(2)))
     report, fetched = run(film(date=day(1), raw=BLUE, source="https://pictures/blue"))
     assert (counted(report), fetched) == ((1, 0, 0, 0), [])
@@ -283,7 +283,7 @@ class TestNotForUs:
         assert (counted(report), fetched) == ((1, 0, 0, 0), [])
         assert report.skipped + report.rejected == 1
 
-    def test_what_needs_other_rows_to_be_filled_is_asked_for_its_picture(self, run, thumbs):
+    def test_what_needs_other_rows_to_be_filled_is_asked_for_its_image(self, run, thumbs):
         class Sequels(Films):
             def __next__(self):
                 [info] = super().__next__()
@@ -319,7 +319,7 @@ class TestNotForUs:
         report, fetched = run(film(date=date))
         assert (report.rejected, fetched) == (1, [])
 
-    def test_providers_without_pictures_look_nothing_up(self, sync, storage, monkeypatch):
+    def test_providers_without_images_look_nothing_up(self, sync, storage, monkeypatch):
         monkeypatch.setattr("include.inbound.images.find_images", lambda *_: pytest.fail("looked up"))
         sync([], Items, storage=storage)
 
@@ -366,8 +366,8 @@ class TestFailures:
         report, _ = run(*records, chunk_size=7)
         assert report.failed_thumbs == 40
         assert report.thumb_errors == {"gone": 40}
-        told = [one for one in caplog.records if one.levelno == logging.WARNING]
-        assert len(told) == MAX_WARNINGS + 1
+        warnings = [one for one in caplog.records if one.levelno == logging.WARNING]
+        assert len(warnings) == MAX_WARNINGS + 1
 
     @pytest.mark.parametrize("error", [ServiceUnavailable("down"), AccessRefused("no")])
     def test_a_host_that_does_not_answer_is_not_asked_for_ever(self, run, error, caplog):
@@ -402,7 +402,7 @@ class TestFailures:
         assert "the image cannot be stored: OSError: No space left on device" in report.thumb_errors
         assert set(map(str, thumbs().values())) == {"{}"}
 
-    def test_the_database_is_not_a_picture(self, run):
+    def test_the_database_is_not_a_image(self, run):
         with pytest.raises(DatabaseUnavailable):
             run(film(raw=psycopg.OperationalError("the connection is lost")))
 
@@ -456,7 +456,7 @@ class TestInterrupted:
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     @pytest.mark.parametrize("date", [None, day(1)])
-    def test_a_person_who_chooses_a_picture_meanwhile(self, run, connect, thumbs, date):
+    def test_a_person_who_chooses_an_image_meanwhile(self, run, connect, thumbs, date):
         class Meddling(Films):
             local_class = "Films"
 
@@ -470,7 +470,7 @@ class TestInterrupted:
         assert thumbs() == {"film": {"1": {"key": "mine"}}}
         assert report.unchanged == 1
 
-    def test_a_row_that_postgresql_refuses_counts_no_picture(self, run, thumbs):
+    def test_a_row_that_postgresql_refuses_counts_no_image(self, run, thumbs):
         report, fetched = run(film("a" * 300), film("good", raw=BLUE, source="https://pictures/blue"))
         assert (report.rejected, report.created, len(fetched)) == (1, 1, 2)
         assert counted(report) == (2, 1, 0, 0)
@@ -512,7 +512,7 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
     assert provider.fetch_image is None
 
 
-def test_two_objects_of_one_record_have_each_its_own_picture(run, thumbs):
+def test_two_objects_of_one_record_have_each_its_own_image(run, thumbs):
     class Pairs(Films):
         def __next__(self):
             self.record = next(self.records)
@@ -527,7 +527,7 @@ def test_two_objects_of_one_record_have_each_its_own_picture(run, thumbs):
     record = {"keys": {"a": RED, "b": BLUE}, "index": 1}
     report, _ = run(provider=Pairs([record]))
     assert counted(report) == (2, 2, 0, 0)
-    assert {key: held["1"] for key, held in thumbs().items()} == {
+    assert {key: entries["1"] for key, entries in thumbs().items()} == {
         "a": thumb(RED, "https://pictures/a"),
         "b": thumb(BLUE, "https://pictures/b"),
     }

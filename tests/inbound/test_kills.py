@@ -18,5 +18,5 @@ def test_a_killed_sync_ends_as_an_undisturbed_one(arenas, name, seeds):
     counts = dict(zip(soak_kills.COUNTS, arena.expected.counts[-1][3:], strict=True))
     assert min(counts["created"], counts["rejected"], counts["skipped"]) > 0
     assert arena.expected.is_marked
-    told = [arena.kill(seed) for seed in seeds]
-    assert any("killed after" in one for one in told), told
+    results = [arena.kill(seed) for seed in seeds]
+    assert any("killed after" in one for one in results), results

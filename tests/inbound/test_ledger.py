@@ -80,7 +80,7 @@ def events(connection):
 
 
 @pytest.fixture
-def marker(connection):
+def watermark(connection):
     def read(table="provider"):
         which = "ORDER BY last_sync_date LIMIT 1"  # of those that have one
         return connection.execute(f"SELECT last_sync_date FROM {table} {which}").fetchone()[0]
@@ -326,7 +326,7 @@ class TestMarker:
         for provider_class in (Since, Between, Whole):
             provider_class.seen = []
 
-    def test_it_is_the_start_of_the_run(self, sync, marker):
+    def test_it_is_the_start_of_the_run(self, sync, watermark):
         class Slow(Since):
             def __next__(self):
                 self.read_at = datetime.now(UTC)
@@ -335,39 +335,39 @@ class TestMarker:
         before = datetime.now(UTC)
         provider = Slow([item("a")])
         sync(provider)
-        assert before <= marker() < provider.read_at
+        assert before <= watermark() < provider.read_at
 
-    def test_the_next_run_reads_from_it_with_overlap(self, sync, marker):
+    def test_the_next_run_reads_from_it_with_overlap(self, sync, watermark):
         sync([item("a")], Since)
-        first = marker()
+        first = watermark()
         sync([item("a")], Since)
         sync([item("a")], Since, full_refresh=True)
         assert Since.seen == [(None, None), (first - Since.overlap, None), (None, None)]
         assert Since.overlap == timedelta(minutes=5)
-        assert marker() > first
+        assert watermark() > first
 
     @pytest.mark.parametrize("options", [{"limit": 1}, {"limit": 99}, {"dry_run": True}])
-    def test_it_stays_for_runs_that_are_not_whole(self, sync, marker, options):
+    def test_it_stays_for_runs_that_are_not_whole(self, sync, watermark, options):
         sync([item("a"), item("b")], Since, **options)
-        assert marker() is None
+        assert watermark() is None
         sync([item("a")], Since)
-        first = marker()
+        first = watermark()
         sync([item("a"), item("b")], Since, **options)
-        assert marker() == first
+        assert watermark() == first
 
-    def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, connection, marker):
+    def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, connection, watermark):
         load = loads.open_load(connection, Since, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(ServiceUnavailable):
             sync_provider(Since([item("a"), item("b"), ServiceUnavailable("x")]), connection,
                           instance_id=instance.id, chunk_size=1)  # fmt: skip
-        assert marker() is None
+        assert watermark() is None
         between = datetime.now(UTC)
         sync_provider(Since([item("a"), item("b"), item("c")]), connection, instance_id=instance.id)
-        assert marker() < between
+        assert watermark() < between
 
     @pytest.mark.parametrize("table", ["provider", "venue_provider"])
-    def test_it_never_moves_back(self, sync, marker, connection, links, table):
+    def test_it_never_moves_back(self, sync, watermark, connection, links, table):
         def run():
             sync(Linked(load_link(connection, links[0])) if table == "venue_provider" else Since([]))
 
@@ -375,7 +375,7 @@ class TestMarker:
         future = datetime.now(UTC) + timedelta(days=1)
         connection.execute(f"UPDATE {table} SET last_sync_date = %s", (future,))
         run()
-        assert marker(table) == future
+        assert watermark(table) == future
 
     @pytest.mark.parametrize(
         ("provider_class", "seen"),
@@ -389,22 +389,22 @@ class TestMarker:
     @pytest.mark.parametrize(
         ("provider_class", "start", "moves"),
         [
-            (Since, "before", True),  # from before the marker until now: all that changed since
+            (Since, "before", True),  # from before the watermark until now: all that changed since
             (Since, "after", False),  # leaves a gap
             (Between, "before", False),
             (Whole, "after", True),  # reads everything anyway
         ],
     )
-    def test_a_backfill_moves_it_only_without_a_gap(self, sync, marker, provider_class, start, moves):
+    def test_a_backfill_moves_it_only_without_a_gap(self, sync, watermark, provider_class, start, moves):
         sync([], provider_class)
-        first = marker()
+        first = watermark()
         begin = first + timedelta(hours=-1 if start == "before" else 1)
         sync([], provider_class, interval=(begin, begin + timedelta(hours=2)))
-        assert (marker() > first) == moves
+        assert (watermark() > first) == moves
 
-    def test_a_backfill_before_the_first_run_leaves_it_empty(self, sync, marker):
+    def test_a_backfill_before_the_first_run_leaves_it_empty(self, sync, watermark):
         sync([], Since, interval=(day(5), None))
-        assert marker() is None
+        assert watermark() is None
 
     def test_a_backfill_of_last_month_does_not_undo_today(self, counts, rows):
         counts([item("a", quantity=2)], Between)
@@ -504,7 +504,7 @@ class Renamed(Linked):
 
 
 class TestSchemeVersions:
-    def test_a_second_version_runs_beside_an_open_load_of_the_first(self, run, links, connection, rows, marker):
+    def test_a_second_version_runs_next_to_an_open_load_of_the_first(self, run, links, connection, rows, watermark):
         first = loads.open_load(connection, Linked, LoadParameters(), run_id="first")
         Linked.listings["v1"].insert(3, ServiceUnavailable("gone"))
         assert run("first").state == "partially loaded"
@@ -514,14 +514,14 @@ class TestSchemeVersions:
         assert (summary.state, summary.done, summary.counts["updated"]) == ("loaded", 3, 10)
         assert {name.split()[0] for name in rows("item", "name").values()} == {"NAME"}
         assert connection.execute("SELECT count(*) FROM provider WHERE local_class = 'Linked'").fetchone() == (1,)
-        seen = marker("venue_provider")
+        seen = watermark("venue_provider")
 
         assert loads.open_load(connection, Linked, LoadParameters(), run_id="first") == first
         (left,) = ledger.pending_instances(connection, first, 0)
         assert load_provider(left.operation) is Linked
         summary = run("first")
         assert (summary.catalog_id, summary.state, summary.done) == (first, "loaded", 3)
-        assert marker("venue_provider") >= seen
+        assert watermark("venue_provider") >= seen
 
         assert connection.execute(
             "SELECT run_id, provider, venue, state, records, scheme_version FROM load_report ORDER BY instance_id"

@@ -1,4 +1,4 @@
-"""Rows whose key holds something that changed: the provider recognises them, and they keep what hangs on them."""
+"""Rekeyed rows: the provider matches them, and they keep their bookings."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,8 +27,8 @@ class Moving(Shows):
             *getattr(self, "asked", ()),
             ([info.id_at_providers for info in new], [key for key, _ in unmatched_rows]),
         ]
-        held = sorted(unmatched_rows, key=lambda pair: pair[1].beginning_datetime)
-        return {key: info for (key, _), info in zip(held, new, strict=False)}
+        stored = sorted(unmatched_rows, key=lambda pair: pair[1].beginning_datetime)
+        return {key: info for (key, _), info in zip(stored, new, strict=False)}
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
     assert "moved" not in again.summary()
 
 
-@pytest.mark.parametrize(("number", "told"), [(0, False), (1200, True)])
-def test_the_task_log_tells_how_many_moved(caplog, number, told):
+@pytest.mark.parametrize(("number", "is_logged"), [(0, False), (1200, True)])
+def test_the_task_log_has_the_number_of_rekeyed_rows(caplog, number, is_logged):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
-    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is told
-    assert (" moved" in caplog.text) is told
+    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is is_logged
+    assert (" moved" in caplog.text) is is_logged
 
 
 def test_what_is_asked(listed, stocks, sync, cinema):
@@ -73,7 +73,7 @@ def test_what_is_asked(listed, stocks, sync, cinema):
 
 
 def test_one_that_is_gone_already_is_not_asked_about(sync, cinema, listed, stocks, book):
-    """An old one beside it would keep a show from being recognised by a provider that counts."""
+    """An old one next to it would keep a show from being recognised by a provider that counts."""
     listed(film("a", 1, 2, 3))
     book("a#2", 4), book("a#3", 5)
     before = stocks("id")
@@ -185,10 +185,10 @@ def test_a_dry_run_shows_it(listed, versions):
     listed(film("a", 1))
     before = versions("stock")
     report = listed(film("a", 2), dry_run=True)
-    (told,) = report.differences
-    assert (told["key"], told["change"]) == ("a#2", "update")
-    assert told["fields"]["id_at_providers"] == ["a#1", "a#2"]
-    assert set(told["fields"]) == {"id_at_providers", "beginning_datetime"}
+    (difference,) = report.differences
+    assert (difference["key"], difference["change"]) == ("a#2", "update")
+    assert difference["fields"]["id_at_providers"] == ["a#1", "a#2"]
+    assert set(difference["fields"]) == {"id_at_providers", "beginning_datetime"}
     assert versions("stock") == before
     assert (report.moved, report.gone) == (1, 0)
 

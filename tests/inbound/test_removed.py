@@ -1,4 +1,4 @@
-"""Rows that a complete listing no longer has are marked; those of a listing that is not believed are not."""
+"""Rows that a complete listing lacks are marked as removed, unless the listing is refused."""
 
 import pytest
 from psycopg import sql
@@ -188,7 +188,7 @@ class TestDryRun:
 
 class TestTooMuchAtOnce:
     @CHUNK_SIZES
-    def test_it_is_not_believed(self, listed, gone, connection, chunk_size):
+    def test_it_is_refused(self, listed, gone, connection, chunk_size):
         listed(film("a", *range(20)))
         with pytest.raises(ListingShrank, match=r"lacks 11 of 21 live rows \(11 of 20 .*accept_shrunk") as shrank:
             listed(film("a", *range(9)), film("b", 1), chunk_size=chunk_size)
@@ -231,7 +231,7 @@ class TestTooMuchAtOnce:
             listed(film("a", 1), dry_run=True)
 
     def test_new_rows_do_not_outvote_those_that_were_there(self, listed, gone):
-        """A source that names everything anew, also when it is tried again and again."""
+        """A source that changes all its keys, also when the run is repeated."""
         listed(film("a", *range(20)))
         for _ in range(3):
             with pytest.raises(ListingShrank, match="20 of 20"):
@@ -244,7 +244,7 @@ class TestTooMuchAtOnce:
         assert listed(film("a", *range(20)), accept_shrunk=True).gone == 40
         assert gone() == {f"b#{n}" for n in range(40)}
 
-    def test_also_when_it_was_never_believed_before(self, listed, gone):
+    def test_also_when_it_was_never_accepted_before(self, listed, gone):
         class Partial(Shows):
             complete_tables = ()
             local_class = "Shows"
@@ -432,8 +432,8 @@ class TestGoneBefore:
         connection.execute(statement)
         since, before, ids = stocks("gone_since"), versions("stock"), stocks("id")
         report = listed(film("a", 1), dry_run=True)
-        (told,) = report.differences
-        assert (told["change"], told["key"], report.gone) == ("gone", "a#2", 0)
+        (difference,) = report.differences
+        assert (difference["change"], difference["key"], report.gone) == ("gone", "a#2", 0)
         assert versions("stock") == before
         report = listed(film("a", 1))
         assert (report.gone, report.checked, report.updated, report.rejected) == (0, 3, 0, 0)

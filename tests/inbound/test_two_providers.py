@@ -44,7 +44,7 @@ def feed(counts):
 
 
 @pytest.fixture
-def held(connection):
+def stored(connection):
     """What the product holds: name, description, and the day per provider."""
 
     def read():
@@ -58,19 +58,19 @@ def held(connection):
     return read
 
 
-def test_dates_that_cross(feed, held):
+def test_dates_that_cross(feed, stored):
     assert feed(Texts, 10)
     assert feed(Pictures, 2)  # older than what Texts wrote, newer than nothing of its own
-    assert held() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
+    assert stored() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
     assert not feed(Texts, 9)
     assert not feed(Pictures, 1)
-    assert held() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
+    assert stored() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
     assert feed(Pictures, 20)
     assert feed(Texts, 11)  # older than what Pictures wrote
-    assert held() == ("Texts 11", "Pictures 20", {"Texts": 11, "Pictures": 20})
+    assert stored() == ("Texts 11", "Pictures 20", {"Texts": 11, "Pictures": 20})
 
 
-def test_whatever_the_order_the_newest_of_each_is_held(feed, held, connection):
+def test_whatever_the_order_the_newest_of_each_is_held(feed, stored, connection):
     steps = [(Texts, 5), (Texts, 12), (Pictures, 3), (Pictures, 8)]
     for order in itertools.permutations(steps):
         connection.execute("DELETE FROM product")
@@ -79,40 +79,40 @@ def test_whatever_the_order_the_newest_of_each_is_held(feed, held, connection):
         for provider_class, number in order:
             assert feed(provider_class, number) == (number > newest[provider_class]), order
             newest[provider_class] = max(number, newest[provider_class])
-        assert held() == ("Texts 12", "Pictures 8", {"Texts": 12, "Pictures": 8}), order
+        assert stored() == ("Texts 12", "Pictures 8", {"Texts": 12, "Pictures": 8}), order
 
 
-def test_the_same_date_of_both(feed, held, versions):
+def test_the_same_date_of_both(feed, stored, versions):
     feed(Texts, 5)
     assert feed(Pictures, 5)
     before = versions("product")
     assert not feed(Texts, 5)
     assert not feed(Pictures, 5)
     assert versions("product") == before
-    assert held() == ("Texts 5", "Pictures 5", {"Texts": 5, "Pictures": 5})
+    assert stored() == ("Texts 5", "Pictures 5", {"Texts": 5, "Pictures": 5})
 
 
-def test_one_without_dates_beside_one_with(counts, feed, held):
+def test_one_without_dates_next_to_one_with(counts, feed, stored):
     feed(Texts, 5)
     undated = [{"key": "a", "text": "no date"}]
     assert counts(undated, Pictures) == (0, 1, 0, 0, 0)
     assert counts(undated, Pictures) == (0, 0, 1, 0, 0)
     assert not feed(Texts, 4)
     assert feed(Texts, 6)
-    assert held()[:2] == ("Texts 6", "no date")
+    assert stored()[:2] == ("Texts 6", "no date")
 
 
-def test_what_a_person_edited_is_kept_from_both(feed, held, connection):
+def test_what_a_person_edited_is_kept_from_both(feed, stored, connection):
     feed(Texts, 1)
     feed(Pictures, 1)
     connection.execute("UPDATE product SET name = 'mine', description = 'mine too'")
     feed(Texts, 2)
     feed(Pictures, 2)
-    assert held() == ("mine", "mine too", {"Texts": 2, "Pictures": 2})
+    assert stored() == ("mine", "mine too", {"Texts": 2, "Pictures": 2})
     connection.execute("SELECT release_fields('product', id) FROM product")
     feed(Texts, 2)
     feed(Pictures, 2)
-    assert held()[:2] == ("Texts 2", "Pictures 2")
+    assert stored()[:2] == ("Texts 2", "Pictures 2")
 
 
 def test_a_table_that_one_provider_feeds_has_no_dates_to_keep(connection):
