@@ -122,10 +122,10 @@ def test_of_a_traceback_airflows_own_frames_are_left_out():
 
 
 def test_a_venue_whose_failure_was_logged_is_not_named_again_by_the_error_of_its_task():
-    value = "2 of 3 venue links failed, the others were finished:\n  - A (link 1): 401: no\n  - and 7 more"
+    value = "2 of 3 venue links failed, the others finished:\n  - A (link 1): 401: no\n  - and 7 more"
     error = {"exc_type": "LinksFailed", "exc_value": value, "frames": []}
     lines = runs.readable(entry("it failed", level="error", error_detail=[error]))
-    assert lines[1:] == ["LinksFailed: 2 of 3 venue links failed, the others were finished"]
+    assert lines[1:] == ["LinksFailed: 2 of 3 venue links failed, the others finished"]
 
 
 def test_a_task_that_is_tried_again_says_why_and_when_as_far_as_its_log_does(tmp_path):

@@ -201,7 +201,7 @@ def test_links_of_one_batch_go_on_after_a_failure(shops, service, run, output):
     done = run(at_most_batches=1)
     assert done.tasks[SYNC] == ["failed"]
     assert venues_with_stocks(shops) == set(service.sirets[1:])
-    assert "1 of 3 venue links failed, the others were finished" in output()
+    assert "1 of 3 venue links failed, the others finished" in output()
     assert states(shops) == {1: "failed", 2: "done", 3: "done"}
 
 
