@@ -96,7 +96,7 @@ class SearchPatchOperator(BaseOperator):
     ) -> None:
         """Send an alert of a patch; of a dry run when it was triggered by hand, or when a setting has changed."""
         from include.search import alerts
-        from include.store.search import note_settings, settings_changed
+        from include.store.search import save_settings, settings_changed
 
         url = run_url(context["dag_run"].dag_id, context["run_id"])
 
@@ -114,7 +114,7 @@ class SearchPatchOperator(BaseOperator):
         if settings_changed(connection, *where, chosen):
             is_test = settings.dry_run and notifies
             if not is_test or send(lambda: alerts.dry_run(index.name, report, url=url)):
-                note_settings(connection, *where, chosen)
+                save_settings(connection, *where, chosen)
 
 
 @contextmanager

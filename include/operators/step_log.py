@@ -122,7 +122,7 @@ def _log_examples(examples: Sequence[Example]) -> None:
 
 def log_patch(run: RunReport) -> None:
     """Log what a look at a search index came to: the counts per value, what is odd, in a dry run the first changes."""
-    from include.search.report import shown
+    from include.search.report import readable
 
     if (report := run.report) is None:
         log.info("%s", run.summary)
@@ -131,7 +131,7 @@ def log_patch(run: RunReport) -> None:
     for name, counts in report.patches.items():
         with group("%s: %s records %s", name, f"{counts.changed:,}", would):
             for value, number in sorted(counts.values.items(), key=lambda item: -item[1]):
-                log.info("%8s  %s", f"{number:,}", shown(value))
+                log.info("%8s  %s", f"{number:,}", readable(value))
             log.info("%8s  left alone", f"{counts.left_alone:,}")
         if counts.remarks:
             with group("%s: %s records are odd", name, f"{sum(counts.remarks.values()):,}"):
