@@ -137,7 +137,7 @@ def test_the_users_own_number_of_slots_counts_and_must_suffice():
     given, name = Settings(pools=(Pool("a", 8), Pool("b", 8))), "AIRFLOW__CORE__PARALLELISM"
     assert settings.executor_slots(given, {name: "3"}, 64) == 3
     for wrong in ("2", "0", "-1", "many", "4.5"):
-        with pytest.raises(LocalError, match=rf"{name}={wrong}: give a number from 3 on"):
+        with pytest.raises(LocalError, match=rf"{name}={wrong} is invalid: specify at least 3"):
             settings.executor_slots(given, {name: wrong}, 64)
 
 
