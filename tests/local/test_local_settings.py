@@ -22,7 +22,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
-    assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
+    assert Pool("titelive_stocks", 8, "Tasks that may call the stock API of TiteLive in parallel") in found.pools
     assert set(settings.in_sandbox(found)) >= {
         "titelive_stocks_api",
         "fnac_stocks_api",
