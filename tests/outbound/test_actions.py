@@ -6,13 +6,13 @@ import pytest
 
 from include.errors import ConfigurationError, RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
 from include.outbound import actions
-from include.store import outbound as store
+from include.store import queue as store
 from tests.outbound.conftest import fail
 
 
 @pytest.fixture
 def ask(connection):
-    return lambda target, **params: actions.carry_out(connection, target, params)
+    return lambda target, **params: actions.apply_run_params(connection, target, params)
 
 
 def test_nothing_asked_for(make_target, shop, ask, rows):
@@ -45,7 +45,7 @@ def test_orders_of_an_event(make_target, shop, ask, rows):
         ({"orders": ["A1"], "event": "none"}, "There is no event 'none'"),
         ({"orders": ["A2"], "event": "show"}, "There is no order of event 'show' with the code A2"),
         ({"cancel": ["B1"]}, "There is no order with the code B1"),
-        ({"orders": ["A3"]}, "Several events have an order A3: say of which event"),
+        ({"orders": ["A3"]}, "Several events have an order A3: specify the event"),
     ],
 )
 def test_codes_that_do_not_say_which_order(make_target, shop, ask, rows, params, complaint):
@@ -108,9 +108,9 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
     order = shop.order("A1")
     store.enqueue(connection, "recording", "offer", order, triggered_by="changed")
     for params in ({"orders": ["A1"]}, {"cancel": ["A1"]}):
-        with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+        with pytest.raises(ConfigurationError, match="Books does not receive orders"):
             ask(target, **params)
-    with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+    with pytest.raises(ConfigurationError, match="Books does not receive orders"):
         actions.queue_interval(connection, target, None, None)
     assert rows("source, source_id") == [("offer", order)]
     ask(target, retry="all")
@@ -128,7 +128,7 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
 )
 def test_a_backfill_interval(make_target, shop, rows, connection, monkeypatch, start, end, expected):
     """From its begin on, before its end."""
-    monkeypatch.setattr(actions, "BLOCK", 2)
+    monkeypatch.setattr(actions, "BLOCK_SIZE", 2)
     ids = [shop.order(f"A{day}", placed_at=f"2026-05-0{day}T00:00Z") for day in range(1, 6)]
     bounds = [each and datetime(2026, 5, each, tzinfo=UTC) for each in (start, end)]
     assert actions.queue_interval(connection, make_target(), *bounds) == len(expected)
