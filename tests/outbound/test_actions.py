@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from include.errors import ConfigurationError, RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
-from include.outbound import actions
+from include.outbound import actions, mappings
 from include.store import queue as store
-from tests.outbound.conftest import fail
+from include.targets.base import OutboundSyncProvider, StaticMapping
+from tests.outbound.conftest import entry, fail
 
 
 @pytest.fixture
@@ -114,6 +115,86 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
         actions.queue_interval(connection, target, None, None)
     assert rows("source, source_id") == [("offer", order)]
     ask(target, retry="all")
+
+
+@pytest.fixture
+def copied(shop, connection):
+    """Two events, the second a copy of the first that lacks its second list; and mappings of two targets."""
+    lists = {}
+    for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"])):
+        event, _ = shop.event(slug)
+        for name in names:
+            row = connection.execute(
+                "INSERT INTO checkin_list (event_id, name) VALUES (%s, %s) RETURNING id", (event, name)
+            ).fetchone()
+            lists[slug, name] = row[0]
+    entries = [entry(f"checkin_date_{lists['show', name]}", name) for name in ("Door", "Bar")]
+    for target in (make("recording"), make("other")):
+        mapping = StaticMapping(1, "OrderPosition", "person", "ticket_id", "ticket", entries)
+        mappings.save(connection, target.identifier, [mapping], fields=actions.known_fields(connection, target))
+    return lists
+
+
+def make(identifier):
+    return type("Target", (OutboundSyncProvider,), {"identifier": identifier})
+
+
+def test_after_an_event_was_copied_all_mappings_use_the_lists_of_the_copy(make_target, ask, copied, connection, caplog):
+    ask(make_target(), copy_event_from="show", copy_event_to="next")
+    for target in ("recording", "other"):
+        (mapping,) = mappings.load(connection, target)
+        assert [each["source_field"] for each in mapping.property_mappings] == [
+            f"checkin_date_{copied['next', 'Door']}", f"_invalid_checkin_date_{copied['show', 'Bar']}",
+        ]  # fmt: skip
+    assert "Event 'next' has no check-in lists Bar" in caplog.text
+    ask(make_target(), mappings_version=1)
+    (mapping,) = mappings.load(connection, "recording")
+    assert mapping.property_mappings[0]["source_field"] == f"checkin_date_{copied['show', 'Door']}"
+
+
+@pytest.mark.parametrize(
+    ("original", "copy", "complaint"),
+    [
+        ("show", None, "must name the original and the copy"),
+        (None, "next", "must name the original and the copy"),
+        ("show", "show", "must name the original and the copy"),
+        ("show", "none", "There is no event 'none'"),
+        ("none", "next", "There is no event 'none'"),
+        ("show", "twice", "Event 'twice' has several check-in lists with the name Door"),
+    ],
+)
+def test_a_copy_that_is_not_clear(make_target, shop, ask, copied, connection, rows, original, copy, complaint):
+    event, _ = shop.event("twice")
+    connection.execute("INSERT INTO checkin_list (event_id, name) VALUES (%s, 'Door'), (%s, 'Door')", (event, event))
+    with pytest.raises(ConfigurationError, match=complaint):
+        ask(make_target(), copy_event_from=original, copy_event_to=copy)
+    assert set(rows("version", "outbound_mapping")) == {1}
+
+
+@pytest.mark.parametrize(
+    ("due", "max_workers", "concurrency", "workers"),
+    [(0, 4, 8, 1), (2, 4, 8, 1), (3, 4, 8, 2), (7, 4, 8, 4), (20, 4, 8, 4), (20, 4, 2, 2), (20, 1, 8, 1)],
+)
+def test_how_many_workers(make_target, shop, queue, connection, monkeypatch, due, max_workers, concurrency, workers):
+    monkeypatch.setattr(actions, "ORDERS_PER_WORKER", 2)
+    target = make_target(concurrency=concurrency)
+    queue(target, *shop.orders(due))
+    assert actions.count_workers(connection, target, max_workers) == workers
+
+
+@pytest.mark.parametrize(("error", "retried"), [(f"CRM {actions.OUTAGE}; no key", True), ("Something else", False)])
+def test_what_an_outage_parked_is_retried(make_target, shop, queue, rows, connection, error, retried):
+    target = make_target()
+    queue(target, *shop.orders(3))
+    connection.execute("UPDATE outbound_queue SET need_manual_retry = CASE source_id WHEN 1 THEN 'permanent' "
+                       "ELSE 'config' END")  # fmt: skip
+    connection.execute("INSERT INTO failure_episode (subject, error) VALUES ('the_dag', %s)", (error,))
+    actions.retry_after_outage(connection, target, "another_dag")
+    assert rows("count(*)::int", where="need_manual_retry IS NOT NULL") == [3]
+    actions.retry_after_outage(connection, target, "the_dag")
+    assert rows("need_manual_retry", where="need_manual_retry IS NOT NULL") == (
+        ["permanent"] if retried else ["permanent", "config", "config"]
+    )
 
 
 @pytest.mark.parametrize(
