@@ -188,7 +188,7 @@ def migrate_database(local: Local, conninfo: str) -> None:
     import psycopg
 
     from include.errors import ProviderSyncError
-    from include.store.ledger import register_providers
+    from include.inbound.loads import register_providers
     from include.store.migrate import migrate as migrate_store
 
     with local.screen.step("Migrating the database"):

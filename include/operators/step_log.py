@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.connectors.http import Stats
-    from include.models import LinkStanding
+    from include.models import LinkStatus
     from include.models.report import SyncReport
     from include.search.watch import RunReport
     from include.store.rejected import Example
@@ -150,7 +150,7 @@ def log_patch(run: RunReport) -> None:
     log.info("%s", run.summary)
 
 
-def log_links(links: Sequence[LinkStanding]) -> None:
+def log_links(links: Sequence[LinkStatus]) -> None:
     """Log a table of venue links, one line per link."""
     head = ("link", "venue", "provider", "on sale", "offers", "active", "last sync (UTC)", "id there", "SIRET")
     lines = [head] + [

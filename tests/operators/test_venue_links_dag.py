@@ -100,11 +100,11 @@ def test_a_venue_is_linked_and_read(shops, service, run, change, output):
     shops.execute("DELETE FROM venue_provider")
     done = change(action="link", venue=service.sirets[2], provider="TiteLiveStocks")
     assert done.state == "success"
-    (told,) = done.result(TASK)
-    assert link(shops, told["link"]) == ("TiteLiveStocks", service.sirets[2], True, {})
-    next_step = f'Next: trigger titelive_stocks with venue_links ["{told["link"]}"], or wait for its schedule'
+    (result,) = done.result(TASK)
+    assert link(shops, result["link"]) == ("TiteLiveStocks", service.sirets[2], True, {})
+    next_step = f'Next: trigger titelive_stocks with venue_links ["{result["link"]}"], or wait for its schedule'
     assert next_step in output()
-    assert run({"venue_links": [str(told["link"])]}).state == "success"
+    assert run({"venue_links": [str(result["link"])]}).state == "success"
     assert shops.execute("SELECT count(*) > 10 FROM stock").fetchone() == (True,)
 
 
@@ -119,7 +119,7 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
         False,
     )
     text = output()
-    assert f"{held[0]} stocks changed hands" in text
+    assert f"{held[0]} stocks were transferred" in text
     assert "Next: run OtherStocks for venue link 1; no DAG of the project does" in text
     assert assets(airflow, done) == {
         name: {"offers": held[0], "stocks": held[0]} for name in ("provider_sync.offer", "provider_sync.stock")
@@ -132,7 +132,7 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"action": "link", "venue": "1"}, "To link a venue, say also: provider"),
+        ({"action": "link", "venue": "1"}, "To link a venue, also specify: provider"),
         (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "settings": {"a": 1}},
             "already, with other settings: the action settings changes them",

@@ -298,7 +298,7 @@ class TestMoves:
     """Which showtimes are taken for ones that moved."""
 
     @pytest.fixture
-    def recognise(self, paris):
+    def match_rekeyed(self, paris):
         movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
         edge = Edge(Node(movie, []))
 
@@ -308,7 +308,7 @@ class TestMoves:
             provider = AllocineStocks(paris)
             provider.record = edge
             provider._partly_read |= unread
-            found = provider.recognise(new, held)
+            found = provider.match_rekeyed(new, held)
             return {key[-11:-3]: info.id_at_providers[-11:-3] for key, info in found.items()}
 
         return run
@@ -325,15 +325,15 @@ class TestMoves:
             ([], ["21T14:00"], {}),
         ],
     )
-    def test_as_many_of_a_day_and_not_far_apart(self, recognise, appeared, vanished, moved):
-        assert recognise(appeared, vanished) == moved
+    def test_as_many_of_a_day_and_not_far_apart(self, match_rekeyed, appeared, vanished, moved):
+        assert match_rekeyed(appeared, vanished) == moved
 
-    def test_nothing_moved_in_a_movie_that_was_not_wholly_read(self, recognise):
-        assert recognise(["21T14:30"], ["21T14:00"], {"m%"}) == {}
-        assert recognise(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
+    def test_nothing_moved_in_a_movie_that_was_not_wholly_read(self, match_rekeyed):
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], {"m%"}) == {}
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
 
-    def test_what_a_person_took_off_sale_did_not_move(self, recognise):
-        assert recognise(["21T14:30"], ["21T14:00"], row=Stock(is_soft_deleted=True)) == {}
+    def test_what_a_person_took_off_sale_did_not_move(self, match_rekeyed):
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], row=Stock(is_soft_deleted=True)) == {}
 
     def test_a_showtime_that_is_listed_as_something_special_did_not_move(self, paris):
         def showtime(hour, experience=None):
@@ -343,5 +343,5 @@ class TestMoves:
         movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
         provider.record = Edge(Node(movie, [showtime(14, "IMAX"), showtime(16)]))
         key = "m%P0101#VF/2026-11-21T{}:00:00".format
-        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
-        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}
+        assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
+        assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}

@@ -15,10 +15,10 @@ from include.errors import (
     ServiceUnavailable,
     UndecodableBody,
 )
+from include.inbound.rejections import MAX_PAYLOAD_LENGTH
 from include.inbound.run import sync_provider
-from include.providers import load_provider, provider_classes, stock_api
+from include.providers import load_provider, provider_classes
 from include.providers.titelive_stocks import TiteLiveStocks
-from include.store.rejected import MAX_PAYLOAD_LENGTH
 from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
 from sandbox.world import START, format_time
@@ -368,7 +368,7 @@ class TestDecodeRecord:
     )
     def test_a_row_that_cannot_be_used_says_of_which_book_it_is(self, link, raw, reference):
         provider = TiteLiveStocks(link)
-        page = stock_api._DECODE(b'{"stocks":[' + raw + b"]}")
+        page = TiteLiveStocks.decode(b'{"stocks":[' + raw + b"]}")
         provider.records = RecordStream(iter([Page(page.stocks, START, 1)]))
         with pytest.raises(RejectRecord) as error:
             next(provider)
