@@ -88,7 +88,7 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
             log.info("Dry run: nothing was written")
         if report.moved:
             log.info(
-                "%s rekeyed: the provider renamed them, and their rows with bookings were kept", f"{report.moved:,}"
+                "%s rekeyed: the provider changed their keys; their rows and bookings were kept", f"{report.moved:,}"
             )
         if report.gone:
             log.info("%s %sremoved: the listing no longer has them", f"{report.gone:,}", would)
