@@ -170,17 +170,3 @@ def test_options_come_from_the_command_line_then_the_environment(monkeypatch):
     assert (options.port, options.books, options.latency_ms, options.valid_until) == (0, 80, 2.5, True)
     with pytest.raises(SystemExit):
         arguments(["--books", "many"])
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        (Settings(venues=0), "at least 1"),
-        (Settings(books=0), "at least 1"),
-        (Settings(books=10**8, venues=5), "too many"),
-        (Settings(auth="titelive"), "service=user:password"),
-    ],
-)
-def test_a_world_that_cannot_be_is_refused(settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        World(settings)
