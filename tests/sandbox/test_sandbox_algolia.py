@@ -89,7 +89,9 @@ def operate(client, operation, source, destination, **more):
 # Browsing
 
 
-def test_a_browse_goes_through_all_records_with_what_was_asked_for_at_first(filled):
+def test_a_browse_pages_through_all_records_with_the_first_requests_parameters(filled):
+    for attributes in ({}, {"attributesToRetrieve": ["*"]}, {"attributesToRetrieve": ["*", "n"]}):
+        assert browse(filled, **attributes)["hits"][3] == {"objectID": "3", "n": 3, "brand": "B3"}
     first = browse(filled, hitsPerPage=4, attributesToRetrieve=["n", "colour"])
     second = browse(filled, cursor=first["cursor"])
     third = browse(filled, cursor=second["cursor"])
@@ -100,11 +102,6 @@ def test_a_browse_goes_through_all_records_with_what_was_asked_for_at_first(fill
     assert [page["page"] for page in (first, second, third)] == [0, 1, 2]
     assert {(page["nbHits"], page["nbPages"], page["hitsPerPage"]) for page in (first, second, third)} == {(10, 3, 4)}
     assert (first["query"], type(first["processingTimeMS"]), type(first["params"])) == ("", int, str)
-
-
-@pytest.mark.parametrize("attributes", [{}, {"attributesToRetrieve": ["*"]}, {"attributesToRetrieve": ["*", "n"]}])
-def test_all_attributes_are_shown_unless_some_are_asked_for(filled, attributes):
-    assert browse(filled, **attributes)["hits"][3] == {"objectID": "3", "n": 3, "brand": "B3"}
 
 
 def test_a_page_has_a_thousand_records_unless_fewer_are_requested(filled, call):
@@ -158,18 +155,16 @@ def test_a_browse_continues_in_the_index_that_was_moved_over(filled):
 
 
 def test_an_index_that_does_not_exist(client):
-    expected = (404, "Index cars does not exist")
-    assert refusal(browse, client) == expected
-    assert refusal(client.search_single_index, "cars", {}) == expected
-    assert refusal(client.get_settings, "cars") == expected
-    assert refusal(client.get_object, "cars", "1") == expected
+    for call, *arguments in ((client.search_single_index, {}), (client.get_settings,), (client.get_object, "1")):
+        assert refusal(call, "cars", *arguments) == (404, "Index cars does not exist")
+    assert refusal(browse, client) == (404, "Index cars does not exist")
     assert client.index_exists("cars") is False
 
 
 # Writing
 
 
-def test_a_batch_does_every_action_in_its_order(filled):
+def test_a_batch_carries_out_every_action_in_order(filled):
     actions = [
         ("addObject", {"objectID": "a", "n": 1, "x": 1}),
         ("updateObject", {"objectID": "0", "m": 2}),
@@ -182,19 +177,12 @@ def test_a_batch_does_every_action_in_its_order(filled):
         ("addObject", {"objectID": "2", "n": 7}),
         ("partialUpdateObjectNoCreate", {"objectID": "2", "m": 8}),
     ]
-    requested = {"requests": [{"action": action, "body": body} for action, body in actions]}
-    response = filled.batch("cars", requested)
+    response = filled.batch("cars", {"requests": [{"action": action, "body": body} for action, body in actions]})
     assert response.object_ids == [body["objectID"] for _, body in actions]
-    found = {hit["objectID"]: hit for hit in everything(filled)}
-    assert found["a"] == {"objectID": "a", "n": 3, "x": 1}
-    assert found["0"] == {"objectID": "0", "m": 2}
-    assert found["b"] == {"objectID": "b", "n": 4}
-    assert found["1"] == {"objectID": "1", "n": 5, "brand": "B1"}
-    assert found["2"] == {"objectID": "2", "n": 7, "m": 8}
+    found = {hit.pop("objectID"): hit for hit in everything(filled)}
+    assert [found[name] for name in "a0b"] == [{"n": 3, "x": 1}, {"m": 2}, {"n": 4}]
+    assert [found[name] for name in "12"] == [{"n": 5, "brand": "B1"}, {"n": 7, "m": 8}]
     assert set(found) == {*map(str, range(10)), "a", "b"}
-
-
-def test_clear_and_delete_within_a_batch(filled):
     add = {"action": "addObject", "body": {"objectID": "new"}}
     filled.set_settings("cars", {"customRanking": ["asc(n)"]})
     filled.batch("cars", {"requests": [{"action": "clear", "body": {}}, add]})
@@ -213,7 +201,7 @@ def test_no_create_adds_the_index_but_no_record(client):
     assert everything(client) == [{"objectID": "1", "n": 1}, {"objectID": "2", "n": 2}]
 
 
-def test_an_attribute_is_replaced_whole_and_null_is_kept(client):
+def test_an_attribute_is_replaced_whole_and_null_is_stored(client):
     client.save_objects("cars", [{"objectID": "1", "where": {"city": "X", "zip": "1"}, "n": 1, "f": 5.0}])
     client.partial_update_objects("cars", [{"objectID": "1", "where": {"city": "Y"}, "n": None}])
     text = client.browse_with_http_info("cars", {}).raw_data
@@ -252,31 +240,30 @@ def test_an_older_version_leaves_the_record_alone(client):
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("action", "body"),
     [
-        {"action": "explode", "body": {"objectID": "x"}},
-        {"action": "updateObject", "body": {"n": 1}},
-        {"action": "updateObject", "body": {"objectID": None}},
-        {"action": "updateObject", "body": {"objectID": ""}},
-        {"action": "addObject", "body": [1]},
-        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Explode", "value": 1}}},
-        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Increment", "value": "1"}}},
-        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": ["Add"], "value": 1}}},
-        {"action": "partialUpdateObject", "body": {"objectID": "x", "n": {"_operation": "Add"}}},
+        ("explode", {"objectID": "x"}),
+        ("updateObject", {"n": 1}),
+        ("updateObject", {"objectID": None}),
+        ("updateObject", {"objectID": ""}),
+        ("addObject", [1]),
+        ("partialUpdateObject", {"objectID": "x", "n": {"_operation": "Explode", "value": 1}}),
+        ("partialUpdateObject", {"objectID": "x", "n": {"_operation": "Increment", "value": "1"}}),
+        ("partialUpdateObject", {"objectID": "x", "n": {"_operation": ["Add"], "value": 1}}),
+        ("partialUpdateObject", {"objectID": "x", "n": {"_operation": "Add"}}),
     ],
 )
-def test_a_batch_with_a_mistake_is_refused_whole(filled, call, request_):
+def test_a_batch_with_a_mistake_is_refused_as_a_whole(filled, call, action, body):
     good = {"action": "addObject", "body": {"objectID": "good"}}
-    response = call("POST", "/1/indexes/cars/batch", {"requests": [good, request_]})
+    response = call("POST", "/1/indexes/cars/batch", {"requests": [good, {"action": action, "body": body}]})
     assert (response.status_code, response.json()["status"]) == (400, 400)
     assert ids(browse(filled)) == [str(n) for n in range(10)]
 
 
-@pytest.mark.parametrize("body", [b'{"requests": [', b"\xff", b'{"requests": ' + b"[" * 100_000, b"[]", b"{}"])
-def test_a_body_that_is_no_batch_is_refused(call, body):
-    response = call("POST", "/1/indexes/cars/batch", data=body)
-    assert response.status_code == 400
-    assert set(response.json()) == {"message", "status"}
+def test_a_body_that_is_not_a_batch_is_refused(call):
+    for body in (b'{"requests": [', b"\xff", b'{"requests": ' + b"[" * 100_000, b"[]", b"{}"):
+        response = call("POST", "/1/indexes/cars/batch", data=body)
+        assert (response.status_code, set(response.json())) == (400, {"message", "status"})
 
 
 def test_a_batch_over_indices(client):
@@ -292,18 +279,13 @@ def test_a_batch_over_indices(client):
 
 
 def test_single_records(client):
-    made = client.save_object("cars", {"n": 1})
-    assert json.loads(client.get_object_with_http_info("cars", made.object_id).raw_data) == {
-        "n": 1,
-        "objectID": made.object_id,
-    }
+    name = client.save_object("cars", {"n": 1}).object_id
+    assert json.loads(client.get_object_with_http_info("cars", name).raw_data) == {"n": 1, "objectID": name}
     client.add_or_update_object("cars", "a/b c", {"n": 2, "m": 3})
     assert client.get_object("cars", "a/b c", attributes_to_retrieve=["m"]) == {"objectID": "a/b c", "m": 3}
-    wanted = [{"indexName": "cars", "objectID": name} for name in ("a/b c", "unknown")]
-    assert client.get_objects({"requests": wanted}).to_dict()["results"] == [
-        {"n": 2, "m": 3, "objectID": "a/b c"},
-        None,
-    ]
+    requested = [{"indexName": "cars", "objectID": name} for name in ("a/b c", "unknown")]
+    results = client.get_objects({"requests": requested}).to_dict()["results"]
+    assert results == [{"n": 2, "m": 3, "objectID": "a/b c"}, None]
     client.delete_object("cars", "a/b c")
     assert refusal(client.get_object, "cars", "a/b c") == (404, "ObjectID does not exist")
 
@@ -484,9 +466,8 @@ def test_tasks_are_applied_in_order_across_indices():
 
 def test_a_write_before_the_move_is_lost_with_the_replaced_index():
     store = Store(0)
-    store.write("cars", [add("old")])
-    store.write("tmp", [add("new")])
-    store.write("cars", [add("lost")])
+    for index, name in (("cars", "old"), ("tmp", "new"), ("cars", "lost")):
+        store.write(index, [add(name)])
     store.move("tmp", "cars")
     assert stored(store, "cars") == ["new"]
 

@@ -217,17 +217,23 @@ def test_retry_after_as_a_date(fault, get):
     assert timedelta(seconds=6) < at - datetime.now(UTC) <= timedelta(seconds=8)
 
 
-def test_a_page_of_one_venue(fault, get, world, refs):
-    fault("status", status=503, venue=world.sirets[0], page=3, times=2)
-    assert get(refs[9]).status_code == get(refs[29]).status_code == 200
-    assert get(refs[19], venue=1).status_code == 200
-    assert [get(refs[19]).status_code for _ in range(3)] == [503, 503, 200]
-
-
-def test_a_page_is_known_by_its_place_even_if_the_previous_one_ended_in_bad_records(fault, get, refs):
-    fault("status", status=503, page=2)
-    assert get(refs[7]).status_code == 503
-    assert get().status_code == 200
+@pytest.mark.parametrize(
+    ("rule", "calls", "statuses"),
+    [
+        (
+            {"page": 3, "times": 2, "venue": 0},
+            [(9, 0), (29, 0), (19, 1), (19, 0), (19, 0), (19, 0)],
+            "OK OK OK 503 503 OK",
+        ),
+        ({"page": 2}, [(7, 0), (None, 0)], "503 OK"),  # by its place, even if the previous one ended in bad records
+        ({"request": 3, "times": 1}, [(None, 0)] * 4, "OK OK 503 OK"),
+    ],
+)
+def test_a_rule_selects_venue_page_and_nth_request(fault, get, world, refs, rule, calls, statuses):
+    """Calls are (number of the row that `after` names, venue)."""
+    fault("status", status=503, **rule | ({"venue": world.sirets[rule["venue"]]} if "venue" in rule else {}))
+    found = [get(None if row is None else refs[row], venue=venue).status_code for row, venue in calls]
+    assert found == [200 if status == "OK" else 503 for status in statuses.split()]
 
 
 def test_a_page_of_the_changed_rows(fault, get, world):
@@ -238,11 +244,6 @@ def test_a_page_of_the_changed_rows(fault, get, world):
     assert get(modifiedSince=since).status_code == 200
     assert get(changed[9], modifiedSince=since).status_code == 503
     assert get(changed[19], modifiedSince=since).status_code == 200
-
-
-def test_from_the_nth_request_on(fault, get):
-    fault("status", status=500, request=3, times=1)
-    assert [get().status_code for _ in range(4)] == [200, 200, 500, 200]
 
 
 def test_a_probability_selects_the_same_requests_again(fault, get, admin):
@@ -256,21 +257,14 @@ def test_a_probability_selects_the_same_requests_again(fault, get, admin):
     assert statuses() == first
 
 
-def test_a_delay_holds_up_nobody_else(fault, url, get, world):
+def test_a_delay_holds_up_nobody_else_and_combines_with_a_status(fault, url, get, world):
     fault("delay", seconds=1.0, venue=world.sirets[0])
+    fault("status", status=502)
     with pytest.raises(requests.ReadTimeout):
         requests.get(f"{url}/titelive/stocks/{world.sirets[0]}", timeout=0.1)
-    start = time.monotonic()
-    assert get(venue=1).status_code == 200
-    assert time.monotonic() - start < 0.5
-
-
-def test_a_delay_and_a_status_together(fault, get):
-    fault("delay", seconds=0.1)
-    fault("status", status=502)
+    assert get(venue=1).elapsed.total_seconds() < 0.5
     response = get()
-    assert response.status_code == 502
-    assert response.elapsed.total_seconds() >= 0.1
+    assert (response.status_code, response.elapsed.total_seconds() >= 1) == (502, True)
 
 
 @pytest.mark.parametrize("limit", [1, 10])
