@@ -10,27 +10,21 @@ from typing import Any
 
 import psycopg
 
-from bench.contenders.pages import pages
-from bench.listing import COLUMNS
+from bench.inbound.listing import COLUMNS
+from bench.inbound.peer import pages
 from bench.measuring import Task, main
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """Import the hook and name its connection; the work is the whole listing."""
+    """Import the hook and set its connection; the work is the whole listing."""
     parts = psycopg.conninfo.conninfo_to_dict(task.conninfo)
-    os.environ["AIRFLOW_CONN_BENCH"] = json.dumps(
-        {
-            "conn_type": "postgres",
-            "host": parts["host"],
-            "port": int(str(parts["port"])),
-            "schema": parts["dbname"],
-            "login": parts["user"],
-        }
-    )
+    target = {"host": parts["host"], "port": int(str(parts["port"])), "schema": parts["dbname"], "login": parts["user"]}
+    os.environ["AIRFLOW_CONN_BENCH"] = json.dumps({"conn_type": "postgres", **target})
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
     logging.disable(logging.WARNING)
     hook = PostgresHook(postgres_conn_id="bench")
+    options = {"commit_every": 1000, "replace": True, "replace_index": ["ref"], "executemany": True}
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for page in pages(task.url, json.loads):
@@ -38,15 +32,7 @@ def prepare(task: Task) -> Callable[[], object]:
                 yield tuple([record[name] for name in COLUMNS])
 
     def work() -> None:
-        hook.insert_rows(
-            task.table,
-            rows(),
-            target_fields=list(COLUMNS),
-            commit_every=1000,
-            replace=True,
-            replace_index=["ref"],
-            executemany=True,
-        )
+        hook.insert_rows(task.options["table"], rows(), target_fields=list(COLUMNS), **options)
 
     return work
 

@@ -1,4 +1,4 @@
-"""The way of the system followed: per object a SELECT through the ORM, create or update, saved in chunks."""
+"""An ORM loop: a SELECT per object, then an insert or an update, committed page by page."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from sqlalchemy import Numeric, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
-from bench.contenders.pages import pages
+from bench.inbound.peer import pages
 from bench.measuring import Task, main
 
 
-class Base(DeclarativeBase):
-    """The declarative base."""
+class _Base(DeclarativeBase):
+    pass
 
 
-class Stock(Base):
-    """A row."""
-
+class _Stock(_Base):
     __tablename__ = "orm_stock"
 
     ref: Mapped[str] = mapped_column(primary_key=True)
@@ -35,7 +33,7 @@ class Stock(Base):
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """Make the engine; the work is the whole listing."""
+    """Create the engine; the work is the whole listing."""
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(task.conninfo), poolclass=NullPool)
 
     def work() -> None:
@@ -51,9 +49,9 @@ def prepare(task: Task) -> Callable[[], object]:
 
 def _save(session: Session, record: dict[str, str]) -> None:
     modified = datetime.fromisoformat(record["modified"])
-    stock = session.execute(select(Stock).where(Stock.ref == record["ref"])).scalar_one_or_none()
+    stock = session.execute(select(_Stock).where(_Stock.ref == record["ref"])).scalar_one_or_none()
     if stock is None:
-        stock = Stock(ref=record["ref"])
+        stock = _Stock(ref=record["ref"])
         session.add(stock)
     elif stock.modified >= modified:
         return

@@ -1,7 +1,7 @@
 """dlt (https://dlthub.com/docs/general-usage/merge-loading#upsert-strategy): merge with the upsert strategy.
 
-As `dlt_plain` with pages of dictionaries, as its guide shows it; as `dlt_best` with what makes it fastest: pages as
-Arrow tables, loaded from CSV.
+The dataset `dlt_plain` loads pages of dictionaries, as the guide shows; `dlt_best` uses what makes dlt fastest: Arrow
+tables, loaded from CSV.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.contenders.pages import pages
+from bench.inbound.peer import pages
 from bench.measuring import Task, main
 
 
@@ -21,7 +21,7 @@ def prepare(task: Task) -> Callable[[], object]:
     import orjson
     from dlt.destinations import postgres
 
-    dataset, _, name = task.table.partition(".")
+    dataset, _, name = task.options["table"].partition(".")
     is_best = dataset == "dlt_best"
     schema = _arrow_schema() if is_best else None
 
@@ -32,12 +32,8 @@ def prepare(task: Task) -> Callable[[], object]:
         for page in pages(task.url, orjson.loads):
             yield _arrow_table(page, schema) if is_best else page
 
-    pipeline = dlt.pipeline(
-        dataset,
-        destination=postgres(_url(task.conninfo)),
-        dataset_name=dataset,
-        pipelines_dir=task.folder,
-    )
+    destination = postgres(_url(task.conninfo))
+    pipeline = dlt.pipeline(dataset, destination=destination, dataset_name=dataset, pipelines_dir=task.folder)
 
     def work() -> None:
         pipeline.run(stocks(), loader_file_format="csv" if is_best else None)
@@ -49,7 +45,7 @@ def _url(conninfo: str) -> str:
     from psycopg2.extensions import parse_dsn
 
     parts = parse_dsn(conninfo)
-    # dlt asks for a host; the one of the query, a socket's folder, goes before it.
+    # dlt requires a host; libpq prefers the one in the query, which is the folder of the socket.
     return f"postgresql://{parts['user']}:none@localhost/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
 
 
@@ -64,8 +60,8 @@ def _arrow_table(page: list[dict[str, Any]], schema: Any) -> Any:
     import pyarrow
 
     table = pyarrow.Table.from_pylist(page, schema=schema)
-    place = schema.get_field_index("modified")
-    return table.set_column(place, "modified", table["modified"].cast(pyarrow.timestamp("us", tz="UTC")))
+    dates = table["modified"].cast(pyarrow.timestamp("us", tz="UTC"))
+    return table.set_column(schema.get_field_index("modified"), "modified", dates)
 
 
 if __name__ == "__main__":

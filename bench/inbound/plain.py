@@ -1,4 +1,4 @@
-"""What one would write by hand: requests, json, COPY to a temporary table, ON CONFLICT, a transaction per page."""
+"""A hand-written script: requests, json, COPY to a temporary table, ON CONFLICT, a transaction per page."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 
 import psycopg
 
-from bench.contenders.pages import pages
-from bench.contenders.statements import upsert
-from bench.listing import COLUMNS
+from bench.inbound.listing import COLUMNS
+from bench.inbound.peer import pages, upsert
 from bench.measuring import Task, main
 
 
 def prepare(task: Task) -> Callable[[], object]:
     """Connect; the work is the whole listing."""
     connection = psycopg.connect(task.conninfo, autocommit=True)
-    statement = upsert(task.table, "incoming", COLUMNS)
+    table = task.options["table"]
+    statement = upsert(table, COLUMNS)
 
     def work() -> None:
         connection.execute(
-            f"CREATE TEMPORARY TABLE incoming ON COMMIT DELETE ROWS AS SELECT * FROM {task.table} WITH NO DATA"
+            f"CREATE TEMPORARY TABLE incoming ON COMMIT DELETE ROWS AS SELECT * FROM {table} WITH NO DATA"
         )
         for page in pages(task.url, json.loads):
             with connection.transaction(), connection.cursor() as cursor:

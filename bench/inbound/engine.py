@@ -1,4 +1,4 @@
-"""This project's engine with a provider like any other: connector, pages fetched ahead, typed decoding, ledger."""
+"""This project: an ordinary provider, with connector, prefetched pages, typed decoding and ledger."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import ClassVar
 import msgspec
 import psycopg
 
-from bench.listing import PAGE_SIZE
+from bench.inbound.listing import PAGE_SIZE
 from bench.measuring import Task, main
 from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.http import HttpConnector
 from include.connectors.pagination import KeysetPaginator
 from include.connectors.records import Page, RecordStream
-from include.inbound.run import sync_provider
+from include.inbound.sync import sync_provider
 from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 
@@ -41,7 +41,7 @@ class DatelessStock(DatedStock):
 
 
 class Record(msgspec.Struct):
-    """A record as listed."""
+    """A record of the listing."""
 
     ref: str
     available: int
@@ -52,7 +52,7 @@ class Record(msgspec.Struct):
     modified: datetime | None = None
 
 
-class Listed(msgspec.Struct):
+class ListingPage(msgspec.Struct):
     """A page of the listing."""
 
     stocks: list[Record | Rejected]
@@ -60,7 +60,7 @@ class Listed(msgspec.Struct):
 
 
 class BenchStocks(LocalProvider):
-    """Dated stocks; no venue, no marker, everything is listed each time."""
+    """Dated stocks without a venue or a watermark: every run reads everything."""
 
     name: ClassVar[str] = "Bench stocks"
     can_create: ClassVar[bool] = True
@@ -70,29 +70,29 @@ class BenchStocks(LocalProvider):
     record: Record
 
     def open(self) -> None:
-        """Read the listing, from the last saved reference on."""
+        """Start to read, after the last saved reference."""
         self.records: RecordStream[Record] = RecordStream(self._pages())
 
     def _pages(self) -> Iterator[Page[Record]]:
-        decode = PageDecoder(Listed, Record, "stocks")
+        decode = PageDecoder(ListingPage, Record, "stocks")
         paginator = KeysetPaginator(key="ref", size=PAGE_SIZE, start=self.resume_from)
         while not paginator.finished:
-            answer = self.connector.get("", paginator.params, decode=decode)
-            yield Page(answer.value.stocks, answer.asked_at, paginator.page)
-            paginator.advance(answer.value.stocks, total=answer.value.total)
+            response = self.connector.get("", paginator.params, decode=decode)
+            yield Page(response.value.stocks, response.asked_at, paginator.page)
+            paginator.advance(response.value.stocks, total=response.value.total)
 
     def __next__(self) -> list[ProvidableInfo]:
-        """A record is one stock."""
+        """Return the one stock of the next record."""
         self.record = record = next(self.records)
         return [self.create_providable_info(self.model, record.ref, record.modified)]
 
     @property
     def cursor(self) -> str | None:
-        """The listing goes on after a reference."""
+        """The reference after which the listing can be resumed."""
         return self.record.ref if self.record is not None else None
 
     def fill_object_attributes(self, obj: Providable) -> None:
-        """Take the record over."""
+        """Copy the fields of the record."""
         assert isinstance(obj, DatedStock)
         record = self.record
         obj.quantity = record.available
@@ -103,16 +103,16 @@ class BenchStocks(LocalProvider):
 
 
 class BenchDatelessStocks(BenchStocks):
-    """The same, of the listing without dates: the content decides."""
+    """The same for records without dates, which are compared by their content."""
 
     name: ClassVar[str] = "Bench stocks without dates"
     model: ClassVar[type[Providable]] = DatelessStock
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """Connect; the work is one synchronisation, from the opening of its load to the closing."""
+    """Connect; the work is one sync, from opening its load to closing it."""
     connection = psycopg.connect(task.conninfo, autocommit=True)
-    kind = BenchStocks if task.dated else BenchDatelessStocks
+    kind = BenchStocks if task.options["dated"] else BenchDatelessStocks
 
     def work() -> None:
         with HttpConnector(task.url) as connector:

@@ -1,8 +1,8 @@
-"""The records that every contender loads: rendered page by page, at next to no cost, in any number.
+"""The records that every competitor loads: any number of them, rendered page by page at almost no cost.
 
-A page is one of ten templates (one per check digit of the EAN) with the page's number put in: rendering a page of a
-listing of ten million records takes as long as one of a thousand, and nothing is kept. What a table must hold in the
-end follows from the templates too.
+A page is one of ten templates (one per check digit of the EAN) with the page number filled in. So a page costs the same
+in a listing of ten million records as in one of a thousand, and nothing is stored. The sums that a table must come to
+follow from the templates as well.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 PAGE_SIZE = 1000
 COLUMNS = ("ref", "available", "price", "title", "author", "publisher", "modified")
 FIRST, CHANGED = 0, 1
-"""The generations: what is listed first, and the same with one record in a hundred changed."""
+"""The generations: the first listing, and the same with one record in a hundred changed."""
 
 _PLACE = "@@@@@@"
-"""Where the page's number goes: digits 4 to 9 of the EAN, and the end of the title."""
+"""The place of the page number: digits 4 to 9 of the EAN, and the end of the title."""
 _BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 _TITLES = ("La traversée des grands vents", "Le cahier du cartographe", "L'herbier de minuit", "Le phare sans retour")
 _AUTHORS = ("Aline Corvaisier", "Baptiste Delmarre", "Céleste Hautecombe", "Diane Fontbrune", "Émile Jolivart")
@@ -28,7 +28,7 @@ _PUBLISHERS = ("Éditions du Grèbe", "Presses de l'Estran", "La Ronce", "Maison
 
 
 class Sums(NamedTuple):
-    """What a table comes to: compared with what was listed."""
+    """What the rows of a table come to; compared with the listing."""
 
     count: int
     first: str
@@ -41,7 +41,7 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """A listing of so many records (whole pages), of one generation, with a modified date or without."""
+    """A listing of whole pages, of one generation, with a modification date per record or without."""
 
     records: int
     generation: int = FIRST
@@ -49,20 +49,20 @@ class Listing:
 
     def __post_init__(self) -> None:
         if self.records < PAGE_SIZE or self.records % PAGE_SIZE or self.records > 10**9:
-            raise ValueError(f"{self.records} records: it must be whole pages of {PAGE_SIZE}")
+            raise ValueError(f"{self.records} records: a listing consists of whole pages of {PAGE_SIZE}")
 
     @property
     def pages(self) -> int:
-        """How many pages have records; one more, an empty one, ends the listing."""
+        """The number of pages with records; an empty page after them ends the listing."""
         return self.records // PAGE_SIZE
 
     @property
     def path(self) -> str:
-        """Where the server has it."""
+        """The path on the server."""
         return f"/{self.records}/{self.generation}/{'dated' if self.dated else 'dateless'}/stocks"
 
     def page_after(self, ref: str) -> bytes:
-        """The page behind the last reference of a page; the first one for an empty reference."""
+        """Return the page after the last reference of a page; the first page for an empty reference."""
         number = int(ref[3:9]) + 1 if ref else 0
         if number >= self.pages:
             return b'{"total":%d,"stocks":[]}' % self.records
@@ -70,13 +70,13 @@ class Listing:
         return b'{"total":%d,"stocks":[%b]}' % (self.records, body)
 
     def lines(self) -> Iterator[bytes]:
-        """The pages in the text format of COPY, without the date if there is none."""
+        """Return the pages in the text format of COPY."""
         for number in range(self.pages):
             template = _copy_template(_kind(number), self.generation, self.dated)
             yield template.replace(_PLACE.encode(), b"%06d" % number)
 
     def sums(self) -> Sums:
-        """What a table must come to that holds this listing and nothing else."""
+        """Return what a table comes to that has exactly the records of this listing."""
         page = _page(0, self.generation)
         return Sums(
             self.records,
@@ -90,7 +90,7 @@ class Listing:
 
 
 def _kind(number: int) -> int:
-    """What a page's number adds to the check digits of its EANs."""
+    """Return what a page number adds to the check digits of its EANs."""
     digits = [int(digit) for digit in f"{number:06d}"]
     return sum(digits[1::2], 3 * sum(digits[::2])) % 10
 
