@@ -93,11 +93,11 @@ docs: venv ## write DAGS.md anew from the DAGs
 docs-check: venv ## fail if DAGS.md is not what the DAGs say
 	@exec $(PY) -m local.dags_md --check
 
-bench: venv ## the benchmarks beside their peers
+bench: venv ## run the benchmarks against other tools
 	@exec $(PY) -m bench $(ARGS)
 
-soak: venv ## the long runs: many kills, many records
-	@exec $(PY) -m bench.soak $(ARGS)
+soak: venv ## run the long tests: many kills, many records
+	@exec $(PY) -m soak $(ARGS)
 
 lock: venv ## write requirements.lock anew from requirements-dev.txt
 	@test -x .local/uv/bin/uv || { $(PY) -m venv .local/uv && .local/uv/bin/pip install -q uv; }

@@ -1,166 +1,114 @@
-"""`python -m bench.soak`: the long runs. Sizes from 20 thousand to 10 million records, then many kills, random stories
-of syncs, kills and edits beside a model, and four suppliers with a thousand venues each through a whole Airflow; the
-same for the patching of a search index, and how soon after a move it is done; and for the sending of orders, with two
-claimers on one queue and a target that is down.
+"""The long runs: many kills, large amounts, random stories beside a model, a whole Airflow.
 
-The records are made as they are served, so that only the engine's own memory is looked at. Of each size: a first load
-and one in which nothing changed, each in a fresh process. It fails when memory grows by more than 30 MiB over the
-start, or when the table does not hold what was listed.
+Without a name, all of them run, one after the other. The exit status is 1 if one fails.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.entries import CONTENDERS, Contender
-from bench.rounds import Arena, Outcome, WrongRows, arena
+from bench.frame import ROOT, Option
 
-ROOT = Path(__file__).parents[1]
-SIZES = (20_000, 200_000, 1_000_000, 10_000_000)
-MAX_GROWTH = 30.0
-"""MiB over the start, whatever the size."""
-OFFERS = (5000, 100_000, 1_000_000)
-ORDERS = (10_000, 1_000_000)
-KILLS = "bench.soak_kills"
-
-
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the options."""
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=[*SOAKS, []], help="all of them without")
-    parser.add_argument("--records", type=int, nargs="+", default=list(SIZES), help="sizes to load (%(default)s)")
-    parser.add_argument("--examples", type=int, default=1000, help="stories of machine (%(default)s)")
-    parser.add_argument("--seed", type=int, help="of machine; without it another one each time")
-    parser.add_argument("--offers", type=int, nargs="+", default=list(OFFERS), help="of search-size (%(default)s)")
-    parser.add_argument("--minutes", type=int, default=20, help="of search-minutes (%(default)s)")
-    parser.add_argument("--moves", type=int, default=10, help="of search-minutes (%(default)s)")
-    parser.add_argument(
-        "--slow-venues", type=int, default=40, help="of each slow supplier beside search-minutes (%(default)s)"
-    )
-    parser.add_argument("--orders", type=int, nargs="+", default=list(ORDERS), help="of outbound-size (%(default)s)")
-    parser.add_argument("--venues", type=int, default=1000, help="of inbound-airflow, per supplier (%(default)s)")
-    parser.add_argument("--books", type=int, default=200, help="of inbound-airflow, per venue (%(default)s)")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="for data and working files")
-    return parser.parse_args(given)
+OPTIONS = (
+    Option("--records", [20_000, 200_000, 1_000_000, 10_000_000], "sizes: records of the listings"),
+    Option("--offers", [5000, 100_000, 1_000_000], "search-size: records of the indexes"),
+    Option("--orders", [10_000, 1_000_000], "outbound-size: orders in the queues"),
+    Option("--count", 50, "kills, search-kills, outbound-kills: processes to kill"),
+    Option("--examples", 1000, "machine: random stories"),
+    Option("--venues", 1000, "inbound-airflow: venues per supplier"),
+    Option("--books", 200, "inbound-airflow: books per venue"),
+    Option("--minutes", 20, "search-minutes: minutes to watch"),
+    Option("--moves", 10, "search-minutes: rebuilds of the index"),
+    Option("--slow-venues", 40, "search-minutes: venues of each slow supplier that is loaded meanwhile"),
+)
 
 
 def sizes(options: argparse.Namespace) -> bool:
-    """Load each size, dated and dateless; True when memory is flat and the rows are right."""
-    grown: list[float] = []
-    with arena(options.folder) as ring:
-        for contender in CONTENDERS:
-            if contender.module == "engine":
-                for records in options.records:
-                    outcomes = _load(ring, contender, records)
-                    if outcomes is None:
-                        return False
-                    grown += [outcome.measured.growth for outcome in outcomes]
-    is_flat = max(grown) <= MAX_GROWTH
-    print(
-        f"Memory is {'flat' if is_flat else 'NOT flat'}: it grew by {min(grown):.1f} to {max(grown):.1f} MiB over the "
-        f"start from {min(options.records):,} to {max(options.records):,} records, {MAX_GROWTH:.0f} MiB are allowed"
-    )
-    return is_flat
+    """Load listings of up to 10 million records: memory must stay flat, and every row must be right."""
+    from bench.inbound.benchmark import Inbound
+    from soak.sizes import run
 
-
-def _load(ring: Arena, contender: Contender, records: int) -> list[Outcome] | None:
-    """First load and nothing changed; None when the rows are wrong."""
-    try:
-        return ring.play(replace(contender, phases=("first", "unchanged")), records, _tell)
-    except WrongRows as wrong:
-        print(f"Wrong rows: {wrong}")
-        return None
-
-
-def _tell(outcome: Outcome) -> None:
-    measured = outcome.measured
-    print(
-        f"{outcome.contender:<16} {outcome.records:>12,} records  {outcome.phase:<10} {measured.seconds:9.2f} s"
-        f"  {outcome.records / measured.seconds:>9,.0f} records/s  peak {measured.peak:.0f} MiB, +{measured.growth:.1f}"
-        f"  WAL {outcome.wal:,.1f} MB",
-        flush=True,
-    )
-
-
-def kills(_: argparse.Namespace) -> bool:
-    """Kill the engine many times over at any moment; True when nothing was lost or doubled."""
-    if importlib.util.find_spec(KILLS) is None:
-        print(f"{KILLS} is not there: left out")
-        return True
-    return bool(importlib.import_module(KILLS).main([]) == 0)
-
-
-def machine(options: argparse.Namespace) -> bool:
-    """Tell random stories of syncs, kills and edits; True when each ended as the model of the engine says."""
-    from bench.inbound import soak_machine
-
-    return soak_machine.run(options.examples, options.seed)
+    return run(Inbound, options.folder, options.records)
 
 
 def search_size(options: argparse.Namespace) -> bool:
-    """Patch indices of up to a million records; True when memory is flat and the records are right."""
-    from bench.search import soak_size
+    """Patch indexes of up to a million records: memory must stay flat, and every record must be right."""
+    from soak.sizes import SearchSizes, run
 
-    return soak_size.run(options.folder, options.offers)
-
-
-def search_kills(_: argparse.Namespace) -> bool:
-    """Kill the patching of an index many times over; True when every record is right in the end."""
-    from bench.search import soak_kills
-
-    return soak_kills.run()
-
-
-def search_minutes(options: argparse.Namespace) -> bool:
-    """Let Airflow's scheduler patch an index each minute; True when it is on time, and each move was followed."""
-    from bench.search import soak_minutes
-
-    return soak_minutes.run(options.minutes, options.moves, options.slow_venues)
+    return run(SearchSizes, options.folder, options.offers)
 
 
 def outbound_size(options: argparse.Namespace) -> bool:
-    """Send queues of up to a million orders; True when memory is flat and all came."""
-    from bench.outbound import soak_size
+    """Send queues of up to a million orders: memory must stay flat, and every object must be sent."""
+    from soak.sizes import OutboundSizes, run
 
-    return soak_size.run(options.folder, options.orders)
+    return run(OutboundSizes, options.folder, options.orders)
 
 
-def outbound_kills(_: argparse.Namespace) -> bool:
-    """Kill the process that sends many times over; True when every object is right in the end."""
-    from bench.outbound import soak_kills
+def kills(options: argparse.Namespace) -> bool:
+    """Kill the sync of a venue at random moments: the next attempt must end as if nothing had happened."""
+    from soak.inbound_kills import InboundKills
+    from soak.kill import run
 
-    return soak_kills.run()
+    return run(InboundKills, options.count, options.seed)
+
+
+def search_kills(options: argparse.Namespace) -> bool:
+    """Kill the patching of an index at random moments: every record must be right in the end."""
+    from soak.kill import run
+    from soak.search_kills import SearchKills
+
+    return run(SearchKills, options.count, options.seed)
+
+
+def outbound_kills(options: argparse.Namespace) -> bool:
+    """Kill the sending of orders at random moments: every object must be right in the end."""
+    from soak.kill import run
+    from soak.outbound_kills import OutboundKills
+
+    return run(OutboundKills, options.count, options.seed)
 
 
 def outbound_twins(options: argparse.Namespace) -> bool:
-    """Let two claimers empty one queue; True when every object came exactly once."""
-    from bench.outbound import soak_twins
+    """Let two workers empty one queue: every object must be sent exactly once."""
+    from soak.outbound_twins import run
 
-    return soak_twins.run(options.folder)
+    return run(options.folder)
 
 
 def outbound_outage(options: argparse.Namespace) -> bool:
-    """Let the target be down for an hour that is not waited for; True when all came in the end."""
-    from bench.outbound import soak_outage
+    """Let the target be down for a simulated hour: every object must be sent in the end."""
+    from soak.outbound_outage import run
 
-    return soak_outage.run(options.folder)
+    return run(options.folder)
+
+
+def machine(options: argparse.Namespace) -> bool:
+    """Run random stories of syncs, kills and edits: the tables must always be those of a model."""
+    from soak.machine.run import run
+
+    return run(options.examples, options.seed)
 
 
 def inbound_airflow(options: argparse.Namespace) -> bool:
-    """Let a whole Airflow load four suppliers with many venues each; True when the rows are right."""
-    from bench.venues import soak_airflow
+    """Let a whole Airflow load four suppliers with many venues: every row must be right."""
+    from soak.airflow.loads import run
 
-    return soak_airflow.run(options.venues, options.books)
+    return run(options.venues, options.books)
 
 
-SOAKS = {
+def search_minutes(options: argparse.Namespace) -> bool:
+    """Let Airflow's scheduler patch an index every minute: it must be on time, and follow every move."""
+    from soak.airflow.minutes import run
+
+    return run(options.minutes, options.moves, options.slow_venues)
+
+
+SOAKS: dict[str, Callable[[argparse.Namespace], bool]] = {
     "sizes": sizes,
     "kills": kills,
     "machine": machine,
@@ -175,16 +123,33 @@ SOAKS = {
 }
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run what is asked for; returns the exit status."""
-    options = arguments(given)
-    is_good = True
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m soak",
+        description=__doc__,
+        epilog="\n".join(["names:", *(f"  {name:<16} {soak.__doc__}" for name, soak in SOAKS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
+    seed = "kills, search-kills, outbound-kills, machine: seed of the random choices (default: another one each time)"
+    parser.add_argument("--seed", type=int, metavar="N", help=seed)
+    for option in OPTIONS:
+        option.add_to(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is requested; returns the exit status."""
+    options = parse(arguments)
+    has_passed = True
     for name in options.what or SOAKS:
         began = time.monotonic()
         passed = SOAKS[name](options)
-        is_good &= passed
+        has_passed &= passed
         print(f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
-    return 0 if is_good else 1
+    return 0 if has_passed else 1
 
 
 if __name__ == "__main__":

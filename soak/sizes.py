@@ -1,85 +1,128 @@
-"""Patch indices of up to a million records: memory must not grow with the index.
+"""Run each engine on larger and larger amounts: memory must not grow with them, and the results must be right.
 
-Of each size: a pass in which all records change, one in which none does, each in a fresh process, then a look at every
-record. Beside them the client's own helpers, of which it is told what becomes of them; they decide nothing.
+Everything is generated where it is served, so that only the engine's own memory is measured. Each phase of each size
+runs in a fresh process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from bench import database
-from bench.measuring import Measured
-from bench.rounds import measure
-from bench.search import standin
-from bench.search.rounds import forget_all
-from bench.search.standin import StandIn, WrongRecords
-from bench.search.task import FIRST, FORCED, SearchTask
+from bench.frame import Benchmark, Competitor, Result, Scenario
+from bench.inbound.benchmark import DATELESS, ENGINE, Inbound
+from bench.measuring import Task, WrongResult
+from bench.outbound import benchmark as outbound
+from bench.outbound import data
+from bench.outbound.ours import CALLS
+from bench.search import benchmark as search
+from bench.search import server
 
-PHASES = {FIRST: "all change", FORCED: "none changes"}
 MAX_GROWTH = 30.0
-"""MiB over the start, whatever the size."""
+"""MiB over the start, at any size."""
 MAX_DIFFERENCE = 10.0
 """MiB between the peaks of two sizes in the same phase."""
+HELPER = "helper-differing"
 
 
-def run(folder: Path, sizes: Sequence[int]) -> bool:
-    """Patch indices of these sizes; True when memory is flat and all records are right."""
-    folder.mkdir(parents=True, exist_ok=True)
-    measured: dict[str, list[Measured]] = {phase: [] for phase in PHASES}
-    with database.running(folder) as held:
-        for records in sizes:
-            with standin.running(records, offers=records) as service:
-                _beside(service, held.conninfo, folder, records)
-                forget_all(held.connection)
-                try:
-                    for phase in PHASES:
-                        measured[phase].append(_pass(service, held.conninfo, folder, records, phase))
-                except WrongRecords as wrong:
-                    print(f"Wrong records: {wrong}")
-                    return False
-    peaks = {phase: [each.peak for each in those] for phase, those in measured.items()}
-    difference = max(max(those) - min(those) for those in peaks.values())
-    grown = max(each.growth for those in measured.values() for each in those)
-    is_flat = grown <= MAX_GROWTH and difference <= MAX_DIFFERENCE
+class SearchSizes(search.Search):
+    """Patches an index that no run has seen before, and again when nothing has changed; the client's helpers first."""
+
+    @contextmanager
+    def serving(self, scenario: Scenario) -> Iterator[None]:
+        """Start a stand-in, and let the helpers patch its index: how they fare is printed and decides nothing."""
+        with server.running(scenario.size, offers=scenario.size) as self.service:
+            next(self.service.pages())  # the stand-in generates its records on the first request
+            try:
+                self.run_competitor(chosen(self, HELPER, ("first",)), scenario, _print)
+            except RuntimeError as error:
+                _print(f"  {HELPER} failed: {str(error).strip().splitlines()[-1][:200]}")
+            self.results = [each for each in self.results if each.competitor != HELPER]
+            self.service.request("POST", "/sandbox/reset")
+            next(self.service.pages())
+            search.forget(self.database.connection)
+            yield
+
+    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]  # noqa: ARG002
+        """Leave the index as it is."""
+        return [Task(self.service.url, self.database.conninfo, phase, {"sends_all": False})]
+
+    def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:  # noqa: ARG002
+        """Compare every record with what the indexer wrote and the patch adds."""
+        self.service.check(scenario.size, generation=0)
+        return {}
+
+
+class OutboundSizes(outbound.Outbound):
+    """Sends to a target in the worker's process, which stores sums only: otherwise a million orders would take long."""
+
+    def serving(self, scenario: Scenario) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ARG002
+        """Start nothing."""
+        return nullcontext()
+
+    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]  # noqa: ARG002
+        """Put all orders into the queue; the worker's process compares what it received."""
+        data.queue(self.database.connection)
+        self.database.settle()
+        is_new = phase == outbound.ALL
+        objects, total = (data.OBJECTS * scenario.size, data.checksum(scenario.size)) if is_new else (0, 0)
+        return [Task("", self.database.conninfo, phase, {"calls": CALLS, "objects": objects, "total": total})]
+
+    def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:  # noqa: ARG002
+        """Check that the queue is empty."""
+        outbound.check_queue(self.database)
+        return {}
+
+
+SIZES: dict[type[Benchmark], dict[str, tuple[str, ...]]] = {
+    Inbound: dict.fromkeys((ENGINE, DATELESS), ("first", "unchanged")),
+    SearchSizes: {search.OURS: ("first", "forced")},
+    OutboundSizes: {outbound.OURS: outbound.PHASES},
+}
+"""The competitors and phases whose memory is measured."""
+
+
+def run(kind: type[Benchmark], folder: Path, sizes: Sequence[int]) -> bool:
+    """Measure all sizes; returns whether memory is flat and all results are right."""
+    with database.running(folder) as running:
+        benchmark = kind(running, folder, Namespace())
+        try:
+            for size in sizes:
+                scenario = Scenario(size, 0, f"{size:,} {kind.unit}")
+                with benchmark.serving(scenario):
+                    for name, phases in SIZES[kind].items():
+                        benchmark.run_competitor(chosen(benchmark, name, phases), scenario, _print)
+        except (WrongResult, RuntimeError) as wrong:
+            print(f"WRONG: {wrong}")
+            return False
+    return is_flat(benchmark.results, sizes)
+
+
+def chosen(benchmark: Benchmark, name: str, phases: tuple[str, ...]) -> Competitor:
+    """Return a competitor with other phases."""
+    return replace(next(each for each in benchmark.competitors if each.name == name), phases=phases)
+
+
+def is_flat(results: Sequence[Result], sizes: Sequence[int]) -> bool:
+    """Print and return whether memory is independent of the size."""
+    peaks: dict[tuple[str, str], list[float]] = {}
+    for each in results:
+        peaks.setdefault((each.competitor, each.phase), []).append(each.figures["peak"])
+    difference = max(max(each) - min(each) for each in peaks.values())
+    growth = max(each.figures["growth"] for each in results)
+    flat = growth <= MAX_GROWTH and difference <= MAX_DIFFERENCE
     print(
-        f"Memory is {'flat' if is_flat else 'NOT flat'}: peaks of {min(map(min, peaks.values())):.0f} to "
-        f"{max(map(max, peaks.values())):.0f} MiB from {min(sizes):,} to {max(sizes):,} records; they differ by "
-        f"{difference:.1f} in the same phase and are {grown:.1f} over the start, {MAX_DIFFERENCE:.0f} and "
-        f"{MAX_GROWTH:.0f} are allowed"
+        f"Memory is {'flat' if flat else 'NOT flat'} from {min(sizes):,} to {max(sizes):,}: it peaks at "
+        f"{min(map(min, peaks.values())):.0f} to {max(map(max, peaks.values())):.0f} MiB. The peaks of a phase differ "
+        f"by up to {difference:.1f} MiB (allowed: {MAX_DIFFERENCE:.0f}) and are up to {growth:.1f} MiB above the start "
+        f"(allowed: {MAX_GROWTH:.0f})."
     )
-    return is_flat
+    return flat
 
 
-def _pass(service: StandIn, conninfo: str, folder: Path, records: int, phase: str) -> Measured:
-    """One pass of this project, all records of which change the first time and none the second."""
-    task = SearchTask(service.url, conninfo, phase)
-    done = measure(f"{records:,} records, {phase}", "bench.search.ours", task, folder)
-    _tell(records, f"this project, {PHASES[phase]}", _figures(records, done))
-    service.check(records, generation=0)
-    return done
-
-
-def _beside(service: StandIn, conninfo: str, folder: Path, records: int) -> None:
-    """Let the client's helpers browse and patch the same index, then put it back as it was."""
-    next(service.pages())  # the stand-in makes its records when it is first asked for them
-    try:
-        done = measure("helpers", "bench.search.helper", SearchTask(service.url, conninfo, FIRST, "differing"), folder)
-        told = _figures(records, done)
-    except RuntimeError as error:  # the process ended with another status than 0
-        told = f"died: {str(error).strip().splitlines()[-1][:200]}"
-    _tell(records, f"the client's helpers, {PHASES[FIRST]}", told)
-    service.ask("POST", "/sandbox/reset")
-    next(service.pages())
-
-
-def _tell(records: int, what: str, told: str) -> None:
-    print(f"{records:>11,} records: {what:<33} {told}", flush=True)
-
-
-def _figures(records: int, done: Measured) -> str:
-    return (
-        f"{done.seconds:8.2f} s  {records / done.seconds:>9,.0f} records/s  {done.cpu_seconds:7.2f} s CPU"
-        f"  peak {done.peak:,.0f} MiB, +{done.growth:.1f}"
-    )
+def _print(line: str) -> None:
+    print(line, flush=True)

@@ -1,8 +1,8 @@
 """The stand-in for the search service, a sandbox in a process of its own: prepares and checks the index.
 
 There are three template indices per size. The sandbox's indexer builds the first, as a rebuild leaves it; the others
-are copies of it with `customerDispo` filled in. Before each phase a copy of a template is moved onto the index, which looks
-like a rebuild in the log of the service.
+are copies of it with `customerDispo` filled in. Before each phase a copy of a template is moved onto the index, as in a
+rebuild.
 """
 
 from __future__ import annotations

@@ -136,8 +136,8 @@ class Theatres(Benchmark):
             "then one showtime in a hundred is twenty minutes later. This project works like the mapped tasks of the "
             "DAG: each process has a batch of a load in the ledger. What the service takes is the sum of its "
             "responses, one after the other in each process. The script takes one theatre after the other, each in a "
-            "transaction; it writes every listed row, ignores manual edits and bookings, and keeps no ledger. Seconds are those of "
-            "the slowest process, CPU seconds those of all processes. After each phase the rows are compared with the "
+            "transaction; it writes every listed row, ignores manual edits and bookings, and keeps no ledger. Seconds "
+            "are those of the slowest process, CPU seconds those of all processes. After each phase the rows are compared with the "
             "listings: exactly the listed showtimes are on sale. Three figures in a cell are those of the three phases."
         )
 

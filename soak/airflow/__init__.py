@@ -1,1 +1,1 @@
-"""Many venues through a whole Airflow: four suppliers of stocks, a thousand bookshops each."""
+"""The long runs through a whole Airflow, with stand-ins for four suppliers of stocks."""

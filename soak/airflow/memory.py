@@ -1,4 +1,4 @@
-"""How much memory Airflow's tasks take, sampled while they run."""
+"""The memory of Airflow's tasks, sampled while they run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MIB = 2**20
 
 @dataclass
 class Memory:
-    """The largest figures seen so far, in MiB: RSS, in which pages count again in each process that shares them."""
+    """The largest values so far, in MiB of RSS, which counts shared pages once per process."""
 
     largest: float = 0.0
-    """Of one task's process."""
+    """The process of one task."""
     together: float = 0.0
-    """Of all processes of tasks at once."""
+    """All processes of tasks at the same time."""
     workers: float = 0.0
-    """Of all the executor's processes at once, those of tasks included."""
+    """All processes of the executor at the same time, including those of tasks."""
     most_tasks: int = 0
-    """Processes of tasks at once."""
+    """The number of processes of tasks at the same time."""
 
-    def see(self, scheduler: psutil.Process) -> None:
-        """Look once: the executor's workers are the scheduler's children, and each task is a child of its worker."""
+    def sample(self, scheduler: psutil.Process) -> None:
+        """Take a sample: the executor's workers are the scheduler's children, each task is a child of its worker."""
         workers = [_rss(one) for one in scheduler.children()]
         tasks = [_rss(task) for one in scheduler.children() for task in _children(one)]
         self.largest = max([self.largest, *tasks])
@@ -38,15 +38,15 @@ class Memory:
 
 @contextmanager
 def sampled(scheduler_pid: int) -> Iterator[Memory]:
-    """Look at the scheduler's tasks while the block runs."""
+    """Sample the scheduler's tasks while the block runs."""
     seen, is_over, scheduler = Memory(), threading.Event(), psutil.Process(scheduler_pid)
 
-    def look() -> None:
+    def keep_sampling() -> None:
         while not is_over.wait(EVERY_SECONDS):
             with suppress(psutil.Error):
-                seen.see(scheduler)
+                seen.sample(scheduler)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=keep_sampling, daemon=True)
     thread.start()
     try:
         yield seen

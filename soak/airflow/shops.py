@@ -1,4 +1,4 @@
-"""The bookshops, the books they have, and what the tables must come to: all of it from numbers, in any amount."""
+"""The bookshops, their books, and the sums that the tables must come to: computed from numbers, in any amount."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import psycopg
 from include.store.ledger import register_providers
 
 SUPPLIERS = ("TiteLiveStocks", "FnacStocks", "LibrairesStocks", "PraxielStocks")
-"""The provider classes, in the order of their numbers."""
+"""The provider classes; the SIRETs of their venues begin with their place here, from 1 on."""
 PAGE_SIZE = 1000
 
 
 class Record(NamedTuple):
-    """A book that a venue has."""
+    """A book in stock."""
 
     ref: str
     available: int
@@ -24,7 +24,7 @@ class Record(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the offers and stocks of a supplier come to."""
+    """What the offers and stocks of a supplier come to: rows and the sum of quantities."""
 
     offers: int
     stocks: int
@@ -33,27 +33,22 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Shops:
-    """So many venues per supplier, with so many books each out of some more that all know."""
+    """The number of venues per supplier and of books per venue, out of a pool of twice as many books."""
 
     venues: int
     books: int
 
-    @property
-    def pool(self) -> int:
-        """How many books there are."""
-        return 2 * self.books
-
     def first_book(self, venue: int) -> int:
-        """A venue has the books from this one on."""
+        """Return the first of the consecutive books that a venue has."""
         return venue * 37 % self.books
 
     def records(self) -> Iterator[Record]:
-        """All books, in the order of their references."""
-        for book in range(self.pool):
+        """Return all books, in the order of their references."""
+        for book in range(2 * self.books):
             yield Record(f"978{book:010d}", book % 20 + 1, 500 + book % 90 * 10)
 
     def sums(self) -> Sums:
-        """What the rows of each supplier must come to."""
+        """Return what the rows of each supplier must come to."""
         available = [record.available for record in self.records()]
         firsts = map(self.first_book, range(self.venues))
         quantity = sum(sum(available[first : first + self.books]) for first in firsts)
@@ -61,12 +56,12 @@ class Shops:
 
 
 def siret(supplier: int, venue: int) -> str:
-    """The key of a venue of a supplier."""
+    """Return the SIRET of a venue."""
     return f"{supplier + 1}{venue:013d}"
 
 
 def fill(connection: psycopg.Connection[Any], shops: Shops) -> None:
-    """Make the books, and link the venues, instead of those that are linked now."""
+    """Insert the books and the venues, and link these; links that exist become inactive."""
     register_providers(connection)
     connection.execute("UPDATE venue_provider SET is_active = false")
     with connection.cursor() as cursor:
@@ -77,19 +72,19 @@ def fill(connection: psycopg.Connection[Any], shops: Shops) -> None:
         )
     for number, name in enumerate(SUPPLIERS):
         connection.execute(
-            "WITH made AS (INSERT INTO venue (name, siret, departement_code)"
+            "WITH inserted AS (INSERT INTO venue (name, siret, departement_code)"
             " SELECT 'Librairie ' || key, key, '75'"
             " FROM (SELECT %s || lpad(n::text, 13, '0') AS key FROM generate_series(0, %s) AS n) AS keys"
             " RETURNING id, siret)"
             " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-            " SELECT made.id, provider.id, siret FROM made, provider WHERE local_class = %s ORDER BY siret",
+            " SELECT inserted.id, provider.id, siret FROM inserted, provider WHERE local_class = %s ORDER BY siret",
             (str(number + 1), shops.venues - 1, name),
         )
     connection.execute("ANALYZE product, venue, venue_provider")
 
 
-def held_sums(connection: psycopg.Connection[Any]) -> dict[str, Sums]:
-    """What the rows of each supplier come to now."""
+def read_sums(connection: psycopg.Connection[Any]) -> dict[str, Sums]:
+    """Return what the rows of each supplier come to now."""
     rows = connection.execute(
         "SELECT local_class, count(DISTINCT offer.id), count(*), sum(quantity)::bigint"
         " FROM stock JOIN offer ON offer.id = offer_id JOIN provider ON provider.id = stock.last_provider_id"

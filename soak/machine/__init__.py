@@ -1,1 +1,1 @@
-"""The inbound engine against a model of it: what the tables must hold after any story of syncs, kills and edits."""
+"""The inbound engine beside a model of it: what the tables must have after any story of syncs, kills and edits."""

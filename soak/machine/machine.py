@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from psycopg.rows import dict_row
 
-from bench.inbound.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
-from bench.inbound.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
 from include.errors import DatabaseUnavailable, LinkBusy, ServiceUnavailable
 from include.inbound import run
 from include.models.report import SyncReport
 from include.store import ledger
 from include.store.ledger import LoadParameters
 from include.store.locks import link_lock
+from soak.machine.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
+from soak.machine.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
 
 HOUR = 3600.0
 SAME = 600.0

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.inbound.supplier import Record
+from soak.machine.supplier import Record
 
 DAY = 86_400.0
 COLUMNS = {

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from bench.soak_kills import load_shop
+from soak.inbound_kills import load_shop
 from include.connectors.http import HttpConnector
 from include.inbound.run import sync_provider
 from include.providers.titelive_stocks import TiteLiveStocks
