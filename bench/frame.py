@@ -160,7 +160,9 @@ class Benchmark(ABC):
     name: ClassVar[str]
     heading: ClassVar[str]
     summary: ClassVar[str]
-    """Of the help."""
+    """For the help."""
+    description: ClassVar[str]
+    """For the page: what is done, and what the figures mean."""
     unit: ClassVar[str]
     """The plural of what `size` counts."""
     options: ClassVar[tuple[Option, ...]]
@@ -200,13 +202,9 @@ class Benchmark(ABC):
     def row(self, line: Line) -> dict[str, str]:
         """Return the cells of a line after the scenario and the competitor, by the headers of their columns."""
 
-    @abstractmethod
     def goals(self) -> Iterable[Goal]:
         """Return the goals that can be judged from the lines."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return what the figures mean, for the page."""
+        return ()
 
     def size(self, competitor: Competitor, scenario: Scenario) -> int:
         """Return how much of the work the competitor gets."""
@@ -291,7 +289,7 @@ class Benchmark(ABC):
         parts = [
             self.heading,
             f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {max(times.values(), default=0)} rounds, in "
-            f"each of which every competitor runs once. {self.describe()} Each phase of each competitor runs in "
+            f"each of which every competitor runs once. {self.description} Each phase of each competitor runs in "
             "processes of its own. Seconds are those of the work, without imports; database seconds are the growth of "
             "`pg_stat_database.active_time`. The benchmark fails if a phase leaves anything else than it should.",
             f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, PostgreSQL "

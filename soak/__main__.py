@@ -6,10 +6,12 @@ Without a name, all of them run, one after the other. The exit status is 1 if on
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.frame import ROOT, Option
 
@@ -27,99 +29,36 @@ OPTIONS = (
 )
 
 
-def sizes(options: argparse.Namespace) -> bool:
-    """Load listings of up to 10 million records: memory must stay flat, and every row must be right."""
-    from bench.inbound.benchmark import Inbound
-    from soak.sizes import run
+class Soak(NamedTuple):
+    """A long run: a function, as `module:name`, that takes some of the options and returns whether it passed."""
 
-    return run(Inbound, options.folder, options.records)
+    function: str
+    options: str
+    help: str
 
-
-def search_size(options: argparse.Namespace) -> bool:
-    """Patch indexes of up to a million records: memory must stay flat, and every record must be right."""
-    from soak.sizes import SearchSizes, run
-
-    return run(SearchSizes, options.folder, options.offers)
-
-
-def outbound_size(options: argparse.Namespace) -> bool:
-    """Send queues of up to a million orders: memory must stay flat, and every object must be sent."""
-    from soak.sizes import OutboundSizes, run
-
-    return run(OutboundSizes, options.folder, options.orders)
+    def __call__(self, options: argparse.Namespace) -> bool:
+        """Run it. Its module is imported only now, since some of them import a lot."""
+        module, _, name = self.function.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        return bool(function(*[getattr(options, each) for each in self.options.split()]))
 
 
-def kills(options: argparse.Namespace) -> bool:
-    """Kill the sync of a venue at random moments: the next attempt must end as if nothing had happened."""
-    from soak.inbound_kills import InboundKills
-    from soak.kill import run
-
-    return run(InboundKills, options.count, options.seed)
-
-
-def search_kills(options: argparse.Namespace) -> bool:
-    """Kill the patching of an index at random moments: every record must be right in the end."""
-    from soak.kill import run
-    from soak.search_kills import SearchKills
-
-    return run(SearchKills, options.count, options.seed)
-
-
-def outbound_kills(options: argparse.Namespace) -> bool:
-    """Kill the sending of orders at random moments: every object must be right in the end."""
-    from soak.kill import run
-    from soak.outbound_kills import OutboundKills
-
-    return run(OutboundKills, options.count, options.seed)
-
-
-def outbound_twins(options: argparse.Namespace) -> bool:
-    """Let two workers empty one queue: every object must be sent exactly once."""
-    from soak.outbound_twins import run
-
-    return run(options.folder)
-
-
-def outbound_outage(options: argparse.Namespace) -> bool:
-    """Let the target be down for a simulated hour: every object must be sent in the end."""
-    from soak.outbound_outage import run
-
-    return run(options.folder)
-
-
-def machine(options: argparse.Namespace) -> bool:
-    """Run random stories of syncs, kills and edits: the tables must always be those of a model."""
-    from soak.machine.run import run
-
-    return run(options.examples, options.seed)
-
-
-def inbound_airflow(options: argparse.Namespace) -> bool:
-    """Let a whole Airflow load four suppliers with many venues: every row must be right."""
-    from soak.airflow.loads import run
-
-    return run(options.venues, options.books)
-
-
-def search_minutes(options: argparse.Namespace) -> bool:
-    """Let Airflow's scheduler patch an index every minute: it must be on time, and follow every move."""
-    from soak.airflow.minutes import run
-
-    return run(options.minutes, options.moves, options.slow_venues)
-
-
-SOAKS: dict[str, Callable[[argparse.Namespace], bool]] = {
-    "sizes": sizes,
-    "kills": kills,
-    "machine": machine,
-    "inbound-airflow": inbound_airflow,
-    "search-size": search_size,
-    "search-kills": search_kills,
-    "search-minutes": search_minutes,
-    "outbound-size": outbound_size,
-    "outbound-kills": outbound_kills,
-    "outbound-twins": outbound_twins,
-    "outbound-outage": outbound_outage,
+SOAKS = {
+    "sizes": Soak("soak.sizes:inbound", "folder records", "load up to 10 million records; memory must stay flat"),
+    "kills": Soak("soak.inbound_kills:run", "count seed", "kill syncs of a venue; no row may be lost or doubled"),
+    "machine": Soak("soak.machine.run:run", "examples seed", "random syncs, kills and edits, compared with a model"),
+    "inbound-airflow": Soak("soak.airflow.loads:run", "venues books", "load 4 suppliers with many venues in Airflow"),
+    "search-size": Soak("soak.sizes:search", "folder offers", "patch up to 1 million records; memory must stay flat"),
+    "search-kills": Soak(
+        "soak.search_kills:run", "count seed", "kill runs that patch an index; no record may be wrong"
+    ),
+    "search-minutes": Soak(
+        "soak.airflow.minutes:run", "minutes moves slow_venues", "patch an index in Airflow on time"
+    ),
+    "outbound-size": Soak("soak.sizes:outbound", "folder orders", "send up to 1 million orders; memory must stay flat"),
+    "outbound-kills": Soak("soak.outbound_kills:run", "count seed", "kill workers of a queue; no object may be lost"),
+    "outbound-twins": Soak("soak.outbound_twins:run", "folder", "empty a queue with 2 workers; send each object once"),
+    "outbound-outage": Soak("soak.outbound_outage:run", "folder", "send orders during a simulated outage of an hour"),
 }
 
 
@@ -128,7 +67,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m soak",
         description=__doc__,
-        epilog="\n".join(["names:", *(f"  {name:<16} {soak.__doc__}" for name, soak in SOAKS.items())]),
+        epilog="\n".join(["names:", *(f"  {name:<16} {soak.help}" for name, soak in SOAKS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")

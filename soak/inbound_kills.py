@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
@@ -218,6 +219,9 @@ def work(conninfo: str, url: str, run_id: str, chunk_size: str) -> None:
                 sync_provider(provider, connection, instance_id=instance.id, chunk_size=int(chunk_size))
         ledger.close_load(connection, load)
 
+
+run = partial(kill.run, InboundKills)
+"""Kill a number of processes, with a seed or a random one; returns whether everything is right."""
 
 if __name__ == "__main__":
     kill.worker(work)

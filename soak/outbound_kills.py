@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
+from functools import partial
 
 from bench.measuring import WrongResult
 from bench.outbound import data, server
@@ -59,8 +60,8 @@ class OutboundKills(kill.KillTest):
         self.resent += in_flight
         self.interrupted += objects > 0
         return (
-            f"killed after {ended.seconds:.2f} s: {in_flight} orders in flight, {objects} objects at the target without "
-            f"a result, {self.queued():,} orders in the queue"
+            f"killed after {ended.seconds:.2f} s: {in_flight} orders in flight, {objects} objects at the target "
+            f"without a result, {self.queued():,} orders in the queue"
         )
 
     def finish(self) -> str:
@@ -90,6 +91,9 @@ def work(conninfo: str, url: str) -> None:
     with HttpConnector(url) as connector:
         print(send_queue(conninfo, connector, ready=kill.ready).counts(), flush=True)
 
+
+run = partial(kill.run, OutboundKills)
+"""Kill a number of processes, with a seed or a random one; returns whether everything is right."""
 
 if __name__ == "__main__":
     kill.worker(work)

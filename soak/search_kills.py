@@ -11,6 +11,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 
 from bench.measuring import WrongResult
 from bench.search import server
@@ -74,7 +75,7 @@ class SearchKills(kill.KillTest):
         left = self.service.check(self.size, self.generation, was_overtaken=True)
         return (
             f"{self.killed} processes killed, {self.resumed} runs resumed, {self.generation} rebuilds: all "
-            f"{self.size:,} records are right, none is new; {left} have a value from before a move that the patch leaves"
+            f"{self.size:,} records are right, none is new; {left} kept a value from before a move"
         )
 
     def rebuild(self) -> datetime:
@@ -115,6 +116,9 @@ def work(conninfo: str, url: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(run_once(conninfo, url, ready=kill.ready).summary, flush=True)
 
+
+run = partial(kill.run, SearchKills)
+"""Kill a number of processes, with a seed or a random one; returns whether everything is right."""
 
 if __name__ == "__main__":
     kill.worker(work)

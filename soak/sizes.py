@@ -10,16 +10,17 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bench import database
 from bench.frame import Benchmark, Competitor, Result, Scenario
 from bench.inbound.benchmark import DATELESS, ENGINE, Inbound
 from bench.measuring import Task, WrongResult
-from bench.outbound import benchmark as outbound
+from bench.outbound import benchmark as sending
 from bench.outbound import data
 from bench.outbound.ours import CALLS
-from bench.search import benchmark as search
+from bench.search import benchmark as patching
 from bench.search import server
 
 MAX_GROWTH = 30.0
@@ -29,7 +30,7 @@ MAX_DIFFERENCE = 10.0
 HELPER = "helper-differing"
 
 
-class SearchSizes(search.Search):
+class SearchSizes(patching.Search):
     """Patches an index that no run has seen before, and again when nothing has changed; the client's helpers first."""
 
     @contextmanager
@@ -44,7 +45,7 @@ class SearchSizes(search.Search):
             self.results = [each for each in self.results if each.competitor != HELPER]
             self.service.request("POST", "/sandbox/reset")
             next(self.service.pages())
-            search.forget(self.database.connection)
+            patching.forget(self.database.connection)
             yield
 
     def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]  # noqa: ARG002
@@ -57,7 +58,7 @@ class SearchSizes(search.Search):
         return {}
 
 
-class OutboundSizes(outbound.Outbound):
+class OutboundSizes(sending.Outbound):
     """Sends to a target in the worker's process, which stores sums only: otherwise a million orders would take long."""
 
     def serving(self, scenario: Scenario) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ARG002
@@ -68,20 +69,20 @@ class OutboundSizes(outbound.Outbound):
         """Put all orders into the queue; the worker's process compares what it received."""
         data.queue(self.database.connection)
         self.database.settle()
-        is_new = phase == outbound.ALL
+        is_new = phase == sending.ALL
         objects, total = (data.OBJECTS * scenario.size, data.checksum(scenario.size)) if is_new else (0, 0)
         return [Task("", self.database.conninfo, phase, {"calls": CALLS, "objects": objects, "total": total})]
 
     def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:  # noqa: ARG002
         """Check that the queue is empty."""
-        outbound.check_queue(self.database)
+        sending.check_queue(self.database)
         return {}
 
 
 SIZES: dict[type[Benchmark], dict[str, tuple[str, ...]]] = {
     Inbound: dict.fromkeys((ENGINE, DATELESS), ("first", "unchanged")),
-    SearchSizes: {search.OURS: ("first", "forced")},
-    OutboundSizes: {outbound.OURS: outbound.PHASES},
+    SearchSizes: {patching.OURS: ("first", "forced")},
+    OutboundSizes: {sending.OURS: sending.PHASES},
 }
 """The competitors and phases whose memory is measured."""
 
@@ -126,3 +127,6 @@ def is_flat(results: Sequence[Result], sizes: Sequence[int]) -> bool:
 
 def _print(line: str) -> None:
     print(line, flush=True)
+
+
+inbound, search, outbound = (partial(run, kind) for kind in (Inbound, SearchSizes, OutboundSizes))

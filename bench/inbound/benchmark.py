@@ -7,57 +7,74 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bench import raw_http
 from bench.frame import HEADINGS, Benchmark, Competitor, Goal, Line, Option, Scenario, number, numbers
 from bench.inbound import tables
 from bench.inbound.listing import CHANGED, FIRST, PAGE_SIZE, Listing
-from bench.inbound.tables import ENGINE_TABLE, PLAIN_TABLE, Columns
+from bench.inbound.tables import ENGINE_COLUMNS, ENGINE_TABLE, PLAIN_COLUMNS, PLAIN_TABLE, Columns
 from bench.measuring import Task, WrongResult
 from local.psql import program
 
 PHASES = {"first": "first load", "changed": "1 % changed", "unchanged": "unchanged"}
 ENGINE, DATELESS, YARDSTICK = "engine", "engine-dateless", "yardstick"
-_PLAIN = Columns()
-_OURS = Columns("id_at_providers", "quantity", "price", "date_modified_at_last_provider")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loader(Competitor):
     """A way to load the listing, and the table it loads into. Without a statement to create it, the peer does so."""
 
+    module: str = "bench.inbound.loaders"
+    phases: tuple[str, ...] = tuple(PHASES)
     table: str
     create: str = PLAIN_TABLE
-    columns: Columns = _PLAIN
-    phases: tuple[str, ...] = tuple(PHASES)
+    columns: Columns = PLAIN_COLUMNS
     dated: bool = True
-    needs_file: bool = False
+    loader: str = ""
+    """Which one, of the module `loaders`."""
 
 
-def _loader(name: str, title: str, module: str, table: str, **options: object) -> Loader:
-    return Loader(name=name, title=title, module=f"bench.inbound.{module}", table=table, **options)  # type: ignore[arg-type]
-
-
-_ENGINE = {"create": ENGINE_TABLE, "columns": _OURS}
-_PEER = {"create": "", "is_peer": True}
+_ENGINE = "bench.inbound.engine"
+_OURS: dict[str, Any] = {"create": ENGINE_TABLE, "columns": ENGINE_COLUMNS}
+_DLT: dict[str, Any] = {"module": "bench.inbound.dlt_merge", "create": "", "is_peer": True}
 COMPETITORS = (
-    _loader(
-        YARDSTICK, "psql: COPY to a temp table, ON CONFLICT; no HTTP, no JSON", "yardstick", "yardstick_stock",
-        needs_file=True,
+    Loader(
+        name=YARDSTICK,
+        title="psql: COPY to a temp table, ON CONFLICT; no HTTP, no JSON",
+        table="yardstick_stock",
+        loader="psql",
     ),
-    _loader(
-        "yardstick-ours", "the same, into a table with this project's key and sync columns", "yardstick",
-        "yardstick_ours_stock", needs_file=True, **_ENGINE,
+    Loader(
+        name="yardstick-ours",
+        title="the same, into a table with this project's key and sync columns",
+        table="yardstick_ours_stock",
+        loader="psql",
+        **_OURS,
     ),
-    _loader(ENGINE, "this project, dated records", "engine", "dated_stock", **_ENGINE),
-    _loader(DATELESS, "this project, records without a date", "engine", "dateless_stock", dated=False, **_ENGINE),
-    _loader("plain", "requests, json, COPY to a temp table, ON CONFLICT", "plain", "plain_stock"),
-    _loader("hook", "Airflow's PostgresHook, insert_rows(replace=True)", "postgres_hook", "hook_stock"),
-    _loader("dlt-best", "dlt, merge with upsert, pyarrow pages, csv", "dlt_merge", "dlt_best.stock", **_PEER),
-    _loader("dlt", "dlt, merge with upsert", "dlt_merge", "dlt_plain.stock", **_PEER),
-    _loader("orm", "SQLAlchemy ORM, a SELECT per object", "orm_loop", "orm_stock", share=10),
-)  # fmt: skip
+    Loader(name=ENGINE, title="this project, dated records", module=_ENGINE, table="dated_stock", **_OURS),
+    Loader(
+        name=DATELESS,
+        title="this project, records without a date",
+        module=_ENGINE,
+        table="dateless_stock",
+        dated=False,
+        **_OURS,
+    ),
+    Loader(
+        name="plain", title="requests, json, COPY to a temp table, ON CONFLICT", table="plain_stock", loader="script"
+    ),
+    Loader(name="hook", title="Airflow's PostgresHook, insert_rows(replace=True)", table="hook_stock", loader="hook"),
+    Loader(name="dlt-best", title="dlt, merge with upsert, pyarrow pages, csv", table="dlt_best.stock", **_DLT),
+    Loader(name="dlt", title="dlt, merge with upsert", table="dlt_plain.stock", **_DLT),
+    Loader(
+        name="orm",
+        title="SQLAlchemy ORM, a SELECT per object",
+        module="bench.inbound.orm_loop",
+        table="orm_stock",
+        share=10,
+    ),
+)
 
 
 class Inbound(Benchmark):
@@ -71,6 +88,11 @@ class Inbound(Benchmark):
         Option("--records", 200_000, f"records in the listing, in whole pages of {PAGE_SIZE}"),
         Option("--latency-ms", 100, "milliseconds per response of the slow listing; 0 leaves it out"),
         Option("--latency-pages", 100, "pages of the slow listing"),
+    )
+    description: ClassVar[str] = (
+        f"A local HTTP server lists the records in pages of {PAGE_SIZE}. Before each phase the table is vacuumed "
+        "and a checkpoint is made, as autovacuum and the checkpointer do between two runs. The rows that each "
+        "competitor leaves are compared with the listing."
     )
     competitors: ClassVar[tuple[Loader, ...]] = COMPETITORS  # type: ignore[assignment]
 
@@ -113,8 +135,9 @@ class Inbound(Benchmark):
     def prepare(self, competitor: Loader, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]
         """Write the file for those that need one; let PostgreSQL settle."""
         listing = self.listing(competitor, scenario, phase)
-        options = {"table": competitor.table, "columns": competitor.columns.all(), "dated": competitor.dated}
-        if competitor.needs_file:
+        options = {name: getattr(competitor, name) for name in ("table", "dated", "loader")}
+        options["columns"] = competitor.columns.all()
+        if competitor.loader == "psql":
             options |= {"file": str(self._file(listing)), "psql": str(program())}
         self.database.settle(*([competitor.table] if phase != "first" else []))
         wait = f"/wait/{scenario.latency_ms}" if scenario.latency_ms else ""
@@ -137,7 +160,7 @@ class Inbound(Benchmark):
 
     def row(self, line: Line) -> dict[str, str]:
         """Return seconds, resources, and the ratios to the yardstick."""
-        is_psql = line.competitor.module.endswith("yardstick")  # of which only the seconds can be measured
+        is_psql = line.competitor.name.startswith(YARDSTICK)  # of which only the seconds can be measured
         yardstick = self.line(line.scenario, YARDSTICK)
         return {
             **{f"{text} s": number(line.seconds(phase), 2) for phase, text in PHASES.items()},
@@ -184,11 +207,3 @@ class Inbound(Benchmark):
         if (wal := line.median("wal", "unchanged")) is not None:
             yield Goal(f"{title}: WAL MB when nothing changed", wal, "<", 1)
         yield Goal(f"{title}: memory growth, MiB", line.maximum("growth"), "<", 30)
-
-    def describe(self) -> str:
-        """Return what is done."""
-        return (
-            f"A local HTTP server lists the records in pages of {PAGE_SIZE}. Before each phase the table is vacuumed "
-            "and a checkpoint is made, as autovacuum and the checkpointer do between two runs. The rows that each "
-            "competitor leaves are compared with the listing."
-        )

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bench.inbound.peer import pages
+from bench.inbound.loaders import pages
 from bench.measuring import Task, main
 
 

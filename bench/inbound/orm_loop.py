@@ -12,7 +12,7 @@ from sqlalchemy import Numeric, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
-from bench.inbound.peer import pages
+from bench.inbound.loaders import pages
 from bench.measuring import Task, main
 
 

@@ -61,6 +61,10 @@ class Columns:
         return [self.ref, self.available, self.price, "title", "author", "publisher", self.modified]
 
 
+PLAIN_COLUMNS = Columns()
+ENGINE_COLUMNS = Columns("id_at_providers", "quantity", "price", "date_modified_at_last_provider")
+
+
 def create(database: Database, table: str, statement: str) -> None:
     """Create an empty table in place of the old one; without a statement, drop the schema that a peer created."""
     if statement:

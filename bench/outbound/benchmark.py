@@ -44,6 +44,16 @@ class Outbound(Benchmark):
         Option("--orders", [10_000, 1000], "orders in the queue; one number per --outbound-latency-ms"),
         Option("--outbound-latency-ms", [0.0, 50.0], "milliseconds per response of the target"),
     )
+    description: ClassVar[str] = (
+        f"Queued orders with {data.POSITIONS} positions each go to a stand-in for a target over HTTP, in a request "
+        "per object, three per order. Then the same orders are queued again, and nothing has changed. This project "
+        f"has {CALLS} requests in flight, which two workers share; before each request it asks PostgreSQL whether "
+        "the service has paused all workers. The script takes one order after the other, selects it and its "
+        "positions, sends each object with requests and commits its result. It stores what it sent, to skip what "
+        "did not change, but has no log, no locks and no retries. After each phase the stand-in reports what it "
+        "received: every object once with its values, or nothing at all. Of two figures in a cell, the second is "
+        "of the phase without changes."
+    )
     competitors: ClassVar[tuple[Sender, ...]] = COMPETITORS  # type: ignore[assignment]
 
     def scenarios(self) -> list[Scenario]:
@@ -117,19 +127,6 @@ class Outbound(Benchmark):
             if line.competitor.name == OURS and ratio is not None:
                 text = f"{line.scenario.text}: orders/s of this project ÷ the script's"
                 yield Goal(text, ratio, "≥", 10 if line.scenario.latency_ms else 3)
-
-    def describe(self) -> str:
-        """Return what is done."""
-        return (
-            f"Queued orders with {data.POSITIONS} positions each go to a stand-in for a target over HTTP, in a request "
-            "per object, three per order. Then the same orders are queued again, and nothing has changed. This project "
-            f"has {CALLS} requests in flight, which two workers share; before each request it asks PostgreSQL whether "
-            "the service has paused all workers. The script takes one order after the other, selects it and its "
-            "positions, sends each object with requests and commits its result. It stores what it sent, to skip what "
-            "did not change, but has no log, no locks and no retries. After each phase the stand-in reports what it "
-            "received: every object once with its values, or nothing at all. Of two figures in a cell, the second is "
-            "of the phase without changes."
-        )
 
 
 def check_queue(database: Database) -> None:

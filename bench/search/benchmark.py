@@ -54,6 +54,15 @@ class Search(Benchmark):
         Option("--offers", [5000, 100_000], "records in the index; several sizes run one after the other"),
         Option("--search-latency-ms", [0.0, 50.0], "milliseconds per response of the search service, for each size"),
     )
+    description: ClassVar[str] = (
+        "The sandbox stands in for the service. Before each phase another index is moved onto the one to patch: in "
+        "it all records lack `customerDispo`, one in a hundred has a wrong one, or none does. Three figures in a "
+        "cell are those of these three phases. This project finds the move in the log, waits for it, takes its "
+        "lock and stores its checkpoints in PostgreSQL; for the client's helpers (`browse_objects`, then "
+        "`partial_update_objects` with `wait_for_tasks`) the harness decides when to run. After each phase every "
+        "record is compared with what the indexer wrote and the patch adds. A quiet minute is a run that finds no "
+        "move."
+    )
     competitors: ClassVar[tuple[Patcher, ...]] = COMPETITORS  # type: ignore[assignment]
 
     def scenarios(self) -> list[Scenario]:
@@ -126,18 +135,6 @@ class Search(Benchmark):
         for line in self.lines:
             if (seconds := line.seconds(QUIET)) is not None:
                 yield Goal(f"{line.scenario.text}: seconds of a quiet minute", seconds, "<", MAX_QUIET)
-
-    def describe(self) -> str:
-        """Return what is done."""
-        return (
-            "The sandbox stands in for the service. Before each phase another index is moved onto the one to patch: in "
-            "it all records lack `customerDispo`, one in a hundred has a wrong one, or none does. Three figures in a "
-            "cell are those of these three phases. This project finds the move in the log, waits for it, takes its "
-            "lock and stores its checkpoints in PostgreSQL; for the client's helpers (`browse_objects`, then "
-            "`partial_update_objects` with `wait_for_tasks`) the harness decides when to run. After each phase every "
-            "record is compared with what the indexer wrote and the patch adds. A quiet minute is a run that finds no "
-            "move."
-        )
 
 
 def forget(connection: psycopg.Connection[Any]) -> None:

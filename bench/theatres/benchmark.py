@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from bench import raw_http
-from bench.frame import HEADINGS, Benchmark, Competitor, Goal, Line, Option, Scenario, number, numbers
+from bench.frame import HEADINGS, Benchmark, Competitor, Line, Option, Scenario, number, numbers
 from bench.measuring import Task, WrongResult
 from bench.theatres.data import CHANGED, DAYS, FIRST, POOL, Schedule, fill, read_sums
 from include.providers.allocine_stocks import AllocineStocks
@@ -54,6 +54,17 @@ class Theatres(Benchmark):
         Option("--movies", 60, "movies per theatre"),
         Option("--theatre-latency-ms", 50.0, "milliseconds per response of the showtimes service"),
         Option("--at-once", 8, "processes that import theatres at the same time"),
+    )
+    description: ClassVar[str] = (
+        f"A stand-in lists each theatre by itself: movies from a pool {POOL} times as large, which the theatres "
+        f"share, each with three plain showtimes a day over {DAYS} days and one of another kind. Everything goes "
+        "into product, offer and stock, without images. The tables are empty at first; then nothing has changed; "
+        "then one showtime in a hundred is twenty minutes later. This project works like the mapped tasks of the "
+        "DAG: each process has a batch of a load in the ledger. What the service takes is the sum of its "
+        "responses, one after the other in each process. The script takes one theatre after the other, each in a "
+        "transaction; it writes every listed row, ignores manual edits and bookings, and keeps no ledger. Seconds "
+        "are those of the slowest process, CPU seconds those of all. After each phase the rows are compared with the "
+        "listings: exactly the listed showtimes are on sale. Three figures in a cell are those of the three phases."
     )
     competitors: ClassVar[tuple[Importer, ...]] = COMPETITORS  # type: ignore[assignment]
 
@@ -122,24 +133,6 @@ class Theatres(Benchmark):
             "peak MiB of a process": number(line.maximum("peak"), 0),
             "growth MiB": number(line.maximum("growth"), 0),
         }
-
-    def goals(self) -> Iterable[Goal]:
-        """Return no goals."""
-        return ()
-
-    def describe(self) -> str:
-        """Return what is done."""
-        return (
-            f"A stand-in lists each theatre by itself: movies from a pool {POOL} times as large, which the theatres "
-            f"share, each with three plain showtimes a day over {DAYS} days and one of another kind. Everything goes "
-            "into product, offer and stock, without images. The tables are empty at first; then nothing has changed; "
-            "then one showtime in a hundred is twenty minutes later. This project works like the mapped tasks of the "
-            "DAG: each process has a batch of a load in the ledger. What the service takes is the sum of its "
-            "responses, one after the other in each process. The script takes one theatre after the other, each in a "
-            "transaction; it writes every listed row, ignores manual edits and bookings, and keeps no ledger. Seconds "
-            "are those of the slowest process, CPU seconds those of all processes. After each phase the rows are compared with the "
-            "listings: exactly the listed showtimes are on sale. Three figures in a cell are those of the three phases."
-        )
 
 
 def _generation(phase: str) -> int:

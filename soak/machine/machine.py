@@ -1,4 +1,4 @@
-"""Stories of sources, runs, kills and people, drawn by hypothesis; after each step the tables are the model's."""
+"""Random stories of sources, runs, kills and manual edits; after each step the tables must be those of the model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from soak.machine.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
 
 HOUR = 3600.0
 SAME = 600.0
-"""Seconds by which a time of the database may differ from the model's; times to be told apart differ by hours."""
+"""Seconds by which a time in the database may differ from that of the model. Different times are hours apart."""
 WAIT = 60
 
 KEYS = ("a", "b", "c", "d", 'e","\\', "f")
@@ -57,7 +57,9 @@ DATE = st.sampled_from([None, None, -5 * DAY, -4 * DAY, -3 * DAY, -2 * DAY, -DAY
 FLAW = st.sampled_from([""] * 12 + ["unreadable", "empty", "left out", "skipped", "broken", "naive"])
 HOW = st.sampled_from(["breaks", "cut", "cut filling", "breaks filling"])
 STALE = st.sampled_from([0.0] * 4 + [2 * HOUR, 30 * HOUR, 100 * HOUR])
-"""How long ago the pages of a run were asked for."""
+"""How many seconds ago the pages of a run were requested."""
+UNTIL = st.sampled_from([2 * HOUR, 30 * HOUR, 100 * HOUR])
+"""How many seconds ago the interval of a backfill ended."""
 
 _EMPTY = """
     DO $$ BEGIN
@@ -72,45 +74,43 @@ _NUMBERS = count(1)
 
 
 @st.composite
-def sent(draw: st.DrawFn, table: str, *, good: bool = False) -> dict[str, Any]:
-    """Fields that a source or a person sets, some absent; those that matter mostly there."""
+def drawn_fields(draw: st.DrawFn, table: str, *, good: bool = False) -> dict[str, Any]:
+    """Draw fields that a source or a person sets. Some are absent, required ones rarely."""
     fields = draw(st.fixed_dictionaries({}, optional=FIELDS[table]))
     if table != "part" and draw(st.booleans()):
         fields.setdefault("name", "one")
     if good:
-        fields = {
-            name: value for name, value in fields.items() if not is_refused(table, "a", {"name": "a", name: value})
-        }
+        fields = {name: it for name, it in fields.items() if not is_refused(table, "a", {"name": "a", name: it})}
     return fields
 
 
 @st.composite
-def said(draw: st.DrawFn, provider: str) -> Record:
-    """A record of a provider's source."""
+def drawn_record(draw: st.DrawFn, provider: str) -> Record:
+    """Draw a record of a provider's source."""
     table = TABLE_OF[provider]
     has_part = table == "gadget" and draw(st.booleans())
     return Record(
         key=draw(st.sampled_from(KEYS * 4 + BAD_KEYS)),
         date=draw(DATE),
-        fields=draw(sent(table)),
-        part=draw(sent("part")) if has_part else None,
+        fields=draw(drawn_fields(table)),
+        part=draw(drawn_fields("part")) if has_part else None,
         flaw=draw(FLAW),
         is_create_only=has_part and draw(st.integers(0, 5)) == 0,
     )
 
 
-ANY_RECORD = PROVIDER.flatmap(lambda provider: st.tuples(st.just(provider), said(provider)))
+ANY_RECORD = PROVIDER.flatmap(lambda provider: st.tuples(st.just(provider), drawn_record(provider)))
 
 
 def set_up(conninfo: str) -> None:
-    """Make the machine's own tables in a migrated database."""
+    """Create the machine's own tables in a migrated database."""
     with psycopg.connect(conninfo) as connection:
         connection.execute(TABLES)
 
 
 @dataclass
 class Load:
-    """A run and what its tries did so far."""
+    """A run, and what its attempts have done so far."""
 
     provider: str
     visit: Visit
@@ -118,24 +118,24 @@ class Load:
     size: int
     options: dict[str, Any] = field(default_factory=dict)
     began: int = 0
-    """Number of the source's last change before the run began."""
+    """The number of the source's last change before the run began."""
     listing: Sequence[Record] = ()
-    outcomes: list[tuple[int, Counter[str]]] = field(default_factory=list)
-    """Per chunk that was saved: the place behind it, and its counts."""
+    saved: list[tuple[int, Counter[str]]] = field(default_factory=list)
+    """Per saved chunk: the place after it, and its counts."""
     before: Counter[str] = field(default_factory=Counter)
-    """Created and updated by tries before this one, which began at the listing's start as well."""
+    """What earlier attempts created and updated that started from the beginning as well."""
     instance_id: int = 0
     one_by_one: bool = False
-    """Whether this try has met a row that the database refuses."""
+    """Whether this attempt has met a row that the database refuses."""
 
 
 class InboundMachine(RuleBasedStateMachine):
-    """The engine on one side, the model on the other. `conninfo` is set by `machine_on`."""
+    """The engine on one side, the model on the other. `machine_on` sets the class variables."""
 
     conninfo: ClassVar[str]
     connection: ClassVar[psycopg.Connection[Any]]
     done: ClassVar[Counter[str]]
-    """How often what was done, over all stories."""
+    """How often each thing happened, over all stories."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,41 +144,41 @@ class InboundMachine(RuleBasedStateMachine):
         self.model = Model()
         self.sources: dict[str, list[Record]] = {name: [] for name in PROVIDERS}
         self.changes = count(1)
-        self.tries = count(1)
+        self.attempts = count(1)
         self.last_change = 0
         self.killed: dict[str, Load] = {}
-        self.marker_before: dict[str, datetime] = {}
+        self.old_watermarks: dict[str, datetime] = {}
         self.done["stories"] += 1
 
-    # What the sources do
+    # Sources
 
     @initialize(records=st.lists(ANY_RECORD, min_size=10, max_size=30), again=st.booleans())
     def sources_begin(self, records: list[tuple[str, Record]], again: bool) -> None:
-        """The sources list something to begin with, some of them the same keys `again`."""
+        """The sources begin with some records; with `again`, keys can be listed twice."""
         for provider, record in records:
             self._put(provider, record, again=again)
 
     @rule(changed=st.lists(ANY_RECORD, min_size=1, max_size=5), again=st.booleans())
     def source_changes(self, changed: list[tuple[str, Record]], again: bool) -> None:
-        """Records are added or replaced, or the same key is listed `again`."""
+        """Records are added or replaced; with `again`, a key is listed twice."""
         for provider, record in changed:
             self._put(provider, record, again=again)
 
     @rule(provider=PROVIDER, date=DATE)
     def source_dates_all_records(self, provider: str, date: float | None) -> None:
-        """All records of a source get another date, forward, backward or none."""
+        """All records of a source get another date: later, earlier or none."""
         for record in list(self.sources[provider]):
             self._put(provider, replace(record, date=date), again=False)
 
     @rule(provider=PROVIDER, key=st.sampled_from(KEYS), flaw=FLAW)
-    def source_spoils_or_repairs(self, provider: str, key: str, flaw: str) -> None:
+    def source_breaks_or_repairs(self, provider: str, key: str, flaw: str) -> None:
         """A record becomes bad, or good again."""
         for record in [record for record in self.sources[provider] if record.key == key][-1:]:
             self._put(provider, replace(record, flaw=flaw), again=False)
 
     @rule(provider=PROVIDER, key=st.sampled_from(KEYS))
     def source_removes(self, provider: str, key: str) -> None:
-        """A key is listed no more."""
+        """A key disappears from the listing."""
         self.sources[provider] = [record for record in self.sources[provider] if record.key != key]
 
     def _put(self, provider: str, record: Record, *, again: bool) -> None:
@@ -196,23 +196,23 @@ class InboundMachine(RuleBasedStateMachine):
         else:
             listing.append(record)
 
-    # What people do
+    # Manual edits
 
     @precondition(lambda self: any(self.model.tables.values()))
     @rule(data=st.data())
     def person_edits(self, data: st.DataObject) -> None:
         """A person changes fields of a row."""
         table, key = self._draw_row(data)
-        self._edit(table, key, data.draw(sent(table, good=True), label="edited"))
+        self._edit(table, key, data.draw(drawn_fields(table, good=True), label="edited"))
 
-    @precondition(lambda self: any(row.held for rows in self.model.tables.values() for row in rows.values()))
+    @precondition(lambda self: any(row.overrides for rows in self.model.tables.values() for row in rows.values()))
     @rule(data=st.data())
     def person_releases(self, data: st.DataObject) -> None:
-        """A person gives fields of a row back to the providers."""
-        held = [(name, key) for name, rows in self.model.tables.items() for key, row in rows.items() if row.held]
-        table, key = data.draw(st.sampled_from(held), label="row")
-        protected = sorted(self.model.tables[table][key].held)
-        fields = data.draw(st.lists(st.sampled_from(protected), unique=True), label="released")
+        """A person releases overrides of a row."""
+        edited = [(name, key) for name, rows in self.model.tables.items() for key, row in rows.items() if row.overrides]
+        table, key = data.draw(st.sampled_from(edited), label="row")
+        overrides = sorted(self.model.tables[table][key].overrides)
+        fields = data.draw(st.lists(st.sampled_from(overrides), unique=True), label="released")
         if table in SHARED:
             self.connection.execute(
                 "SELECT release_fields(%s, id, VARIADIC %s::text[]) FROM product WHERE id_at_providers = %s",
@@ -236,8 +236,8 @@ class InboundMachine(RuleBasedStateMachine):
         self.model.remove(table, key)
 
     def _draw_row(self, data: st.DataObject) -> tuple[str, str]:
-        there = [(name, key) for name, rows in self.model.tables.items() for key in rows]
-        return data.draw(st.sampled_from(there), label="row")
+        existing = [(name, key) for name, rows in self.model.tables.items() for key in rows]
+        return data.draw(st.sampled_from(existing), label="row")
 
     def _edit(self, table: str, key: str, values: dict[str, Any], connection: Any = None) -> None:
         if values and key in self.model.tables[table]:
@@ -253,25 +253,17 @@ class InboundMachine(RuleBasedStateMachine):
 
     @rule(provider=PROVIDER, size=SIZE, stale=STALE, can_create=st.integers(0, 5).map(bool), full=st.booleans())
     def run(self, provider: str, size: int, stale: float, can_create: bool, full: bool) -> None:
-        """A run from the marker on, or of everything; its pages may be old."""
-        load = self._load(provider, size, stale=stale, can_create=can_create, full_refresh=full)
-        report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report)
+        """A run reads from the watermark on, or everything; its pages may be old."""
+        self._run(self._load(provider, size, stale=stale, can_create=can_create, full_refresh=full))
 
     @rule(provider=PROVIDER, size=SIZE)
     def run_twice(self, provider: str, size: int) -> None:
-        """The very same listing again finds nothing to do, and writes nothing."""
-        load = self._load(provider, size, full_refresh=True)
-        report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report)
+        """The second run of the same listing writes nothing."""
+        self._run(self._load(provider, size, full_refresh=True))
         expected = deepcopy(self.model)
         load = self._load(provider, size, full_refresh=True)
         versions = self._versions()
-        report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report)
+        report = self._run(load)
         keys = [record.key for record in load.listing]
         if len(set(keys)) == len(keys):
             assert (report.created, report.updated) == (0, 0), report
@@ -280,58 +272,46 @@ class InboundMachine(RuleBasedStateMachine):
 
     @rule(provider=PROVIDER, size=SIZE, limit=st.integers(1, 6))
     def run_with_a_limit(self, provider: str, size: int, limit: int) -> None:
-        """So many records and no more."""
-        load = self._load(provider, size, limit=limit)
-        report = self._sync(load)
-        load.listing = load.listing[:limit]
-        self._saved(load, len(load.listing))
-        self._finished(load, report, moves=False)
+        """A run stops after a number of records, and does not move the watermark."""
+        self._run(self._load(provider, size, limit=limit), read=limit, moves=False)
 
     @rule(provider=PROVIDER, size=SIZE, full=st.booleans())
     def dry_run(self, provider: str, size: int, full: bool) -> None:
-        """Everything is done and nothing written."""
+        """A dry run counts everything and writes nothing."""
         load = self._load(provider, size, dry_run=True, full_refresh=full)
         versions = self._versions()
         report = self._sync(load)
         assert self._versions() == versions
-        as_it_was = self.model
         counts: Counter[str] = Counter()
         for begin, end, _ in chunks(load.listing, size):
-            self.model = deepcopy(as_it_was)
-            some, load.one_by_one = self.model.apply(load.feed, load.listing[begin:end], one_by_one=load.one_by_one)
+            model = deepcopy(self.model)  # no chunk sees what an earlier one would have written
+            some, load.one_by_one = model.apply(load.feed, load.listing[begin:end], one_by_one=load.one_by_one)
             counts += some
-        self.model = as_it_was
         assert _counts(report) == _plain(counts), (report, counts)
 
-    @rule(
-        records=st.lists(said("Gadgets"), max_size=6),
-        size=SIZE,
-        until=st.sampled_from([2 * HOUR, 30 * HOUR, 100 * HOUR]),
-    )
+    @rule(records=st.lists(drawn_record("Gadgets"), max_size=6), size=SIZE, until=UNTIL)
     def backfill(self, records: list[Record], size: int, until: float) -> None:
-        """Old data arrives late: it changes only rows that know no better."""
+        """Old data arrives late: it changes only rows without newer data."""
         end = self.beginning - timedelta(seconds=until)
-        load = self._load("Gadgets", size, until=-until, archive=_distinct(records), interval=(end - timedelta(1), end))
-        report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report, moves=False)
+        interval = (end - timedelta(1), end)
+        self._run(self._load("Gadgets", size, until=-until, archive=_distinct(records), interval=interval), moves=False)
 
     @rule(size=SIZE, is_late=st.booleans())
     def catch_up(self, size: int, is_late: bool) -> None:
-        """A backfill of a source that knows no end: from long ago until now, or from a time that leaves a gap."""
+        """A backfill of a source without an upper limit: from long ago until now, or from a time that leaves a gap."""
         start = self.beginning + timedelta(hours=1 if is_late else -1)
         load = self._load("Texts", size, interval=(start, None), full_listing=not is_late)
-        report = self._sync(load)
-        if is_late:
-            load.listing = ()
-        self._saved(load, len(load.listing))
-        self._finished(load, report, moves=not is_late and "Texts" in self.model.markers)
+        read = 0 if is_late else len(load.listing)
+        self._run(load, read=read, moves=not is_late and "Texts" in self.model.watermarks)
 
     @rule(provider=PROVIDER, size=SIZE, place=st.integers(0, 12), data=st.data())
     def run_while_a_person_edits(self, provider: str, size: int, place: int, data: st.DataObject) -> None:
-        """An edit between two chunks counts for all chunks after it."""
+        """An edit between two chunks affects all chunks after it."""
         table = TABLE_OF[provider]
-        key, values = data.draw(st.sampled_from(KEYS), label="key"), data.draw(sent(table, good=True), label="edited")
+        key, values = (
+            data.draw(st.sampled_from(KEYS), label="key"),
+            data.draw(drawn_fields(table, good=True), label="edited"),
+        )
         load = self._load(provider, size)
         load.visit.interrupted_at = place
 
@@ -341,9 +321,7 @@ class InboundMachine(RuleBasedStateMachine):
                 self._edit(table, key, values, person)
 
         load.visit.interrupt = edit
-        report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report)
+        self._run(load)
 
     @rule(provider=PROVIDER, size=SIZE, place=st.integers(0, 4))
     def two_runs_at_once(self, provider: str, size: int, place: int) -> None:
@@ -359,18 +337,15 @@ class InboundMachine(RuleBasedStateMachine):
 
         load.visit.interrupt = second
         with mock.patch.object(run, "link_lock", partial(link_lock, wait_seconds=0)):  # else it waits three seconds
-            report = self._sync(load)
-        self._saved(load, len(load.listing))
-        self._finished(load, report)
+            self._run(load)
 
     @rule(sizes=st.tuples(SIZE, SIZE), stale=st.tuples(STALE, STALE), can_create=st.booleans())
     def two_providers_at_once(self, sizes: tuple[int, int], stale: tuple[float, float], can_create: bool) -> None:
-        """Two providers of one table: each row ends as if one of them had come before the other."""
+        """Two providers feed one table: each row ends as if one of them had run before the other."""
+        given = zip(("Texts", "Pictures"), sizes, stale, (True, can_create), strict=True)
         loads = [
             self._load(provider, size, stale=old, full_refresh=True, distinct=True, can_create=may_create)
-            for provider, size, old, may_create in zip(
-                ("Texts", "Pictures"), sizes, stale, (True, can_create), strict=True
-            )
+            for provider, size, old, may_create in given
         ]
         with ThreadPoolExecutor(2) as pool, psycopg.connect(self.conninfo, autocommit=True) as other:
             running = [
@@ -392,58 +367,44 @@ class InboundMachine(RuleBasedStateMachine):
             assert fitting, (key, found.get(key), first.get(key), second.get(key))
             if first.get(key) == second.get(key) and fitting[0] is not None:
                 rows[key] = fitting[0]
-            else:  # a story must go on in the same way each time that it is told
+            else:  # a story must continue in the same way each time that it is run
                 self.connection.execute("DELETE FROM product WHERE id_at_providers = %s", (key,))
                 rows.pop(key, None)
         for place, (load, report) in enumerate(zip(loads, reports, strict=True)):
             allowed = [counts[place]["rejected"] for _, counts in ends]
             assert min(allowed) <= report.rejected <= max(allowed), (report, allowed)
             self.model.rejected[load.instance_id] = report.rejected
-            self.model.markers[load.provider] = load.began
+            self.model.watermarks[load.provider] = load.began
 
-    # Runs that die, and their next tries
+    # Runs that are killed, and their next attempts
 
-    @rule(
-        provider=PROVIDER,
-        size=SIZE,
-        has_cursor=st.booleans(),
-        place=st.integers(0, 6),
-        how=HOW,
-        is_tried_at_once=st.booleans(),
-    )
-    def run_is_killed(
-        self, *, provider: str, size: int, has_cursor: bool, place: int, how: str, is_tried_at_once: bool
-    ) -> None:
-        """A run of everything dies; its next try comes at once or at any time."""
+    @rule(provider=PROVIDER, size=SIZE, cursor=st.booleans(), place=st.integers(0, 6), how=HOW, at_once=st.booleans())
+    def run_is_killed(self, *, provider: str, size: int, cursor: bool, place: int, how: str, at_once: bool) -> None:
+        """A run of everything is killed; its next attempt comes at once or at any time later."""
         load = self._load(provider, size, in_ledger=True, full_refresh=True)
-        load.visit.has_cursor = has_cursor
-        self._try(load, place, how)
-        if is_tried_at_once and load.provider in self.killed:
-            self._try_again(self.killed.pop(load.provider), None, how)
+        load.visit.has_cursor = cursor
+        self._attempt(load, place, how)
+        if at_once and load.provider in self.killed:
+            self._attempt_again(self.killed.pop(load.provider), None, how)
 
     @precondition(lambda self: self.killed)
-    @rule(
-        data=st.data(),
-        size=SIZE,
-        place=st.none() | st.integers(0, 8),
-        how=HOW,
-    )
-    def next_try(self, data: st.DataObject, size: int, place: int | None, how: str) -> None:
-        """The next try goes on from the cursor, or starts over; it may die too."""
+    @rule(data=st.data(), size=SIZE, place=st.none() | st.integers(0, 8), how=HOW)
+    def next_attempt(self, data: st.DataObject, size: int, place: int | None, how: str) -> None:
+        """The next attempt resumes from the cursor, or starts over; it may be killed too."""
         load = self.killed.pop(data.draw(st.sampled_from(sorted(self.killed)), label="provider"))
         load.size = size
-        self._try_again(load, place, how)
+        self._attempt_again(load, place, how)
 
-    def _try_again(self, load: Load, place: int | None, how: str) -> None:
+    def _attempt_again(self, load: Load, place: int | None, how: str) -> None:
         row = self.connection.execute(
             "SELECT cursor FROM catalog_scheme_operation_instance WHERE id = %s", (load.instance_id,)
         ).fetchone()
         cursor = row[0] if row else None
         assert load.visit.has_cursor or cursor is None
         if cursor is None:
-            for _, counts in load.outcomes:
+            for _, counts in load.saved:
                 load.before += Counter({name: counts[name] for name in ("created", "updated")})
-            load.outcomes = []
+            load.saved = []
             load.began = self.last_change
             load.feed = self._feed(load.provider, 0)
             load.listing = self._listing(load.provider, everything=self._reads_all(load))
@@ -451,22 +412,22 @@ class InboundMachine(RuleBasedStateMachine):
             load.visit = self._visit(load, has_cursor=load.visit.has_cursor)
             self.done["started over"] += 1
         else:
-            uncounted = [counts for end, counts in load.outcomes if end > int(cursor)]
+            uncounted = [counts for end, counts in load.saved if end > int(cursor)]
             assert not any(counts[name] for counts in uncounted for name in ("created", "updated", "rejected")), (
                 uncounted
             )
-            load.outcomes = [(end, counts) for end, counts in load.outcomes if end <= int(cursor)]
-            assert int(cursor) == max(end for end, _ in load.outcomes)
+            load.saved = [(end, counts) for end, counts in load.saved if end <= int(cursor)]
+            assert int(cursor) == max(end for end, _ in load.saved)
             listing = load.listing
             load.visit = replace(
                 load.visit, listing=lambda *_: listing, interrupted_at=None, has_interrupted=False, resumed_from=None
             )
-            self.done["went on"] += 1
+            self.done["resumed"] += 1
         load.one_by_one = False
-        self._try(load, place, how)
+        self._attempt(load, place, how)
         assert load.visit.resumed_from == cursor
 
-    def _try(self, load: Load, place: int | None, how: str) -> None:
+    def _attempt(self, load: Load, place: int | None, how: str) -> None:
         visit = load.visit
         visit.interrupted_at, visit.is_interrupted_filling = place, how.endswith("filling")
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
@@ -492,72 +453,65 @@ class InboundMachine(RuleBasedStateMachine):
 
     # What all runs share
 
+    def _run(self, load: Load, *, read: int | None = None, moves: bool = True) -> SyncReport:
+        """Run a load to its end, of which the engine reads everything or a number of records."""
+        report = self._sync(load)
+        load.listing = load.listing[:read]
+        self._saved(load, len(load.listing))
+        self._finished(load, report, moves=moves)
+        return report
+
     def _load(
-        self,
-        provider: str,
-        size: int,
-        *,
-        stale: float = 0.0,
-        until: float | None = None,
-        can_create: bool = True,
-        archive: list[Record] | None = None,
-        full_listing: bool = False,
-        distinct: bool = False,
-        in_ledger: bool = False,
-        **options: Any,
-    ) -> Load:
-        number = next(self.tries)
+        self, provider: str, size: int, *, stale: float = 0.0, until: float | None = None, can_create: bool = True,
+        archive: list[Record] | None = None, full_listing: bool = False, distinct: bool = False,
+        in_ledger: bool = False, **options: Any,
+    ) -> Load:  # fmt: skip
+        number = next(self.attempts)
         feed = self._feed(provider, stale, until=until, can_create=can_create, number=number)
         load = Load(provider, Visit(lambda *_: [], self.beginning), feed, size, options, began=self.last_change)
         everything = full_listing or self._reads_all(load)
         load.listing = archive if archive is not None else self._listing(provider, everything=everything)
         if distinct:
             load.listing = _distinct(load.listing)
-        load.visit = self._visit(load, asked=feed.asked if stale else None, archive=archive, distinct=distinct)
+        load.visit = self._visit(load, requested=feed.requested if stale else None, archive=archive, distinct=distinct)
         self.done["runs"] += 1
         if in_ledger:
-            catalog_id = ledger.open_load(
-                self.connection, PROVIDERS[provider], LoadParameters(), run_id=f"run {next(_NUMBERS)}"
-            )
+            run_id = f"run {next(_NUMBERS)}"
+            catalog_id = ledger.open_load(self.connection, PROVIDERS[provider], LoadParameters(), run_id=run_id)
             load.instance_id = ledger.single_instance(self.connection, catalog_id)
         return load
 
     def _feed(
         self, provider: str, stale: float, *, until: float | None = None, can_create: bool = True, number: int = 0
     ) -> Feed:
-        number = number or next(self.tries)
-        asked = -stale + number if stale else number / 1000
-        return Feed(provider, TABLE_OF[provider], asked, until, provider in self.model.markers, can_create)
+        number = number or next(self.attempts)
+        requested = -stale + number if stale else number / 1000
+        return Feed(provider, TABLE_OF[provider], requested, until, provider in self.model.watermarks, can_create)
 
     def _visit(
-        self,
-        load: Load,
-        *,
-        asked: float | None = None,
-        archive: list[Record] | None = None,
-        distinct: bool = False,
-        has_cursor: bool = False,
-    ) -> Visit:
-        """What the provider lists by the window that it is given; the model knows by itself what that must be."""
+        self, load: Load, *, requested: float | None = None, archive: list[Record] | None = None,
+        distinct: bool = False, has_cursor: bool = False,
+    ) -> Visit:  # fmt: skip
+        """Return a visit that lists what belongs to the window it is given; the model computes that independently."""
 
         def listing(since: datetime | None, until: datetime | None) -> Sequence[Record]:
             if archive is not None:
                 assert until is not None
                 return archive
             assert until is None
-            wanted = _good_together(self.sources[load.provider])
-            listed = [record for record in wanted if since is None or (record.stamp and record.stamp >= since)]
+            usable = _good_together(self.sources[load.provider])
+            listed = [record for record in usable if since is None or (record.stamp and record.stamp >= since)]
             return _distinct(listed) if distinct else listed
 
-        return Visit(listing, self.beginning, has_cursor, load.feed.can_create, asked)
+        return Visit(listing, self.beginning, has_cursor, load.feed.can_create, requested)
 
     def _reads_all(self, load: Load) -> bool:
         return bool(load.options.get("full_refresh")) or PROVIDERS[load.provider].window == "none"
 
     def _listing(self, provider: str, *, everything: bool) -> list[Record]:
-        since = None if everything else self.model.markers.get(provider)
-        wanted = _good_together(self.sources[provider])
-        return [record for record in wanted if since is None or record.changed > since]
+        since = None if everything else self.model.watermarks.get(provider)
+        usable = _good_together(self.sources[provider])
+        return [record for record in usable if since is None or record.changed > since]
 
     def _sync(self, load: Load, connection: Any = None) -> SyncReport:
         connection = connection or self.connection
@@ -586,19 +540,19 @@ class InboundMachine(RuleBasedStateMachine):
             assert listed == [(record.key, record.changed) for record in load.listing]
 
     def _saved(self, load: Load, place: int, *, closed_only: bool = False) -> None:
-        """The chunks up to a place are saved, of those that were not before."""
-        done = max([end for end, _ in load.outcomes], default=0)
+        """Apply to the model the chunks up to a place that were not saved before."""
+        done = max([end for end, _ in load.saved], default=0)
         for begin, end, is_closed in chunks(load.listing[done:], load.size):
             if done + end <= place and (is_closed or not closed_only):
                 some = load.listing[done + begin : done + end]
                 counts, load.one_by_one = self.model.apply(load.feed, some, one_by_one=load.one_by_one)
-                load.outcomes.append((done + end, counts))
+                load.saved.append((done + end, counts))
                 self.model.rejected[load.instance_id] += counts["rejected"]
 
     def _finished(self, load: Load, report: SyncReport, *, moves: bool = True) -> None:
-        """A run came to its end: its counts are those of the model, and its marker moves."""
+        """Compare the counts of a run that ended with those of the model; move its watermark."""
         counts: Counter[str] = Counter()
-        for _, some in load.outcomes:
+        for _, some in load.saved:
             counts += some
         met_again = min(counts["unchanged"], load.before.total())
         counts += load.before
@@ -607,13 +561,13 @@ class InboundMachine(RuleBasedStateMachine):
         assert report.records == len(load.listing)
         self.model.rejected[load.instance_id] += self.model.rejected.pop(0, 0)
         if moves:
-            self.model.markers[load.provider] = max(load.began, self.model.markers.get(load.provider, 0))
+            self.model.watermarks[load.provider] = max(load.began, self.model.watermarks.get(load.provider, 0))
 
-    # What always holds
+    # What is true after every step
 
     @invariant()
     def tables_are_those_of_the_model(self) -> None:
-        """Every row with its values, its dates and what is kept from the providers, and no other row."""
+        """The tables have exactly the rows of the model, with their values, dates and overrides."""
         self.done["steps"] += 1
         for table, rows in self.model.tables.items():
             found = self._found(table)
@@ -623,7 +577,7 @@ class InboundMachine(RuleBasedStateMachine):
 
     @invariant()
     def parts_belong_to_their_gadgets(self) -> None:
-        """A part hangs on the gadget of its own key."""
+        """A part belongs to the gadget with its own key."""
         strangers = self.connection.execute(
             "SELECT part.id_at_providers FROM part JOIN gadget ON gadget.id = gadget_id"
             " WHERE gadget.id_at_providers <> part.id_at_providers"
@@ -632,26 +586,26 @@ class InboundMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_adds_up(self) -> None:
-        """Rejected records are as many as there are to be, markers move on only, counts add up."""
-        kept = {
+        """The number of rejected records is right, watermarks never move back, counts add up."""
+        stored = {
             instance: (open_ones, every)
             for instance, open_ones, every in self.connection.execute(
                 "SELECT instance_id, count(*) FILTER (WHERE resolved_at IS NULL), count(*) FROM rejected_record"
                 " GROUP BY instance_id"
             ).fetchall()
         }
-        for instance in kept.keys() | (+self.model.rejected).keys():  # a later whole listing resolves those before it
-            open_ones, every = kept.get(instance, (0, 0))
-            assert open_ones <= self.model.rejected[instance] <= every, (instance, kept, self.model.rejected)
-        markers = dict(
+        for instance in stored.keys() | (+self.model.rejected).keys():  # a later complete listing resolves earlier ones
+            open_ones, every = stored.get(instance, (0, 0))
+            assert open_ones <= self.model.rejected[instance] <= every, (instance, stored, self.model.rejected)
+        watermarks = dict(
             self.connection.execute(
                 "SELECT local_class, last_sync_date FROM provider WHERE last_sync_date IS NOT NULL"
             ).fetchall()
         )
-        assert markers.keys() == self.model.markers.keys()
-        for provider, marker in markers.items():
-            assert marker >= self.marker_before.get(provider, marker)
-        self.marker_before = markers
+        assert watermarks.keys() == self.model.watermarks.keys()
+        for provider, watermark in watermarks.items():
+            assert watermark >= self.old_watermarks.get(provider, watermark)
+        self.old_watermarks = watermarks
         wrong = self.connection.execute(
             "SELECT report FROM catalog_operation_instance_result WHERE state = 'done'"
             " AND (report ->> 'checked')::int <>"
@@ -663,7 +617,7 @@ class InboundMachine(RuleBasedStateMachine):
     def _found(self, table: str) -> dict[str, dict[str, Any]]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(
-                f"SELECT held.*, provider.local_class FROM {table} AS held"
+                f"SELECT stored.*, provider.local_class FROM {table} AS stored"
                 " LEFT JOIN provider ON provider.id = last_provider_id"
             ).fetchall()
             ids = dict(self.connection.execute("SELECT id::text, local_class FROM provider").fetchall())
@@ -681,7 +635,7 @@ class InboundMachine(RuleBasedStateMachine):
 
 
 def _is(row: Any, found: dict[str, Any] | None, beginning: datetime) -> bool:
-    """Whether a row is that of the model; None is no row."""
+    """Return whether a row equals that of the model; None stands for no row."""
     if row is None or found is None:
         return row is found
     return (
@@ -690,8 +644,7 @@ def _is(row: Any, found: dict[str, Any] | None, beginning: datetime) -> bool:
         and _is_time(row.date, found["date_modified_at_last_provider"], beginning)
         and found["dates"].keys() == row.dates.keys()
         and all(_is_time(row.dates[name], date, beginning) for name, date in found["dates"].items())
-        and len(found["fields_updated"]) == len(row.held)
-        and set(found["fields_updated"]) == row.held
+        and sorted(found["fields_updated"]) == sorted(row.overrides)
     )
 
 
@@ -706,7 +659,7 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
 
 
 def _good_together(records: Sequence[Record]) -> list[Record]:
-    """A listing in which keys that come twice have only values that the database takes; of others the last stays."""
+    """Drop repeated keys that have values which the database refuses, except for the last record of each."""
     times = Counter(record.key for record in records)
     bad = {
         record.key
@@ -751,7 +704,7 @@ def _refused(kind: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def machine_on(conninfo: str) -> Iterator[Callable[[], InboundMachine]]:
-    """The machine on a database with its tables; nobody else may use that one meanwhile."""
+    """Yield the machine on a database with its tables, which nothing else may use meanwhile."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
 
         class Machine(InboundMachine):

@@ -1,6 +1,6 @@
-"""What the tables must hold, from the rules alone: dictionaries, record by record, without a database.
+"""The model: what the tables must contain, computed from the rules record by record in dictionaries.
 
-Times are seconds from the beginning of the story. A chunk is handled table by table, parents first; within a table each
+Times are seconds from the beginning of the story. A chunk is applied table by table, parents first; within a table each
 record counts as if it had come alone.
 """
 
@@ -37,61 +37,61 @@ _RULES: dict[str, dict[str, Callable[[Any], bool]]] = {
 
 
 def is_refused(table: str, key: str, values: dict[str, Any]) -> bool:
-    """Whether the database refuses a row."""
+    """Return whether the database refuses a row."""
     return not key or not all(allows(values.get(name)) for name, allows in _RULES[table].items())
 
 
 @dataclass
 class Row:
-    """A row; `dates` are those up to which each provider has fed it."""
+    """A row. `dates` are the modification dates of each provider, `overrides` the fields that a person edited."""
 
     values: dict[str, Any]
     last: str | None = None
     date: float | None = None
     dates: dict[str, float] = field(default_factory=dict)
-    held: frozenset[str] = frozenset()
+    overrides: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Who brings records, and on which terms."""
+    """What decides how the records of a run apply."""
 
     provider: str
     table: str
-    asked: float
-    """When the records were asked for."""
+    requested: float
+    """When the records were requested."""
     until: float | None = None
-    has_marker: bool = False
+    has_watermark: bool = False
     """Whether a complete run came before."""
     can_create: bool = True
 
     @property
     def guard(self) -> float:
-        """The date of records that have none."""
-        return self.asked if self.until is None else min(self.asked, self.until)
+        """The date for records that have none."""
+        return self.requested if self.until is None else min(self.requested, self.until)
 
     def date_of(self, record: Record) -> float | None:
-        """A record's date, unless it is from so far in the future that it is not believed."""
-        return None if record.date is None or record.date > self.asked + DAY else record.date
+        """Return a record's date, unless it is implausibly far in the future."""
+        return None if record.date is None or record.date > self.requested + DAY else record.date
 
 
 Tables = dict[str, dict[str, Row]]
 
 
 class Model:
-    """The tables, the markers and the numbers of open rejected records."""
+    """The tables, the watermarks and the numbers of open rejected records."""
 
     def __init__(self) -> None:
         self.tables: Tables = {name: {} for name in COLUMNS}
-        self.markers: dict[str, int] = {}
-        """Per provider the number of the source's last change before its last complete run began."""
+        self.watermarks: dict[str, int] = {}
+        """Per provider, the number of the source's last change before its last complete run began."""
         self.rejected: Counter[int] = Counter()
         """Per operation instance."""
 
     def apply(self, feed: Feed, records: Sequence[Record], *, one_by_one: bool = False) -> tuple[Counter[str], bool]:
-        """Bring a chunk in; returns what became of the objects, and whether rows are written one by one from now on.
+        """Apply a chunk; returns the counts, and whether rows are written one by one from now on.
 
-        They are as soon as the database has refused one.
+        They are as soon as the database has refused a row.
         """
         before = deepcopy(self.tables)
         counts, has_refused = self._try(feed, records, one_by_one=one_by_one)
@@ -124,9 +124,9 @@ class Model:
             what = self._one(feed, table, record)
             counts["rejected" if what == "refused" else what] += 1
             counts["refused"] += what == "refused"
-            if what == "updated" and (held := before.get(record.key)) is not None:
+            if what == "updated" and (old := before.get(record.key)) is not None:
                 is_dated = feed.date_of(record) is not None
-                says_more[record.key] = says_more.get(record.key, _own_date(held, table, feed) is None) or is_dated
+                says_more[record.key] = says_more.get(record.key, _own_date(old, table, feed) is None) or is_dated
         for key, is_written in says_more.items():
             if (
                 not (is_written or one_by_one) and rows[key].values == before[key].values
@@ -135,8 +135,8 @@ class Model:
                 counts["updated"] -= 1
                 counts["unchanged"] += 1
 
-    def _one(self, feed: Feed, table: str, record: Record) -> str:  # noqa: PLR0911 - an answer per rule
-        """Bring one object in; returns what became of it."""
+    def _one(self, feed: Feed, table: str, record: Record) -> str:  # noqa: PLR0911 - a result per rule
+        """Apply one object; returns its result."""
         rows = self.tables[table]
         is_create_only = record.is_create_only and table != "part"
         if "\0" in record.key or (record.flaw == "naive" and not is_create_only):
@@ -156,38 +156,38 @@ class Model:
         sent = record.part if table == "part" else record.fields
         assert sent is not None
         values = dict.fromkeys(COLUMNS[table]) if row is None else dict(row.values)
-        values |= {name: value for name, value in sent.items() if row is None or name not in row.held}
+        values |= {name: value for name, value in sent.items() if row is None or name not in row.overrides}
         if row is not None and date is None and own is not None and values == row.values:
             return "unchanged"
         if is_refused(table, record.key, values):
             return "refused"
         time = feed.guard if date is None else date
         dates = {**(row.dates if row else {}), feed.provider: time} if table in SHARED else {}
-        rows[record.key] = Row(values, feed.provider, time, dates, row.held if row else frozenset())
+        rows[record.key] = Row(values, feed.provider, time, dates, row.overrides if row else frozenset())
         return "created" if row is None else "updated"
 
     @staticmethod
     def _may_be_newer(feed: Feed, date: float | None, own: float | None) -> bool:
         if date is not None:
             return own is None or own < date
-        is_of_the_past = feed.until is not None and feed.has_marker
+        is_of_the_past = feed.until is not None and feed.has_watermark
         return not is_of_the_past and (own is None or own <= feed.guard)
 
     def edit(self, table: str, key: str, values: dict[str, Any]) -> None:
-        """A person changes fields: those that are others now are kept from the providers."""
+        """A person edits fields: those with new values become overrides."""
         row = self.tables[table][key]
         changed = {name for name, value in values.items() if row.values[name] != value}
         row.values |= values
-        row.held |= changed
+        row.overrides |= changed
 
     def release(self, table: str, key: str, fields: Sequence[str]) -> None:
-        """A person gives fields back, all of them without `fields`; the dates are forgotten."""
+        """A person releases overrides, all of them without `fields`; the row loses its dates."""
         row = self.tables[table][key]
-        row.held = row.held - frozenset(fields) if fields else frozenset()
+        row.overrides = row.overrides - frozenset(fields) if fields else frozenset()
         row.date, row.dates = None, {}
 
     def remove(self, table: str, key: str) -> None:
-        """A person deletes a row, with what hangs on it."""
+        """A person deletes a row, and the part that belongs to it."""
         del self.tables[table][key]
         if table == "gadget":
             self.tables["part"].pop(key, None)
@@ -200,9 +200,9 @@ def _own_date(row: Row, table: str, feed: Feed) -> float | None:
 
 
 def chunks(records: Sequence[Record], size: int) -> Iterator[tuple[int, int, bool]]:
-    """From where to where the chunks go, and whether more records are not waited for.
+    """Yield the beginning and the end of each chunk, and whether it is complete.
 
-    A chunk has `size` objects or more and ends behind a record that could be read.
+    A complete chunk has at least `size` objects and ends after a record that could be read.
     """
     begin = objects = 0
     for place, record in enumerate(records):

@@ -1,4 +1,4 @@
-"""Two tables of their own, what a source says of their rows, and providers that list it."""
+"""Two tables, the records of a source for their rows, and providers that list these records."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TABLES = """
 
 
 class Gadget(Providable):
-    """A row that one provider feeds."""
+    """A row that only one provider feeds."""
 
     table_name: ClassVar[str] = "gadget"
 
@@ -64,11 +64,11 @@ class Part(Providable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Record:
-    """What a source says of an object, and of its part if `part` is there.
+    """A record of an object, and of its part if `part` is set.
 
-    `date` is in seconds from the beginning of the story. `flaw` is what is wrong with the record: "unreadable" is met
-    while it is read, "broken" while an object is filled, "naive" is its date; "left out" is skipped before, "skipped"
-    after it was read. `changed` numbers the changes of the source, `stamp` is when that was.
+    `date` is in seconds from the beginning of the story. `flaw` is what is wrong with the record: "unreadable" fails
+    when it is read, "broken" when an object is filled; "naive" has a date without a time zone; "left out" is skipped
+    before it is read, "skipped" after. `changed` is the number of the source's change, `stamp` its time.
     """
 
     key: str
@@ -82,9 +82,9 @@ class Record:
     place: int = 0
 
     def __repr__(self) -> str:
-        said = {name: getattr(self, name) for name in ("date", "fields", "part", "flaw", "is_create_only")}
-        told = [f"{name}={value!r}" for name, value in said.items() if value not in (None, "", False)]
-        return f"Record({', '.join([repr(self.key), *told])})"
+        given = {name: getattr(self, name) for name in ("date", "fields", "part", "flaw", "is_create_only")}
+        shown = [f"{name}={value!r}" for name, value in given.items() if value not in (None, "", False)]
+        return f"Record({', '.join([repr(self.key), *shown])})"
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(repr(self))
@@ -92,31 +92,31 @@ class Record:
 
 @dataclass
 class Visit:
-    """One try of a run as the provider goes through it: what it may read, and what comes in between at which record.
+    """One attempt of a run: what the provider lists, and which record something interrupts.
 
-    `listing` is called with the window that the engine asks for.
+    `listing` is called with the window that the engine requests.
     """
 
     listing: Callable[[datetime | None, datetime | None], Sequence[Record]]
     beginning: datetime
     has_cursor: bool = False
     can_create: bool = True
-    asked: float | None = None
+    requested: float | None = None
     interrupted_at: int | None = None
     interrupt: Callable[[], None] = lambda: None
     is_interrupted_filling: bool = False
     has_interrupted: bool = False
     resumed_from: str | None = None
 
-    def come_between(self, place: int, *, filling: bool) -> None:
-        """Interrupt, if this is the place and it has not happened yet."""
+    def interrupt_at(self, place: int, *, filling: bool) -> None:
+        """Interrupt once, if this is the place."""
         if place == self.interrupted_at and filling == self.is_interrupted_filling and not self.has_interrupted:
             self.has_interrupted = True
             self.interrupt()
 
 
 class Supplied(LocalProvider):
-    """Lists what a visit gives it."""
+    """Lists the records of a visit."""
 
     can_create = True
     needs_venue = False
@@ -138,7 +138,7 @@ class Supplied(LocalProvider):
         self.listed = [replace(record, place=place) for place, record in enumerate(listing)]
 
     def __next__(self) -> list[Any]:
-        self.visit.come_between(self.place, filling=False)
+        self.visit.interrupt_at(self.place, filling=False)
         if self.place == len(self.listed):
             raise StopIteration
         self.record = record = self.listed[self.place]
@@ -161,9 +161,9 @@ class Supplied(LocalProvider):
         return infos
 
     def fill_object_attributes(self, obj: Providable) -> None:
-        """Set what was sent."""
+        """Set the fields of the record."""
         record = self.record
-        self.visit.come_between(record.place, filling=True)
+        self.visit.interrupt_at(record.place, filling=True)
         if record.flaw == "skipped":
             raise SkipObject("not for us")
         if record.flaw == "broken":
@@ -182,10 +182,10 @@ class Supplied(LocalProvider):
 
     @property
     def asked_at(self) -> datetime:
-        """When the visit says that the listing was asked for."""
-        if self.visit.asked is None:
+        """The time at which the listing was requested, by the visit."""
+        if self.visit.requested is None:
             return self.started_at
-        return self.visit.beginning + timedelta(seconds=self.visit.asked)
+        return self.visit.beginning + timedelta(seconds=self.visit.requested)
 
 
 class Gadgets(Supplied):
@@ -204,7 +204,7 @@ class Texts(Supplied):
 
 
 class Pictures(Supplied):
-    """Feeds products too."""
+    """Feeds products as well."""
 
     name = "Pictures"
     model = Product

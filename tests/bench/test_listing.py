@@ -1,13 +1,10 @@
-"""The listing that all contenders load, and the server that serves it."""
+"""The listing of the inbound benchmark."""
 
 import json
-import urllib.error
-import urllib.request
 
 import pytest
 
-from bench.listing import CHANGED, COLUMNS, FIRST, PAGE_SIZE, Listing
-from bench.serving import serving
+from bench.inbound.listing import CHANGED, COLUMNS, FIRST, PAGE_SIZE, Listing
 
 
 def read(listing):
@@ -22,7 +19,7 @@ def has_good_key(ean):
     return sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(ean)) % 10 == 0
 
 
-def test_pages_hold_so_many_records_in_the_order_of_their_keys():
+def test_pages_have_all_records_in_the_order_of_their_keys():
     records = read(Listing(12_000))
     refs = [record["ref"] for record in records]
     assert len(set(refs)) == 12_000
@@ -60,7 +57,7 @@ def test_the_dateless_form_is_the_same_without_the_date():
     assert Listing(1000, dated=False).sums().seconds is None
 
 
-def test_copy_lines_say_the_same():
+def test_copy_lines_have_the_same_records():
     listing = Listing(2000)
     lines = b"".join(listing.lines()).decode().splitlines()
     assert [line.split("\t") for line in lines] == [[str(value) for value in each.values()] for each in read(listing)]
@@ -70,15 +67,3 @@ def test_copy_lines_say_the_same():
 def test_a_listing_has_whole_pages(records):
     with pytest.raises(ValueError, match="whole pages"):
         Listing(records)
-
-
-def test_the_server_serves_it():
-    listing = Listing(2000)
-    with serving("bench.server") as url:
-        with urllib.request.urlopen(f"{url}{listing.path}?limit=1000") as answer:
-            assert answer.read() == listing.page_after("")
-        with urllib.request.urlopen(f"{url}/wait/20{listing.path}?limit=1000&after=9780000019999") as answer:
-            assert json.loads(answer.read()) == {"total": 2000, "stocks": []}
-        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
-            urllib.request.urlopen(f"{url}/nothing")
-        refused.value.close()
