@@ -237,18 +237,13 @@ class Benchmark(ABC):
         for phase in phases:
             tasks = self.prepare(competitor, scenario, phase)
             wal, active = self.database.wal_mb(), self.database.active_seconds()
-            usage = self.measure(competitor, tasks)
+            usage = measure(competitor, tasks, self.folder)
             active = self.database.active_seconds() - active
             figures = {**asdict(usage), "wal": self.database.wal_mb() - wal, "database_seconds": active}
             figures |= self.check(competitor, scenario, phase)
             size = self.size(competitor, scenario)
             self.results.append(Result(scenario, competitor.name, phase, size, figures))
             report(progress(self.results[-1]))
-
-    def measure(self, competitor: Competitor, tasks: Sequence[Task]) -> Usage:
-        """Run a process per task, all of them from the same moment on."""
-        python = str(peers.python(self.folder)) if competitor.is_peer else sys.executable
-        return measure(competitor, tasks, self.folder, python=python)
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -285,10 +280,11 @@ class Benchmark(ABC):
     def part(self) -> str:
         """Return this benchmark's part of the page: heading, description, machine and tables."""
         times = Counter((each.scenario, each.competitor, each.phase) for each in self.results)
+        rounds = max(times.values(), default=0)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 1024
         parts = [
             self.heading,
-            f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {max(times.values(), default=0)} rounds, in "
+            f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {rounds} round{'s' if rounds > 1 else ''}, in "
             f"each of which every competitor runs once. {self.description} Each phase of each competitor runs in "
             "processes of its own. Seconds are those of the work, without imports; database seconds are the growth of "
             "`pg_stat_database.active_time`. The benchmark fails if a phase leaves anything else than it should.",
@@ -301,7 +297,7 @@ class Benchmark(ABC):
         return "\n\n".join(parts) + "\n"
 
 
-def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path, *, python: str = sys.executable) -> Usage:
+def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path) -> Usage:
     """Run a process per task, all of them from the same moment on.
 
     Returns:
@@ -311,10 +307,10 @@ def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path, *, pyth
         RuntimeError: a process failed.
     """
     if len(tasks) == 1:
-        return _measure_one(competitor, tasks[0], folder, python)
+        return _measure_one(competitor, tasks[0], folder)
     with ThreadPoolExecutor(len(tasks)) as pool, start_barrier.closed(tasks[0].conninfo) as started:
         for task in tasks:
-            started.append(pool.submit(_measure_one, competitor, replace(task, waits=True), folder, python))
+            started.append(pool.submit(_measure_one, competitor, replace(task, waits=True), folder))
     usages = [each.result() for each in started]
     return Usage(
         seconds=max(each.seconds for each in usages),
@@ -324,7 +320,8 @@ def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path, *, pyth
     )
 
 
-def _measure_one(competitor: Competitor, task: Task, folder: Path, python: str) -> Usage:
+def _measure_one(competitor: Competitor, task: Task, folder: Path) -> Usage:
+    python = str(peers.python(folder)) if competitor.is_peer else sys.executable
     done = subprocess.run(
         [python, "-m", competitor.module, json.dumps(asdict(task))],
         cwd=ROOT,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -32,7 +32,7 @@ def closed(conninfo: str) -> Iterator[list[Future[Any]]]:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         try:
             yield started
-            while _waiting(connection) < len(started) and not _any_done(started):
+            while not any(each.done() for each in started) and _waiting(connection) < len(started):
                 time.sleep(0.02)
         finally:
             connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
@@ -42,7 +42,3 @@ def _waiting(connection: psycopg.Connection[Any]) -> int:
     statement = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     row = connection.execute(statement).fetchone()
     return int(row[0]) if row else 0
-
-
-def _any_done(started: Sequence[Future[Any]]) -> bool:
-    return any(each.done() for each in started)

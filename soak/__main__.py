@@ -1,4 +1,4 @@
-"""The long runs: many kills, large amounts, random stories beside a model, a whole Airflow.
+"""The long runs: many kills, large amounts, random stories compared with a model, a whole Airflow.
 
 Without a name, all of them run, one after the other. The exit status is 1 if one fails.
 """

@@ -70,8 +70,8 @@ COMPETITORS = (
     Loader(
         name="orm",
         title="SQLAlchemy ORM, a SELECT per object",
-        module="bench.inbound.orm_loop",
         table="orm_stock",
+        loader="orm",
         share=10,
     ),
 )

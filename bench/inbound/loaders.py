@@ -1,4 +1,4 @@
-"""Other ways to load the listing: psql as the yardstick, a hand-written script, and Airflow's hook."""
+"""Other ways to load the listing: psql as the yardstick, a hand-written script, Airflow's hook, and an ORM."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from bench.inbound.listing import COLUMNS
@@ -17,7 +19,7 @@ Work = Callable[[], object]
 
 def prepare(task: Task) -> Work:
     """Prepare the loader of the task; the work is the whole listing."""
-    return {"psql": _psql, "script": _script, "hook": _hook}[task.options["loader"]](task)
+    return {"psql": _psql, "script": _script, "hook": _hook, "orm": _orm}[task.options["loader"]](task)
 
 
 def _psql(task: Task) -> Work:
@@ -76,6 +78,42 @@ def _hook(task: Task) -> Work:
                 yield tuple([record[name] for name in COLUMNS])
 
     return lambda: hook.insert_rows(task.options["table"], rows(), target_fields=list(COLUMNS), **options)
+
+
+def _orm(task: Task) -> Work:
+    """Use SQLAlchemy: a SELECT per object, then an insert or an update, with a transaction per page."""
+    import psycopg
+    from sqlalchemy import DateTime, Integer, Numeric, Text, create_engine, select
+    from sqlalchemy.orm import Session, declarative_base, mapped_column
+    from sqlalchemy.pool import NullPool
+
+    types = (Text, Integer, Numeric(10, 2), Text, Text, Text, DateTime(timezone=True))
+    columns = {name: mapped_column(kind, primary_key=name == "ref") for name, kind in zip(COLUMNS, types, strict=True)}
+    stock_class: Any = type("Stock", (declarative_base(),), {"__tablename__": task.options["table"], **columns})
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(task.conninfo), poolclass=NullPool)
+
+    def save(session: Session, record: dict[str, Any]) -> None:
+        values = {
+            **record,
+            "modified": datetime.fromisoformat(record["modified"]),
+            "price": Decimal(str(record["price"])),
+        }
+        stock = session.execute(select(stock_class).where(stock_class.ref == record["ref"])).scalar_one_or_none()
+        if stock is None:
+            session.add(stock_class(**values))
+        elif stock.modified < values["modified"]:
+            for name, value in values.items():
+                setattr(stock, name, value)
+
+    def work() -> None:
+        with Session(engine) as session:
+            for page in pages(task.url, json.loads):
+                for record in page:
+                    save(session, record)
+                session.commit()
+                session.expunge_all()
+
+    return work
 
 
 def pages(url: str, decode: Callable[[bytes], Any]) -> Iterator[list[dict[str, Any]]]:

@@ -99,28 +99,28 @@ class Schedule:
 
     @cached_property
     def _movies(self) -> list[bytes]:
-        return [f'{{"node":{{"movie":{_compact(described(m))},'.encode() for m in range(POOL * self.movies)]
+        return [f'{{"node":{{"movie":{_compact(_described(m))},'.encode() for m in range(POOL * self.movies)]
 
     def sums(self, generation: int) -> Sums:
         """Return what the tables must come to: exactly the listed showtimes are on sale."""
         products: set[int] = set()
         offers = stocks = offer_sum = stock_sum = 0
         for theatre in range(self.theatres):
-            zone = ZONES[departement(theatre)]
+            zone = ZONES[_departement(theatre)]
             for movie in self.movies_of(theatre):
                 products.add(movie)
-                prefix = f"{movie_id(movie)}%{theatre_id(theatre)}"
+                prefix = f"{_movie_id(movie)}%{theatre_id(theatre)}"
                 showtimes = self.showtimes(theatre, movie, generation)
                 for version in {one.version for one in showtimes}:
                     offers += 1
-                    name = f"{title(movie)} - {version}"
-                    offer_sum += _digest((f"{prefix}-{version}", name, movie_id(movie), siret(theatre)))
+                    name = f"{_title(movie)} - {version}"
+                    offer_sum += _digest((f"{prefix}-{version}", name, _movie_id(movie), _siret(theatre)))
                 for one in showtimes:
                     stocks += 1
                     epoch = int(one.at.replace(tzinfo=zone).timestamp())
                     key = f"{prefix}#{one.version}/{one.at.isoformat()}"
                     stock_sum += _digest((key, f"{prefix}-{one.version}", epoch, PRICES[one.version], 80))
-        product_sum = sum(_digest((movie_id(m), title(m), runtime(m), 100_000 + m)) for m in products)
+        product_sum = sum(_digest((_movie_id(m), _title(m), _runtime(m), 100_000 + m)) for m in products)
         return Sums(len(products), product_sum, offers, offer_sum, stocks, stock_sum)
 
 
@@ -150,7 +150,7 @@ def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
     """Empty the tables, then insert and link the theatres."""
     connection.execute("TRUNCATE provider, venue, product RESTART IDENTITY CASCADE")
     provider_id = register_provider(connection, AllocineStocks.row_name(), AllocineStocks.name)
-    rows = [(f"Cinéma {n}", siret(n), departement(n), "caisse@cinema.example") for n in range(theatres)]
+    rows = [(f"Cinéma {n}", _siret(n), _departement(n), "caisse@cinema.example") for n in range(theatres)]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO venue (name, siret, departement_code, booking_email) VALUES (%s, %s, %s, %s)", rows
@@ -158,24 +158,24 @@ def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
         cursor.executemany(
             "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider, settings)"
             " SELECT id, %s, %s, %s FROM venue WHERE siret = %s",
-            [(provider_id, theatre_id(n), Jsonb(SETTINGS), siret(n)) for n in range(theatres)],
+            [(provider_id, theatre_id(n), Jsonb(SETTINGS), _siret(n)) for n in range(theatres)],
         )
         cursor.executemany(
             "INSERT INTO provider_pivot (provider_id, venue_id, id_at_provider, internal_id)"
             " SELECT %s, id, %s, %s FROM venue WHERE siret = %s",
-            [(provider_id, theatre_id(n), f"P{n:05d}", siret(n)) for n in range(theatres)],
+            [(provider_id, theatre_id(n), f"P{n:05d}", _siret(n)) for n in range(theatres)],
         )
 
 
-def described(movie: int) -> dict[str, Any]:
+def _described(movie: int) -> dict[str, Any]:
     """Return a movie as the service describes it, including fields that the provider does not read."""
     return {
-        "id": movie_id(movie),
+        "id": _movie_id(movie),
         "internalId": 100_000 + movie,
-        "title": title(movie),
-        "originalTitle": title(movie).upper(),
+        "title": _title(movie),
+        "originalTitle": _title(movie).upper(),
         "type": "FEATURE_FILM",
-        "runtime": f"PT{runtime(movie) // 60}H{runtime(movie) % 60}M0S",
+        "runtime": f"PT{_runtime(movie) // 60}H{_runtime(movie) % 60}M0S",
         "languages": ["FRENCH"],
         "synopsis": " ".join(_WORDS[movie * (n + 3) % 19] for n in range(110)).capitalize() + ".",
         "poster": {"url": f"https://pictures.example/posters/{movie:06d}.jpg", "height": 800, "width": 600},
@@ -232,18 +232,15 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def movie_id(movie: int) -> str:
-    """Return the id of a movie at the service."""
+def _movie_id(movie: int) -> str:
     return b64encode(f"Movie:{100_000 + movie}".encode()).decode()
 
 
-def title(movie: int) -> str:
-    """Return the title of a movie."""
+def _title(movie: int) -> str:
     return f"{_TITLES[movie % 5]}, {movie}"
 
 
-def runtime(movie: int) -> int:
-    """Return the minutes that a movie takes."""
+def _runtime(movie: int) -> int:
     return 80 + movie % 70
 
 
@@ -252,11 +249,10 @@ def theatre_id(theatre: int) -> str:
     return f"T{theatre:05d}"
 
 
-def siret(theatre: int) -> str:
-    """Return the SIRET of a theatre."""
+def _siret(theatre: int) -> str:
     return f"{30_000_000_000_000 + theatre}"
 
 
-def departement(theatre: int) -> str:
+def _departement(theatre: int) -> str:
     """Return the département of a theatre: one in fifty is overseas."""
     return "974" if theatre % 50 == 49 else "75"

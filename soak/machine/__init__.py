@@ -1,1 +1,1 @@
-"""The inbound engine beside a model of it: what the tables must have after any story of syncs, kills and edits."""
+"""The inbound engine next to a model of it: what the tables must contain after any story of syncs, kills and edits."""

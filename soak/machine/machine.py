@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import psycopg
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from psycopg.rows import dict_row
@@ -27,7 +28,7 @@ from include.store import ledger
 from include.store.ledger import LoadParameters
 from include.store.locks import link_lock
 from soak.machine.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
-from soak.machine.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
+from soak.machine.supplier import PROVIDERS, TABLES, Record, Visit
 
 HOUR = 3600.0
 SAME = 600.0
@@ -214,10 +215,8 @@ class InboundMachine(RuleBasedStateMachine):
         overrides = sorted(self.model.tables[table][key].overrides)
         fields = data.draw(st.lists(st.sampled_from(overrides), unique=True), label="released")
         if table in SHARED:
-            self.connection.execute(
-                "SELECT release_fields(%s, id, VARIADIC %s::text[]) FROM product WHERE id_at_providers = %s",
-                (table, fields, key),
-            )
+            statement = "SELECT release_fields(%s, id, VARIADIC %s::text[]) FROM product WHERE id_at_providers = %s"
+            self.connection.execute(statement, (table, fields, key))
         else:
             self.connection.execute(
                 f"UPDATE {table} SET date_modified_at_last_provider = NULL, fields_updated = ARRAY("
@@ -308,10 +307,8 @@ class InboundMachine(RuleBasedStateMachine):
     def run_while_a_person_edits(self, provider: str, size: int, place: int, data: st.DataObject) -> None:
         """An edit between two chunks affects all chunks after it."""
         table = TABLE_OF[provider]
-        key, values = (
-            data.draw(st.sampled_from(KEYS), label="key"),
-            data.draw(drawn_fields(table, good=True), label="edited"),
-        )
+        key = data.draw(st.sampled_from(KEYS), label="key")
+        values = data.draw(drawn_fields(table, good=True), label="edited")
         load = self._load(provider, size)
         load.visit.interrupted_at = place
 
@@ -331,7 +328,7 @@ class InboundMachine(RuleBasedStateMachine):
 
         def second() -> None:
             other = Visit(lambda *_: [Record("a", fields={"name": "busy"})], self.beginning)
-            with psycopg.connect(self.conninfo, autocommit=True) as connection, _refused(LinkBusy):
+            with psycopg.connect(self.conninfo, autocommit=True) as connection, pytest.raises(LinkBusy):
                 run.sync_provider(PROVIDERS[provider](other), connection)
             self.done["busy links"] += 1
 
@@ -348,10 +345,8 @@ class InboundMachine(RuleBasedStateMachine):
             for provider, size, old, may_create in given
         ]
         with ThreadPoolExecutor(2) as pool, psycopg.connect(self.conninfo, autocommit=True) as other:
-            running = [
-                pool.submit(self._sync, load, connection)
-                for load, connection in zip(loads, (self.connection, other), strict=True)
-            ]
+            pairs = zip(loads, (self.connection, other), strict=True)
+            running = [pool.submit(self._sync, load, connection) for load, connection in pairs]
             reports = [each.result(WAIT) for each in running]
         self.done["runs at once"] += 1
         ends: list[tuple[Model, list[Counter[str]]]] = []
@@ -396,10 +391,8 @@ class InboundMachine(RuleBasedStateMachine):
         self._attempt_again(load, place, how)
 
     def _attempt_again(self, load: Load, place: int | None, how: str) -> None:
-        row = self.connection.execute(
-            "SELECT cursor FROM catalog_scheme_operation_instance WHERE id = %s", (load.instance_id,)
-        ).fetchone()
-        cursor = row[0] if row else None
+        rows = self._rows("SELECT cursor FROM catalog_scheme_operation_instance WHERE id = %s", load.instance_id)
+        cursor = rows[0][0] if rows else None
         assert load.visit.has_cursor or cursor is None
         if cursor is None:
             for _, counts in load.saved:
@@ -413,9 +406,8 @@ class InboundMachine(RuleBasedStateMachine):
             self.done["started over"] += 1
         else:
             uncounted = [counts for end, counts in load.saved if end > int(cursor)]
-            assert not any(counts[name] for counts in uncounted for name in ("created", "updated", "rejected")), (
-                uncounted
-            )
+            written = ("created", "updated", "rejected")
+            assert not any(counts[name] for counts in uncounted for name in written), uncounted
             load.saved = [(end, counts) for end, counts in load.saved if end <= int(cursor)]
             assert int(cursor) == max(end for end, _ in load.saved)
             listing = load.listing
@@ -522,22 +514,20 @@ class InboundMachine(RuleBasedStateMachine):
         try:
             report = run.sync_provider(provider, connection, chunk_size=load.size, **options)
         finally:
-            self._check_listed(load, provider)
+            if "interval" not in load.options:
+                listed, expected = (
+                    [(record.key, record.changed) for record in some] for some in (provider.listed, load.listing)
+                )
+                assert listed == expected
         if not load.instance_id:
-            row = connection.execute(
+            ((load.instance_id,),) = self._rows(
                 "SELECT max(instance.id) FROM catalog_scheme_operation_instance AS instance"
                 " JOIN catalog_scheme_operation AS operation ON operation.id = instance.operation_id"
                 " WHERE operation.name LIKE %s AND instance.state = 'done'",
-                (f"%.{load.provider}",),
-            ).fetchone()
-            assert row is not None
-            load.instance_id = row[0]
+                f"%.{load.provider}",
+                connection=connection,
+            )
         return report
-
-    def _check_listed(self, load: Load, provider: Supplied) -> None:
-        if "interval" not in load.options:
-            listed = [(record.key, record.changed) for record in provider.listed]
-            assert listed == [(record.key, record.changed) for record in load.listing]
 
     def _saved(self, load: Load, place: int, *, closed_only: bool = False) -> None:
         """Apply to the model the chunks up to a place that were not saved before."""
@@ -578,41 +568,38 @@ class InboundMachine(RuleBasedStateMachine):
     @invariant()
     def parts_belong_to_their_gadgets(self) -> None:
         """A part belongs to the gadget with its own key."""
-        strangers = self.connection.execute(
+        assert not self._rows(
             "SELECT part.id_at_providers FROM part JOIN gadget ON gadget.id = gadget_id"
             " WHERE gadget.id_at_providers <> part.id_at_providers"
-        ).fetchall()
-        assert strangers == []
+        )
 
     @invariant()
     def the_ledger_adds_up(self) -> None:
         """The number of rejected records is right, watermarks never move back, counts add up."""
-        stored = {
-            instance: (open_ones, every)
-            for instance, open_ones, every in self.connection.execute(
-                "SELECT instance_id, count(*) FILTER (WHERE resolved_at IS NULL), count(*) FROM rejected_record"
-                " GROUP BY instance_id"
-            ).fetchall()
-        }
+        counted = self._rows(
+            "SELECT instance_id, count(*) FILTER (WHERE resolved_at IS NULL), count(*) FROM rejected_record"
+            " GROUP BY instance_id"
+        )
+        stored = {instance: (unresolved, every) for instance, unresolved, every in counted}
         for instance in stored.keys() | (+self.model.rejected).keys():  # a later complete listing resolves earlier ones
-            open_ones, every = stored.get(instance, (0, 0))
-            assert open_ones <= self.model.rejected[instance] <= every, (instance, stored, self.model.rejected)
+            unresolved, every = stored.get(instance, (0, 0))
+            assert unresolved <= self.model.rejected[instance] <= every, (instance, stored, self.model.rejected)
         watermarks = dict(
-            self.connection.execute(
-                "SELECT local_class, last_sync_date FROM provider WHERE last_sync_date IS NOT NULL"
-            ).fetchall()
+            self._rows("SELECT local_class, last_sync_date FROM provider WHERE last_sync_date IS NOT NULL")
         )
         assert watermarks.keys() == self.model.watermarks.keys()
         for provider, watermark in watermarks.items():
             assert watermark >= self.old_watermarks.get(provider, watermark)
         self.old_watermarks = watermarks
-        wrong = self.connection.execute(
+        assert not self._rows(
             "SELECT report FROM catalog_operation_instance_result WHERE state = 'done'"
             " AND (report ->> 'checked')::int <>"
             " (report ->> 'created')::int + (report ->> 'updated')::int + (report ->> 'unchanged')::int"
             " + (report ->> 'skipped')::int + (report ->> 'rejected')::int"
-        ).fetchall()
-        assert wrong == []
+        )
+
+    def _rows(self, statement: str, *parameters: object, connection: Any = None) -> list[Any]:
+        return (connection or self.connection).execute(statement, parameters).fetchall()  # type: ignore[arg-type]
 
     def _found(self, table: str) -> dict[str, dict[str, Any]]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
@@ -620,18 +607,15 @@ class InboundMachine(RuleBasedStateMachine):
                 f"SELECT stored.*, provider.local_class FROM {table} AS stored"
                 " LEFT JOIN provider ON provider.id = last_provider_id"
             ).fetchall()
-            ids = dict(self.connection.execute("SELECT id::text, local_class FROM provider").fetchall())
+        ids = dict(self._rows("SELECT id::text, local_class FROM provider"))
         for row in rows:
-            row["dates"] = {
-                ids[number]: datetime.fromisoformat(date) for number, date in row.get("provider_dates", {}).items()
-            }
+            dates = row.get("provider_dates", {})
+            row["dates"] = {ids[number]: datetime.fromisoformat(date) for number, date in dates.items()}
         return {row["id_at_providers"]: row for row in rows}
 
     def _versions(self) -> list[Any]:
-        return self.connection.execute(
-            " UNION ALL ".join(f"SELECT '{table}', id, (xmin, ctid)::text FROM {table}" for table in COLUMNS)
-            + " ORDER BY 1, 2"
-        ).fetchall()
+        selects = [f"SELECT '{table}', id, (xmin, ctid)::text FROM {table}" for table in COLUMNS]
+        return self._rows(" UNION ALL ".join(selects) + " ORDER BY 1, 2")
 
 
 def _is(row: Any, found: dict[str, Any] | None, beginning: datetime) -> bool:
@@ -661,16 +645,12 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
 def _good_together(records: Sequence[Record]) -> list[Record]:
     """Drop repeated keys that have values which the database refuses, except for the last record of each."""
     times = Counter(record.key for record in records)
-    bad = {
-        record.key
-        for record in records
-        if times[record.key] > 1
-        and (
-            is_refused("gadget", record.key, {"name": None, **record.fields})
-            or is_refused("product", record.key, {"name": None, **record.fields})
-            or is_refused("part", record.key, record.part or {})
-        )
-    }
+
+    def is_bad(record: Record) -> bool:
+        sent = {"gadget": {"name": None, **record.fields}, "part": record.part or {}}
+        return any(is_refused(name, record.key, values) for name, values in {**sent, "product": sent["gadget"]}.items())
+
+    bad = {record.key for record in records if times[record.key] > 1 and is_bad(record)}
     last = {record.key: record for record in records}
     return [record for record in records if record.key not in bad or last[record.key] is record]
 
@@ -691,15 +671,6 @@ def _counts(report: SyncReport) -> dict[str, int]:
 
 def _plain(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in PARTS}
-
-
-@contextmanager
-def _refused(kind: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} is missing")
 
 
 @contextmanager
