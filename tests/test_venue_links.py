@@ -127,7 +127,7 @@ def links(connection):
 
 
 @pytest.fixture
-def marker(connection):
+def watermark(connection):
     return lambda link: connection.execute(
         "SELECT last_sync_date FROM venue_provider WHERE id = %s", (link,)
     ).fetchone()[0]
@@ -278,12 +278,12 @@ class TestLink:
 
 class TestChange:
     def test_with_the_same_id_the_new_provider_takes_the_rows_over(
-        self, link, venue, connection, reach, read, shelf, stocks, links, marker
+        self, link, venue, connection, reach, read, shelf, stocks, links, watermark
     ):
         assert read(link, OldStocks).created == 6
         book(connection)
         before = shelf()
-        assert marker(link)
+        assert watermark(link)
         result = change_provider(connection, reach, venue=venue, provider="NewStocks")
         assert (result.offers_taken_over, result.stocks_taken_over) == (3, 3)
         assert (
@@ -291,7 +291,7 @@ class TestChange:
             in result.message
         )
         assert links() == [(link, 1, "NewStocks", SIRET, True, {})]
-        assert marker(link) is None
+        assert watermark(link) is None
         assert (result.link.offers, result.link.stocks, result.link.stocks_on_sale) == (3, 3, 0)
         assert [(row[:4], row[4:]) for row in shelf()] == [
             (row[:4], (row[6], 0, row[6], "NewStocks", "NewStocks")) for row in before
@@ -346,16 +346,16 @@ class TestChange:
     ):
         read(link, OldStocks)
         connection.execute("UPDATE stock SET quantity = 50, price = 1 WHERE id = (SELECT min(id) FROM stock)")
-        held = "SELECT id, fields_updated, price FROM stock ORDER BY id"
-        before = connection.execute(held).fetchall()
+        stored = "SELECT id, fields_updated, price FROM stock ORDER BY id"
+        before = connection.execute(stored).fetchall()
         assert before[0][1:] == (["price", "quantity"], Decimal(1))
         result = change_provider(connection, reach, venue=venue, provider="NewStocks")
         assert "1 of the stocks have a manual override of the quantity" in result.message
         assert {row[4] for row in shelf()} == {0}
-        assert connection.execute(held).fetchall() == before
+        assert connection.execute(stored).fetchall() == before
         read(link, NewStocks)
         assert [row[4] for row in shelf()] == [0, 5, 5]
-        assert connection.execute(held).fetchall() == before
+        assert connection.execute(stored).fetchall() == before
         connection.execute("SELECT release_fields('stock', %s, 'quantity')", (before[0][0],))
         read(link, NewStocks, full_refresh=True)
         assert {row[4] for row in shelf()} == {5}
@@ -445,8 +445,8 @@ class TestChange:
         assert raised.value.retry_after
         assert everything() == before
         assert change_provider(connection, reach, link=link, provider="NewStocks").link.provider == "NewStocks"
-        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-        assert connection.execute(held).fetchone() == (0,)
+        stored = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert connection.execute(stored).fetchone() == (0,)
 
     def test_a_link_that_somebody_else_changes_at_the_same_moment(self, link, connection, stocks, links):
         def reach(provider_class):
@@ -480,7 +480,7 @@ class TestChange:
             change_provider(connection, reach, **{"provider": "NewStocks"} | asked)
         assert everything() == before
 
-    def test_a_change_that_was_made_already_is_none(self, link, connection, reach, read, stocks, everything, marker):
+    def test_a_change_that_was_made_already_is_none(self, link, connection, reach, read, stocks, everything, watermark):
         read(link, OldStocks)
         before, asked = everything(), len(stocks.asked)
         result = change_provider(connection, reach, link=link, provider="OldStocks")
@@ -523,31 +523,31 @@ class TestChange:
 
 
 class TestActive:
-    def test_what_is_deactivated_is_skipped_and_stays_on_sale(self, link, connection, reach, read, shelf, marker):
+    def test_what_is_deactivated_is_skipped_and_stays_on_sale(self, link, connection, reach, read, shelf, watermark):
         read(link, OldStocks)
-        before, read_at = shelf(), marker(link)
+        before, read_at = shelf(), watermark(link)
         result = set_active(connection, is_active=False, link=link)
         assert "3 of its stocks stay on sale" in result.message
         assert read(link, OldStocks).state == "skipped"
-        assert (shelf(), marker(link)) == (before, read_at)
+        assert (shelf(), watermark(link)) == (before, read_at)
 
-    def test_what_is_activated_again_is_read_wholly(self, link, venue, connection, read, stocks, marker):
+    def test_what_is_activated_again_is_read_completely(self, link, venue, connection, read, stocks, watermark):
         read(link, OldStocks)
         set_active(connection, is_active=False, venue=venue)
         result = set_active(connection, is_active=True, venue=venue)
         assert "the next run reads everything" in result.message
-        assert marker(link) is None
+        assert watermark(link) is None
         assert read(link, OldStocks).records == 3
         assert "modifiedSince" not in stocks.asked[-1][1]
 
     @pytest.mark.parametrize("is_active", [True, False])
-    def test_twice_is_once(self, link, connection, read, marker, is_active):
+    def test_twice_is_once(self, link, connection, read, watermark, is_active):
         read(link, OldStocks)
         set_active(connection, is_active=is_active, link=link)
-        read_at = marker(link)
+        read_at = watermark(link)
         assert read_at
         assert "Nothing to do" in set_active(connection, is_active=is_active, link=link).message
-        assert marker(link) == read_at
+        assert watermark(link) == read_at
 
     def test_only_what_can_be_chosen_is(self, link, venue, connection):
         with pytest.raises(ConfigurationError, match="has no inactive links"):
@@ -561,12 +561,12 @@ class TestSettings:
         connection.execute("INSERT INTO provider_pivot VALUES (%s, 1, %s)", (provider_id, SIRET))
         return link_venue(connection, reach, venue=venue, provider="Halls", settings={"rooms": 1}).link.id
 
-    def test_new_settings_have_everything_read(self, hall, connection, reach, read, links, marker):
+    def test_new_settings_have_everything_read(self, hall, connection, reach, read, links, watermark):
         read(hall, Halls)
-        assert marker(hall)
+        assert watermark(hall)
         change_settings(connection, reach, link=hall, settings={"prices": {"a": 1.5}})
         assert links()[0][5] == {"prices": {"a": 1.5}}
-        assert marker(hall) is None
+        assert watermark(hall) is None
         change_settings(connection, reach, venue=SIRET, settings={})
         assert links()[0][5] == {}
 
@@ -583,7 +583,7 @@ class TestSettings:
             change_settings(connection, reach, link=hall, settings={})
         assert links()[0][5] == {"rooms": 1}
 
-    def test_a_failed_read_starts_over_with_the_new_ones(self, hall, connection, reach, read, stocks, marker):
+    def test_a_failed_read_starts_over_with_the_new_ones(self, hall, connection, reach, read, stocks, watermark):
         load = loads.open_load(connection, Halls, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         read(hall, Halls, instance_id=instance.id, limit=1, chunk_size=1)

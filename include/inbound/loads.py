@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from include.errors import ConfigurationError
 from include.models.report import SyncReport
 from include.providers import provider_classes
 from include.providers.base import LocalProvider
@@ -60,8 +61,10 @@ def open_load(
     unfinished instances run again. A replay has instances only for links with open rejected records.
 
     Raises:
-        ConfigurationError: a requested venue link does not exist or is not active.
+        ConfigurationError: a requested venue link does not exist or is not active, or the provider has no venues.
     """
+    if parameters.venue_links and not provider_class.needs_venue:
+        raise ConfigurationError(f"{provider_class.name} has one listing for all venues: leave out venue_links")
     with connection.transaction():
         provider_id = register_provider(connection, provider_class.row_name(), provider_class.name)
         operation = f"{provider_class.__module__}.{provider_class.__qualname__}"

@@ -28,7 +28,7 @@ GOOD = b'{"fine": true}'
 decode = msgspec.json.decode
 
 
-def everything_told(error: BaseException, caplog) -> str:
+def all_texts(error: BaseException, caplog) -> str:
     """The error with all that hangs on it, and all log lines of all loggers."""
     seen, todo = [], [error]
     while todo:
@@ -408,7 +408,7 @@ def test_header_that_cannot_be_sent_is_a_configuration_error(connect, caplog):
     connector = connect(headers={"X-Api-Key": "clé-\u2603\n"})
     with pytest.raises(ConfigurationError, match="cannot be sent") as wrong:
         connector.get(decode=decode)
-    assert "clé" not in everything_told(wrong.value, caplog)
+    assert "clé" not in all_texts(wrong.value, caplog)
 
 
 # ---------------------------------------------------------------- which connection
@@ -518,7 +518,7 @@ def test_redirect_to_another_service_is_refused(service, connect, host, caplog):
         connect(headers={"X-Api-Key": "k"}).get(decode=decode)
     assert refused.value.status == 307
     assert len(service.asked) == 1
-    assert "t0p" not in everything_told(refused.value, caplog)
+    assert "t0p" not in all_texts(refused.value, caplog)
 
 
 def test_redirects_end(service, connect):
@@ -610,12 +610,12 @@ def test_no_secret_in_any_error_or_log_line(service, connect, fault, caplog):
     )
     with pytest.raises((ServiceUnavailable, FatalError, RateLimited, UndecodableBody)) as raised:
         connector.get("my-path", {"access_token": "t0ken", "q": "s3cr&t"}, decode=decode)
-    told = everything_told(raised.value, caplog)
+    texts = all_texts(raised.value, caplog)
     # what urllib3 logs is hidden by names only, so the path and `q` stand in its own DEBUG lines
-    ours = "\n".join(line for line in told.splitlines() if "urllib3" not in line and "connectionpool" not in line)
+    ours = "\n".join(line for line in texts.splitlines() if "urllib3" not in line and "connectionpool" not in line)
     for secret in ("s3cr", "k3y", "b34rer", "my-path"):
         assert secret not in ours
-    assert "t0ken" not in told
+    assert "t0ken" not in texts
     assert raised.value.__context__ is None
     assert raised.value.__cause__ is None
 

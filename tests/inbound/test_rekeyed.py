@@ -59,7 +59,9 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
 def test_the_task_log_has_the_number_of_rekeyed_rows(caplog, number, is_logged):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
-    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is is_logged
+    assert (
+        "1,200 rekeyed: the provider changed their keys; their rows and bookings were kept" in caplog.text
+    ) is is_logged
     assert (" moved" in caplog.text) is is_logged
 
 

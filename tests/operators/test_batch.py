@@ -84,8 +84,8 @@ def failed(*errors, attempted=None):
 def test_the_first_line_of_a_failed_batch_says_what_was_left_undone_and_a_likely_cause():
     unknown, down = RequestRefused("404", status=404), ServiceUnavailable("503")
     assert failed(unknown) == "1 of 1 venue links failed:"
-    assert failed(unknown, attempted=3) == "1 of 3 venue links failed, the others were finished:"
-    assert failed(unknown, unknown, attempted=3) == "2 of 3 venue links failed, the others were finished:"
+    assert failed(unknown, attempted=3) == "1 of 3 venue links failed, the others finished:"
+    assert failed(unknown, unknown, attempted=3) == "2 of 3 venue links failed, the others finished:"
     assert failed(unknown, down) == "2 of 2 venue links failed:"
     assert failed(unknown, RequestRefused("400", status=400)) == "2 of 2 venue links failed:"
     wrong = "2 of 2 venue links failed, each with a 404: the address of the Airflow connection is probably wrong:"

@@ -60,6 +60,6 @@ def test_the_error_of_a_load_of_which_everything_failed_stays_readable(many_link
     assert done.state == "failed"
     text = output()
     assert "300 of 300 venue links failed" in text
-    told = text.partition("include.errors.FatalError: Load")[2]
-    assert re.search(r"- and 250 more, in the view load_report with catalog_id \d+\n", told)
-    assert told.count("There is no Airflow connection") < 200
+    error = text.partition("include.errors.FatalError: Load")[2]
+    assert re.search(r"- and 250 more, in the view load_report with catalog_id \d+\n", error)
+    assert error.count("There is no Airflow connection") < 200

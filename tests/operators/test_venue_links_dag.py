@@ -110,23 +110,23 @@ def test_a_venue_is_linked_and_read(shops, service, run, change, output):
 
 def test_the_provider_of_a_venue_changes(shops, service, run, change, other, output, airflow):
     run({"venue_links": ["1"]})
-    held = shops.execute("SELECT count(*), min(offer_id), sum(quantity) > 0 FROM stock").fetchone()
+    before = shops.execute("SELECT count(*), min(offer_id), sum(quantity) > 0 FROM stock").fetchone()
     done = change(action="change", venue=service.sirets[0], provider="OtherStocks")
     assert done.state == "success"
     assert link(shops) == ("OtherStocks", service.sirets[0], True, {})
     assert shops.execute("SELECT count(*), min(offer_id), sum(quantity) > 0 FROM stock").fetchone() == (
-        *held[:2],
+        *before[:2],
         False,
     )
     text = output()
-    assert f"{held[0]} stocks were transferred" in text
+    assert f"{before[0]} stocks were transferred" in text
     assert "Next: run OtherStocks for venue link 1; no DAG of the project does" in text
     assert assets(airflow, done) == {
-        name: {"offers": held[0], "stocks": held[0]} for name in ("provider_sync.offer", "provider_sync.stock")
+        name: {"offers": before[0], "stocks": before[0]} for name in ("provider_sync.offer", "provider_sync.stock")
     }
     change(action="change", link=1, provider="TiteLiveStocks")
     run({"venue_links": ["1"]})
-    assert shops.execute("SELECT count(*), min(offer_id), sum(quantity) > 0 FROM stock").fetchone() == held
+    assert shops.execute("SELECT count(*), min(offer_id), sum(quantity) > 0 FROM stock").fetchone() == before
 
 
 @pytest.mark.parametrize(
