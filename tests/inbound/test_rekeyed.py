@@ -55,14 +55,14 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
     assert "moved" not in again.summary()
 
 
-@pytest.mark.parametrize(("number", "is_logged"), [(0, False), (1200, True)])
-def test_the_task_log_has_the_number_of_rekeyed_rows(caplog, number, is_logged):
+@pytest.mark.parametrize(("number", "logged"), [(0, False), (1200, True)])
+def test_the_task_log_has_the_number_of_rekeyed_rows(caplog, number, logged):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
     assert (
         "1,200 rekeyed: the provider changed their keys; their rows and bookings were kept" in caplog.text
-    ) is is_logged
-    assert (" moved" in caplog.text) is is_logged
+    ) is logged
+    assert (" moved" in caplog.text) is logged
 
 
 def test_what_is_asked(listed, stocks, sync, cinema):
