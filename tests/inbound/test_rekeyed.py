@@ -62,7 +62,7 @@ def test_the_task_log_has_the_number_of_rekeyed_rows(caplog, number, logged):
     assert (
         "1,200 rekeyed: the provider changed their keys; their rows and bookings were kept" in caplog.text
     ) is logged
-    assert (" moved" in caplog.text) is logged
+    assert (" rekeyed" in caplog.text) is logged
 
 
 def test_what_is_asked(listed, stocks, sync, cinema):
