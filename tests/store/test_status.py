@@ -83,13 +83,13 @@ def test_an_index_shows_the_last_look_rebuild_and_patch(connection):
     search.load_state(connection, *INDEX)
     (row,) = status.index_statuses(connection)
     assert (row.checked_at, row.rebuilt_at, row.patched_at, row.changed) == (None, None, None, None)
-    search.note_look(connection, *INDEX)
+    search.record_check(connection, *INDEX)
     move = {"id": "m", "at": "2026-06-01T12:00:00Z", "source": "tmp", "task_id": 7}
     report = {"patches": {"p": {"changed": 3}, "q": {"changed": 4}}}
     done = search.open_pass(connection, *INDEX, reason="move", moves=[move], patches=["p", "q"], run_id="dispo/r")
     search.finish_pass(connection, done, report)
-    search.note_dry_run(connection, *INDEX, reason="move", patches=["p"], report={}, run_id="dispo/r")
-    search.note_error(
+    search.record_dry_run(connection, *INDEX, reason="move", patches=["p"], report={}, run_id="dispo/r")
+    search.record_error(
         connection, search.open_pass(connection, *INDEX, reason="force", moves=[], patches=[], run_id="x/r"), "403: no"
     )
     (row,) = status.index_statuses(connection)
