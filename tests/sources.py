@@ -7,6 +7,7 @@ import psycopg
 import requests
 
 from include.connectors.http import HttpConnector
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.store import ledger
 from include.store.providers import find_links, register_provider
@@ -26,7 +27,7 @@ CONNECTIONS = {connection.id: connection for connection in settings.read(ROOT / 
 def load(conninfo):
     """Insert the demo's venues, books and links of the small world into a migrated database."""
     with psycopg.connect(conninfo) as connection:
-        ledger.register_providers(connection)
+        loads.register_providers(connection)
         load_venues(connection, World(SMALL))
 
 
@@ -66,7 +67,7 @@ class Source:
         link = link or self.links[0]
         connection = connection or self.connection
         parameters = ledger.LoadParameters(venue_links=(str(link.id),) if link else ())
-        load = ledger.open_load(connection, self.provider_class, parameters, run_id=run_id)
+        load = loads.open_load(connection, self.provider_class, parameters, run_id=run_id)
         (instance,) = ledger.pending_instances(connection, load, 0)
         with self.connector(**(connector or {})) as opened:
             provider = (provider_class or self.provider_class)(link, opened)
@@ -74,7 +75,7 @@ class Source:
                 report = sync_provider(provider, connection, instance_id=instance.id, **options)
             finally:
                 if not connection.closed:
-                    ledger.close_load(connection, load)
+                    loads.close_load(connection, load)
         parts = (report.created, report.updated, report.unchanged, report.skipped, report.rejected)
         assert report.checked == sum(parts), report
         return report

@@ -10,6 +10,7 @@ import pytest
 
 from include.connectors.http import Response
 from include.errors import AccessRefused, ConfigurationError, LinkBusy, RequestRefused, ServiceUnavailable
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers import named_provider
 from include.providers.stock_api import StockApiProvider
@@ -505,7 +506,7 @@ class TestChange:
         assert links()[0][4] is True
 
     def test_what_the_old_provider_had_planned_is_skipped(self, link, venue, connection, reach, read, everything):
-        load = ledger.open_load(connection, OldStocks, LoadParameters())
+        load = loads.open_load(connection, OldStocks, LoadParameters())
         (instance,) = ledger.pending_instances(connection, load, 0)
         change_provider(connection, reach, venue=venue, provider="NewStocks")
         before = everything()
@@ -583,7 +584,7 @@ class TestSettings:
         assert links()[0][5] == {"rooms": 1}
 
     def test_a_failed_read_starts_over_with_the_new_ones(self, hall, connection, reach, read, stocks, watermark):
-        load = ledger.open_load(connection, Halls, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Halls, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         read(hall, Halls, instance_id=instance.id, limit=1, chunk_size=1)
         connection.execute(

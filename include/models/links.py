@@ -1,4 +1,4 @@
-"""Venues and their links to providers."""
+"""Venue links: which provider feeds which venue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class VenueLink(msgspec.Struct, frozen=True):
-    """A row of `venue_provider`, with the columns of its venue that providers need."""
+    """A row of `venue_provider` with the columns of its venue that providers need."""
 
     id: int
     venue_id: int
@@ -23,16 +23,16 @@ class VenueLink(msgspec.Struct, frozen=True):
     internal_id: str | None = None
     """A second id of the venue at the provider, from `provider_pivot`."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Settings of this link (for example, prices); the provider class defines their structure."""
+    """Settings of this link, such as prices; the provider class defines their shape."""
 
     @property
     def label(self) -> str:
-        """What logs and reports call this link."""
+        """The name of this link in logs and reports."""
         return f"{self.venue_name or self.venue_id_at_offer_provider} (link {self.id})"
 
 
 class LinkStatus(VenueLink, frozen=True, kw_only=True):
-    """A venue link with its provider; the counts of what it feeds are 0 unless they were requested."""
+    """A venue link with its provider and the number of rows that it feeds (0 unless counted)."""
 
     provider: str
     """`provider.local_class`."""

@@ -86,7 +86,7 @@ class SyncReport(msgspec.Struct):
         """Count a rejection under the beginning of its reason."""
         _count(self.reasons, reason, 1)
 
-    def count_thumb_error(self, reason: str, count: int) -> None:
+    def count_image_error(self, reason: str, count: int) -> None:
         """Count pictures that failed, in the same way."""
         _count(self.thumb_errors, reason, count)
 

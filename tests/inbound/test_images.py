@@ -9,9 +9,8 @@ from psycopg.pq import TransactionStatus
 
 from include.connectors.third_party import ThirdPartyRule
 from include.errors import AccessRefused, BadImage, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
-from include.inbound.images import FAILURES_IN_A_ROW, MAX_WARNINGS
+from include.inbound.images import MAX_CONSECUTIVE_FAILURES, MAX_WARNINGS, content_key, normalise
 from include.inbound.run import sync_provider
-from include.inbound.thumbs import content_key, normalise
 from include.models import Product
 from include.providers.base import LocalProvider
 from include.store import ledger
@@ -321,7 +320,7 @@ class TestNotForUs:
         assert (report.rejected, fetched) == (1, [])
 
     def test_providers_without_pictures_look_nothing_up(self, sync, storage, monkeypatch):
-        monkeypatch.setattr("include.inbound.images.find_thumbs", lambda *_: pytest.fail("looked up"))
+        monkeypatch.setattr("include.inbound.images.find_images", lambda *_: pytest.fail("looked up"))
         sync([], Items, storage=storage)
 
 
@@ -339,9 +338,9 @@ class TestFailures:
         assert counted(report) == (6, 0, 0, 6)
         assert report.created == 6
         assert report.thumb_errors == {
-            "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)": 1,
-            "the picture is broken": 1,
-            "the picture has more than 50 million pixels": 1,
+            "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)": 1,
+            "the image is broken": 1,
+            "the image has more than 50 million pixels": 1,
             "gone": 1,
             "down": 1,
             "ValueError: token=***": 1,
@@ -374,7 +373,7 @@ class TestFailures:
     def test_a_host_that_does_not_answer_is_not_asked_for_ever(self, run, error, caplog):
         records = [film(f"{i}", raw=error, source=f"https://pictures/{i}") for i in range(20)]
         report, fetched = run(*records, chunk_size=3)
-        assert len(fetched) == FAILURES_IN_A_ROW
+        assert len(fetched) == MAX_CONSECUTIVE_FAILURES
         assert counted(report) == (20, 0, 0, 20)
         assert report.created == 20
         assert report.thumb_errors == {
@@ -399,8 +398,8 @@ class TestFailures:
         monkeypatch.setattr(storage, "put", full)
         records = [film(f"{i}", source=f"https://pictures/{i}") for i in range(9)]
         report, fetched = run(*records)
-        assert (report.failed_thumbs, report.created, len(fetched)) == (9, 9, FAILURES_IN_A_ROW)
-        assert "the picture cannot be stored: OSError: No space left on device" in report.thumb_errors
+        assert (report.failed_thumbs, report.created, len(fetched)) == (9, 9, MAX_CONSECUTIVE_FAILURES)
+        assert "the image cannot be stored: OSError: No space left on device" in report.thumb_errors
         assert set(map(str, thumbs().values())) == {"{}"}
 
     def test_the_database_is_not_a_picture(self, run):

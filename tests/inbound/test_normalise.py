@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from include.errors import BadImage
-from include.inbound import thumbs
-from include.inbound.thumbs import content_key, normalise
+from include.inbound import images
+from include.inbound.images import content_key, normalise
 from tests.inbound.pictures import encoded, png_of
 
 
@@ -116,15 +116,15 @@ def test_same_bytes_for_the_same_picture():
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "the picture is empty"),
-        (b"<html>404</html>", "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (encoded(noise(), "BMP"), "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (encoded(noise(), "TIFF"), "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (png_of(8000, 8000), "the picture has more than 50 million pixels"),
-        (png_of(12_000, 12_000), "the picture has more than 50 million pixels"),
-        (png_of(60_000, 60_000), "the picture has more than 50 million pixels"),
-        (png_of(1, 500), "the picture has only 1 by 500 pixels"),
-        (png_of(500, 500), "the picture is broken"),
+        (b"", "the image is empty"),
+        (b"<html>404</html>", "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (encoded(noise(), "BMP"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (encoded(noise(), "TIFF"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (png_of(8000, 8000), "the image has more than 50 million pixels"),
+        (png_of(12_000, 12_000), "the image has more than 50 million pixels"),
+        (png_of(60_000, 60_000), "the image has more than 50 million pixels"),
+        (png_of(1, 500), "the image has only 1 by 500 pixels"),
+        (png_of(500, 500), "the image is broken"),
     ],
 )
 def test_refused(raw, reason):
@@ -143,9 +143,9 @@ def test_truncated_ones_are_refused(kind, share):
 
 def test_too_many_bytes(monkeypatch):
     raw = encoded(noise((200, 200)))
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw))
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw))
     normalise(raw)
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw) - 1)
     with pytest.raises(BadImage, match="more than"):
         normalise(raw)
 

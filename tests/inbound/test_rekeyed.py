@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from include.errors import ConfigurationError, RejectRecord, RetryableError, SkipObject
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.models.report import SyncReport
 from include.operators.step_log import log_steps
@@ -58,7 +59,7 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
 def test_the_task_log_tells_how_many_moved(caplog, number, told):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
-    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is told
+    assert ("1,200 rekeyed: the provider changed their keys; their rows and bookings were kept" in caplog.text) is told
     assert (" moved" in caplog.text) is told
 
 
@@ -138,7 +139,7 @@ class TestListingsOfAPart:
             def cursor(self):
                 return str(self.place)
 
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         films = [film("a", 1), RetryableError("made up"), film("a", 3)]
         with pytest.raises(RetryableError):
@@ -204,7 +205,7 @@ class TestMistakes:
                 return answer(new, unmatched_rows)
 
         listed(film("a", 1, 2))
-        with pytest.raises(ConfigurationError, match="match_rekeyed returns what it was not asked about"):
+        with pytest.raises(ConfigurationError, match="match_rekeyed returns a row or an object that it was not given"):
             listed(film("a", 3), provider_class=Wrong)
         assert set(stocks("id")) == {"a#1", "a#2"}
 

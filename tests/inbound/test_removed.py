@@ -4,6 +4,7 @@ import pytest
 from psycopg import sql
 
 from include.errors import ConfigurationError, ListingShrank, RejectRecord, RetryableError, SkipObject
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.models import Offer, Product
 from include.store import ledger
@@ -129,7 +130,7 @@ class TestListingsOfAPart:
 
     def test_a_try_that_goes_on_from_a_cursor(self, connection, cinema, gone, caplog):
         caplog.set_level("INFO")
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         films = [film("b", 1), film("c", 1), RetryableError("made up")]
         with pytest.raises(RetryableError):
@@ -139,7 +140,7 @@ class TestListingsOfAPart:
         assert (report.records, report.created, report.gone) == (3, 9, 0)
         assert gone() == set()
         assert "an earlier try read part of the listing" in caplog.text
-        ledger.close_load(connection, load)
+        loads.close_load(connection, load)
         sync_provider(Numbered(films, cinema), connection)
         assert gone() == {"a#1", "a#2"}
 
@@ -279,7 +280,7 @@ class TestRejectedRecords:
         listed(film("a", 1, 2))
         assert listed(error, film("a", 1)).gone == 0
         assert gone() == set()
-        assert "not all of the listing could be read" in caplog.text
+        assert "part of the listing could not be read" in caplog.text
         assert listed(film("a", 1)).gone == 1
 
     def test_what_was_named_is_not_gone_for_being_rejected_or_skipped(self, listed, gone):
@@ -527,8 +528,8 @@ class TestFilling:
         assert (report.gone, report.rejected, report.checked) == (2, 2, 5)
         assert gone() == {"a#4", "a#5"}
         assert sorted(rejections()) == [
-            ("a#2", "gone from the listing: ValueError: made up", None),
-            ("a#3", "gone from the listing: quantity: it is negative", None),
+            ("a#2", "removed from the listing: ValueError: made up", None),
+            ("a#3", "removed from the listing: quantity: it is negative", None),
         ]
 
     def test_what_providers_may_not_write(self, listed, gone):
@@ -548,7 +549,7 @@ class TestFilling:
             complete_tables = (Offer, Product)
             local_class = "Shows"
 
-        with pytest.raises(ConfigurationError, match="Offer cannot be gone"):
+        with pytest.raises(ConfigurationError, match="Offer lacks gone_since"):
             listed(film("a", 1), provider_class=Wrong)
 
 
@@ -568,7 +569,7 @@ class TestInterruption:
 
         provider_class.local_class = "Shows"
         sync_provider(provider_class([film("a", *range(20))], cinema), connection)
-        load = ledger.open_load(connection, provider_class, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, provider_class, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(RetryableError):
             attempt(Dying)
@@ -576,11 +577,11 @@ class TestInterruption:
         report = attempt(provider_class)
         assert gone() == {f"a#{n}" for n in range(11, 20)}
         assert (report.records, report.checked, report.created, report.gone) == (1, 14, 1, 9)
-        assert ledger.close_load(connection, load).counts["gone"] == 9
+        assert loads.close_load(connection, load).counts["gone"] == 9
 
     def test_a_refused_listing_is_listed_again(self, connection, cinema, gone):
         sync_provider(Numbered([film("a", *range(20))], cinema), connection)
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(ListingShrank):
             sync_provider(Numbered([film("a", 1)], cinema), connection, instance_id=instance.id)

@@ -5,7 +5,7 @@ from collections import Counter
 import psycopg
 import pytest
 
-from include.store.ledger import register_providers
+from include.inbound.loads import register_providers
 from include.store.providers import find_links, register_provider
 from local.demo import load
 from sandbox import demo

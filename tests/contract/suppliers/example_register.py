@@ -1,9 +1,9 @@
 """A stand-in for the register: `GET /example_register/films?take=40&skip=0`."""
 
 from fastapi import APIRouter, Request
+from sandbox.answers import Answer, check_access, refusal, send
 
 from sandbox import bad_records
-from sandbox.answers import Answer, check_access, refusal, send
 from sandbox.faults import ANY_SERVICE, Service
 from sandbox.suppliers import Supplier
 from sandbox.world import format_time, salt, scatter
