@@ -32,14 +32,7 @@ from include.store.tables import ID, KEY, Table, table_of
 class Chunk:
     """The objects of some records.
 
-    Args:
-        provider: fills the objects.
-        reading: what the provider read.
-        provider_id: row of the provider.
-        watermark: start of the last complete run.
-        is_dry_run: collect differences; the caller rolls back.
-        in_complete_listing: whether a complete listing is read from its start, so that rekeyed rows can be found.
-        image_step: stores images; None to leave images alone.
+    Rekeyed rows are looked for only `in_complete_listing`: while a complete listing is read from its start.
     """
 
     def __init__(
@@ -73,9 +66,9 @@ class Chunk:
         """Compare, fill and write; returns the counts.
 
         Args:
-            connection: in autocommit mode, prepared by `sync_session`.
-            begin: begins the transaction; called before the first write, if anything is written.
-            is_careful: the mode of writing, see `ChunkContext`.
+            connection: prepared by `sync_session`.
+            begin: begins the transaction; called before the first write.
+            is_careful: the mode, see `ChunkContext`.
 
         Raises:
             RowsRefused: PostgreSQL refuses a row: save again with `is_careful`, in a new transaction.
@@ -142,6 +135,9 @@ class Chunk:
         rows = find_rows(context.connection, table, self._provider_id, list(firsts), columns=has_undated)
         new, changed, unchanged = compare(context, table, firsts, later, {row[KEY]: row for row in rows})
         context.tally.unchanged += unchanged
+        if new and not self._provider.can_create:
+            context.tally.skipped += sum([1 + len(later.get(info.id_at_providers, ())) for info in new])
+            new = []
         if is_parent:
             context.known.ids.setdefault(table.model, {}).update({row[KEY]: row[ID] for row in rows})
         rekeyed: dict[int, str] = {}

@@ -31,17 +31,9 @@ def compare(
     later: Later,
     rows: Mapping[str, Sequence[Any]],
 ) -> Plan:
-    """Compare objects with the rows that were looked up for them.
+    """Compare the first record of each key with its row, which has all columns if a record has no date.
 
-    Every record of a listing comes through this loop, and most are unchanged: the rules of `Dates` are inlined, and
-    nothing is called that an unchanged record does not need.
-
-    Args:
-        context: the attempt; skipped and rejected objects are counted in its tally.
-        table: the table of all these objects.
-        firsts: the first record of each key.
-        later: further records of keys that come more than once.
-        rows: looked-up rows by key; with all columns if a record has no date.
+    Every record of a listing comes here, most of them unchanged: `Dates.may_change` is inlined, calls are avoided.
     """
     new: list[ProvidableInfo] = []
     changed: list[tuple[int, list[ProvidableInfo]]] = []
@@ -91,9 +83,6 @@ def compare(
                 tally.count_overrides(table, names)
             else:
                 changed.append((row[ID], [info]))
-    if new and not provider.can_create:
-        tally.skipped += sum([1 + len(later.get(info.id_at_providers, ())) for info in new])
-        new = []
     return Plan(new, changed, unchanged)
 
 

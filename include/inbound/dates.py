@@ -15,12 +15,9 @@ FUTURE_TOLERANCE = timedelta(days=1)
 
 
 class Dates:
-    """The dates that decide about the records of a chunk.
+    """The dates that decide about the records of a chunk, whose first page was requested at `requested_at`.
 
-    Args:
-        requested_at: when the page of the chunk's first record was requested, by the database's clock.
-        until: end of the interval that is read, if there is one.
-        watermark: start of the last complete run.
+    `until` is the end of the interval that is read, if any, and `watermark` the start of the last complete run.
     """
 
     def __init__(self, requested_at: datetime, until: datetime | None, watermark: datetime | None) -> None:

@@ -34,14 +34,9 @@ def _copied(document: dict[str, Any] | list[Any]) -> Any:
 
 
 def difference(key: str, change: str, obj: Providable, before: Sequence[Any], masking: Fields) -> dict[str, Any]:
-    """Return the table, key and kind of a change, and per changed field the old and the new value.
+    """Return table, key and kind of a change ("create", "update" or "gone"), and per field the old and new value.
 
-    Args:
-        key: `id_at_providers` of the object.
-        change: "create", "update" or "gone".
-        obj: the new values.
-        before: the old values, in the order of the object's fields.
-        masking: the personal fields, whose values are replaced by a mask.
+    `before` has the old values in the order of the object's fields; personal values are masked.
     """
     names, after = obj.__struct_fields__, astuple(obj)
     old_and_new = {name: [old, new] for name, old, new in zip(names, before, after, strict=True)}

@@ -10,7 +10,6 @@ from msgspec.structs import astuple
 
 from include.inbound.context import ChunkContext, Later
 from include.inbound.differences import changes, keep_overrides, own_copy
-from include.inbound.images import set_images
 from include.models import Providable
 from include.providers.base import ProvidableInfo
 from include.store.tables import DATE, ID, OVERRIDES, Table
@@ -148,13 +147,27 @@ def _filled(context: ChunkContext, table: Table, info: ProvidableInfo, values: S
     return obj
 
 
-def _set_images(context: ChunkContext, info: ProvidableInfo, obj: Providable) -> bool:
-    """Set the images that the chunk has for an object; returns False if the object has them already."""
-    entries = context.images.entries.get(info.type, {}).get(info.id_at_providers)
-    changed = set_images(obj, entries) if entries else None
-    if changed is None:
+def _set_images(context: ChunkContext, info: ProvidableInfo, obj: Any) -> bool:
+    """Set the image entries that the chunk has for an object; returns False if the object has them already.
+
+    Counts images that are new, and images that replace another one; not those that only changed their source, nor those
+    of a dry run, which have no key.
+    """
+    entries = context.images.entries.get(info.type, {}).get(info.id_at_providers, {})
+    missing = {slot: entry for slot, entry in entries.items() if obj.thumbs.get(slot) != entry}
+    if not missing:
         return False
-    context.tally.image_changes[info.type, info.id_at_providers] = changed
+    created = updated = 0
+    for slot, entry in missing.items():
+        current = obj.thumbs.get(slot)
+        if entry["key"] is None:
+            continue
+        if not isinstance(current, dict) or not current.get("key"):
+            created += 1
+        elif current["key"] != entry["key"]:
+            updated += 1
+    obj.thumbs = {**obj.thumbs, **missing}
+    context.tally.image_changes[info.type, info.id_at_providers] = created, updated
     return True
 
 

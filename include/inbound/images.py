@@ -1,10 +1,9 @@
 """The step *images*: the images of a chunk's records are downloaded, normalised and stored before its transaction.
 
-No transaction is open during downloads, and an image is in the storage before the row that refers to it is committed: a
-run that is killed in between leaves an unused image, which the next run finds there. An image that fails never costs
-its object. The row then keeps its old source, so the next run tries again.
+If the run is killed in between, the next one finds the unused images in the storage. A failed image never costs its
+object; the row keeps its old source, so that the next run tries again.
 
-An image is stored as one JPEG of bounded size, named by its content. Size, quality and white background follow
+An image is stored as a JPEG of bounded size, named by its content. Size, quality and white background follow
 `pcapi/utils/image_conversion.py` of https://github.com/pass-culture/pass-culture-main (images of products).
 """
 
@@ -34,7 +33,6 @@ from include.errors import (
 )
 from include.inbound.dates import Dates
 from include.models import Providable
-from include.models.report import SyncReport
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store import Connection
 from include.store.objects import ObjectStorage
@@ -53,14 +51,13 @@ MAX_CACHED_RESULTS = 10_000
 """Image URLs whose results are cached per run."""
 PROGRESS_SECONDS = 30.0
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+CONTENT_TYPE = "image/jpeg"
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000
 """A poster at print size; decoded it takes 150 to 200 MB."""
 MIN_SIDE = 2
 """Images of one pixel are for counting visits."""
-BOX = (750, 1125)
-QUALITY = 90
-CONTENT_TYPE = "image/jpeg"
+BOX, QUALITY = (750, 1125), 90
 _TOO_MANY_PIXELS = f"the image has more than {MAX_PIXELS // 1_000_000} million pixels"
 
 Entry = dict[str, Any]
@@ -77,22 +74,11 @@ class ChunkImages(msgspec.Struct):
     errors: Counter[str] = msgspec.field(default_factory=Counter)
     seconds: float = 0.0
 
-    def add_to(self, report: SyncReport) -> None:
-        """Add the counts to a report."""
-        report.checked_thumbs += self.checked
-        report.failed_thumbs += self.failed
-        report.thumb_seconds += self.seconds
-        for reason, number in self.errors.items():
-            report.count_image_error(reason, number)
-
 
 class ImageStep:
-    """Stores the images of one run; must be closed. In a dry run nothing is downloaded, and every new source counts.
+    """Stores the images of one run; must be closed. The provider gets an `ImageFetcher` unless it has its own.
 
-    Args:
-        provider: gets a `ImageFetcher` unless it has its own.
-        storage: where images are stored.
-        is_dry_run: only look.
+    A dry run downloads nothing; every new source counts as an image, without a key.
     """
 
     def __init__(self, provider: LocalProvider, storage: ObjectStorage, *, is_dry_run: bool) -> None:
@@ -106,7 +92,6 @@ class ImageStep:
             provider.fetch_image = self._own_fetcher
         self._results: dict[str, str | ProviderSyncError | None] = {}
         self._consecutive_failures = 0
-        self._has_given_up = False
         self._warnings = 0
 
     def close(self) -> None:
@@ -129,20 +114,14 @@ class ImageStep:
         began = perf_counter()
         images = ChunkImages()
         for model, same_model in infos.items():
-            if model.has_thumbs:
-                numbered = self._numbered(same_model, images)
-                if numbered:
-                    keys = [*{info.id_at_providers for info, _ in numbered}]
-                    found = find_images(connection, table_of(model), provider_id, keys)
-                    self._prepare_model(model, numbered, {row[0]: row[1:] for row in found}, dates, images)
+            possible = [info for info in same_model if info.role == "sync"] if model.has_thumbs else []
+            if numbered := [(info, number) for info in possible if (number := self._number(info, images))]:
+                images.checked += len(numbered)
+                keys = [*{info.id_at_providers for info, _ in numbered}]
+                found = find_images(connection, table_of(model), provider_id, keys)
+                self._prepare_model(model, numbered, {row[0]: row[1:] for row in found}, dates, images)
         images.seconds = perf_counter() - began
         return images
-
-    def _numbered(self, infos: Sequence[ProvidableInfo], images: ChunkImages) -> list[tuple[ProvidableInfo, int]]:
-        """Return the records that have an image, with its number."""
-        numbered = [(info, number) for info in infos if info.role == "sync" and (number := self._number(info, images))]
-        images.checked += len(numbered)
-        return numbered
 
     def _prepare_model(
         self,
@@ -207,7 +186,6 @@ class ImageStep:
     def _entry(self, info: ProvidableInfo, current: Entry | None, images: ChunkImages) -> Entry | None:
         """Return the image entry to store, or None to keep the current one."""
         self._provider.record, self._provider.key = info.record, info.id_at_providers
-        source = None
         try:
             source = self._provider.get_object_thumb_source()
             if current and source is not None and current.get("source") == source:
@@ -242,7 +220,7 @@ class ImageStep:
         return result
 
     def _download_and_store(self) -> str | None:
-        if self._has_given_up:
+        if self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES:
             raise ServiceUnavailable(f"skipped after {MAX_CONSECUTIVE_FAILURES} consecutive failures")
         try:
             raw = self._provider.get_object_thumb()
@@ -250,7 +228,6 @@ class ImageStep:
         except (RetryableError, AccessRefused):
             self._consecutive_failures += 1
             if self._consecutive_failures == MAX_CONSECUTIVE_FAILURES:
-                self._has_given_up = True
                 log.warning(
                     "%s consecutive images failed; skipping images for the rest of this run", MAX_CONSECUTIVE_FAILURES
                 )
@@ -272,44 +249,15 @@ class ImageStep:
         return key
 
     def _note_failure(self, info: ProvidableInfo, error: Exception, images: ChunkImages) -> None:
-        is_ours = isinstance(error, ProviderSyncError)
-        reason = error.message if isinstance(error, ProviderSyncError) else f"{type(error).__name__}: {redact(error)}"
+        other = f"{type(error).__name__}: {redact(error)}"
+        reason, shown = (error.message, str(error)) if isinstance(error, ProviderSyncError) else (other, other)
         images.failed += 1
         images.errors[reason] += 1
         if self._warnings < MAX_WARNINGS:
             self._warnings += 1
-            log.warning("Image of %s %s: %s", info.type.__name__, info.id_at_providers, error if is_ours else reason)
+            log.warning("Image of %s %s: %s", info.type.__name__, info.id_at_providers, shown)
             if self._warnings == MAX_WARNINGS:
                 log.warning("Further failed images are only counted")
-
-
-def image_step(provider: LocalProvider, storage: ObjectStorage | None, *, is_dry_run: bool) -> ImageStep | None:
-    """Return the image step of a run; None without a storage, or if the provider has no images."""
-    if storage is None or not provider.has_images():
-        return None
-    return ImageStep(provider, storage, is_dry_run=is_dry_run)
-
-
-def set_images(obj: Any, entries: Mapping[str, Entry]) -> tuple[int, int] | None:
-    """Set image entries on an object and keep its others; returns how many images are new and how many replaced.
-
-    None if the object has all of them already. An image that only changed its source counts as neither, and so does
-    that of a dry run.
-    """
-    missing = {slot: entry for slot, entry in entries.items() if obj.thumbs.get(slot) != entry}
-    if not missing:
-        return None
-    created = updated = 0
-    for slot, entry in missing.items():
-        current = obj.thumbs.get(slot)
-        if entry["key"] is None:
-            continue
-        if not isinstance(current, dict) or not current.get("key"):
-            created += 1
-        elif current["key"] != entry["key"]:
-            updated += 1
-    obj.thumbs = {**obj.thumbs, **missing}
-    return created, updated
 
 
 def normalise(raw: bytes) -> bytes:
@@ -332,7 +280,11 @@ def normalise(raw: bytes) -> bytes:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(BytesIO(raw), formats=FORMATS) as image:
-                _check_size(*image.size)  # from the header, before anything is decoded
+                width, height = image.size  # from the header, before anything is decoded
+                if width * height > MAX_PIXELS:
+                    raise BadImage(_TOO_MANY_PIXELS)
+                if min(width, height) < MIN_SIDE:
+                    raise BadImage(f"the image has only {width} by {height} pixels")
                 return _as_jpeg(_flattened(ImageOps.exif_transpose(image)))
     except BadImage:
         raise
@@ -348,13 +300,6 @@ def content_key(data: bytes) -> str:
     """Return the key of a normalised image in the object storage; equal content has the same key."""
     digest = hashlib.sha256(data).hexdigest()
     return f"thumbs/{digest[:2]}/{digest}.jpg"
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise BadImage(_TOO_MANY_PIXELS)
-    if min(width, height) < MIN_SIDE:
-        raise BadImage(f"the image has only {width} by {height} pixels")
 
 
 def _flattened(image: Image.Image) -> Image.Image:

@@ -16,14 +16,7 @@ P = TypeVar("P", bound=Providable)
 
 
 class Known:
-    """The engine's side of the contract `KnownRows`.
-
-    Args:
-        connection: used for the lookups.
-        provider_id: row of the provider.
-        provider_name: class name of the provider, for errors.
-        infos: the objects of the chunk, by model.
-    """
+    """Implements `KnownRows` for one chunk; `provider_name` is for errors."""
 
     def __init__(
         self,

@@ -29,14 +29,7 @@ def find_rekeyed(
 ) -> tuple[list[ProvidableInfo], list[Move]]:
     """Ask the provider which unknown objects are rows of the same parents that it no longer lists.
 
-    Args:
-        context: the attempt.
-        table: a table with a parent.
-        new: the unknown objects, one per key.
-        later: further records of keys that come more than once.
-
-    Returns:
-        The objects that are really new, and the rows that take over the key of an object.
+    Returns the objects that are really new, and the rows that take over the key of an object.
     """
     remaining = {info.id_at_providers: info for info in new}
     # An object may have a part of its record as `info.record`; what belongs together is what one step returned.

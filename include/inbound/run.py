@@ -33,7 +33,7 @@ from include.errors import (
 )
 from include.inbound import loads
 from include.inbound.chunk import Chunk
-from include.inbound.images import image_step
+from include.inbound.images import ImageStep
 from include.inbound.read import Reader, RecordReader
 from include.inbound.rejections import OpenRecords
 from include.inbound.removed import CompleteListing, RemovalChunk
@@ -175,6 +175,15 @@ def _run_instance(
         raise
 
 
+def _log_start(instance: Instance, options: LoadParameters) -> None:
+    if options.replay:
+        what = "the open rejected records"
+    else:
+        what = f"what changed since {instance.since:%Y-%m-%d %H:%M:%S %Z}" if instance.since else "everything"
+    resuming = f", resuming after {instance.cursor}" if instance.cursor else ""
+    log.info("Attempt %s: reading %s%s", instance.attempts, what, resuming)
+
+
 @dataclass
 class _State:
     """How far an attempt has come."""
@@ -221,12 +230,14 @@ class _Run:
         self._replay: ReplayReader | None = None
         self._open_records: OpenRecords | None = None
         self._listing: CompleteListing | None = None
-        self._images = image_step(provider, storage, is_dry_run=options.dry_run)
+        self._images: ImageStep | None = None
+        if storage is not None and provider.has_images():
+            self._images = ImageStep(provider, storage, is_dry_run=options.dry_run)
 
     def run(self) -> SyncReport:
         """Read and save the listing, and record in the ledger how the attempt ended."""
-        self._log_start()
         state, connection = self._state, self._connection
+        _log_start(state.instance, self._options)
         try:
             try:
                 self._listing = self._complete_listing()
@@ -250,17 +261,6 @@ class _Run:
                 ledger.fail(connection, state.instance, state.report, str(error), start_over=starts_over)
             raise
         return state.report
-
-    def _log_start(self) -> None:
-        instance = self._state.instance
-        if self._options.replay:
-            what = "the open rejected records"
-        elif instance.since:
-            what = f"what changed since {instance.since:%Y-%m-%d %H:%M:%S %Z}"
-        else:
-            what = "everything"
-        resuming = f", resuming after {instance.cursor}" if instance.cursor else ""
-        log.info("Attempt %s: reading %s%s", instance.attempts, what, resuming)
 
     def _open_reader(self) -> Reader:
         """Set the provider's window, and return what reads its records."""

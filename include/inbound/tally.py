@@ -24,12 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Tally:
-    """Counts of one attempt; `add_to` adds them to the run's report once the chunk is written.
-
-    Args:
-        masking: the personal fields of the source, masked in differences.
-        rejection_prefix: what the reasons of rejections begin with.
-    """
+    """Counts of one attempt; `add_to` adds them to the run's report once the chunk is written."""
 
     def __init__(self, masking: Fields, *, rejection_prefix: str = "") -> None:
         self.records = self.chunks = 0
@@ -85,14 +80,10 @@ class Tally:
         change: str = "",
         stored_key: str | None = None,
     ) -> None:
-        """Note what a dry run would change; the first `SAMPLE_SIZE` objects of a table.
+        """Note what a dry run would change, for the first `SAMPLE_SIZE` objects of a table.
 
-        Args:
-            info: names the object.
-            obj: the new values.
-            before: the stored values, or the defaults of a new row.
-            change: "create" or "update" if empty.
-            stored_key: the key that the row has now, if it would take over the key of `info`.
+        `before` are the stored values, or the defaults of a new row; `change` defaults to "create" or "update";
+        `stored_key` is the row's key if it would take over that of `info`.
         """
         self._differing[info.type] += 1
         if self._differing[info.type] <= SAMPLE_SIZE:
@@ -121,7 +112,11 @@ class Tally:
         report.count_held_back(self._overridden, self._overridden_fields)
         for rejection in self.rejections:
             report.count_reason(rejection.reason)
-        self.images.add_to(report)
+        report.checked_thumbs += self.images.checked
+        report.failed_thumbs += self.images.failed
+        report.thumb_seconds += self.images.seconds
+        for reason, number in self.images.errors.items():
+            report.count_image_error(reason, number)
         for created, updated in self.image_changes.values():
             report.created_thumbs += created
             report.updated_thumbs += updated

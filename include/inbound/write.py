@@ -44,12 +44,7 @@ def create(
 ) -> None:
     """COPY new rows. For leaf tables, fill the next batch while PostgreSQL ingests the previous one.
 
-    Args:
-        context: the attempt.
-        table: the table of all these objects.
-        infos: the first record of each new object.
-        later: further records of keys that come more than once.
-        is_parent: whether objects of a later table may refer to these, and so need their primary keys.
+    Rows of a parent get their primary keys before, since objects of later tables may refer to them.
     """
     is_streamed = not (is_parent or context.is_careful)
     has_ids = is_parent or context.is_dry_run
@@ -158,11 +153,8 @@ def update(
 ) -> None:
     """Lock rows, fill them from their current values, and write those that differ.
 
-    Args:
-        context: the attempt.
-        table: the table of all these rows.
-        changed: primary key of each row, and the records that may change it.
-        rekeyed: the stored key, by primary key, of rows that take over the key of their record.
+    `changed` has the records that may change a row, and `rekeyed` the stored keys of rows that take over another key,
+    by primary key.
     """
     pending = _changes(context, table, changed, rekeyed)
     columns: set[str] = set()
@@ -180,8 +172,13 @@ def update(
         for change in some:
             values = astuple(change.obj)
             lines.append((values[0], change.date, change.must_write, *[values[place] for place in places]))
-        if rekeyed:
-            _rename(context, table, [change for change in some if change.obj.id in rekeyed])
+        renamed = [
+            (obj.id, info.id_at_providers, info.new_id_at_provider)
+            for info, obj, *_ in some
+            if obj.id is not None and obj.id in rekeyed
+        ]
+        if renamed:
+            rename_rows(context.connection, table, renamed)
         written += update_rows(
             context.connection, table, context.provider_id, lines, names, as_json=not context.is_careful
         )
@@ -222,15 +219,6 @@ def _changes(
     for infos in infos_by_id.values():  # deleted since the lookup: the next run will find them unknown
         context.tally.skipped += len(infos)
     return pending
-
-
-def _rename(context: ChunkContext, table: Table, taking_over: Sequence[Change]) -> None:
-    """Give rows the keys of their records."""
-    renamed = [
-        (obj.id, info.id_at_providers, info.new_id_at_provider) for info, obj, *_ in taking_over if obj.id is not None
-    ]
-    if renamed:
-        rename_rows(context.connection, table, renamed)
 
 
 def _note_rekeyed(

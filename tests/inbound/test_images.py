@@ -345,7 +345,7 @@ class TestFailures:
             "down": 1,
             "ValueError: token=***": 1,
         }
-        assert "Picture of Product 3: gone" in caplog.text
+        assert "Image of Product 3: gone" in caplog.text
         assert "abc" not in caplog.text
 
     def test_hooks_that_fail(self, run):
@@ -377,9 +377,9 @@ class TestFailures:
         assert counted(report) == (20, 0, 0, 20)
         assert report.created == 20
         assert report.thumb_errors == {
-            error.message: 5, "not asked for, after 5 in a row that could not be had": 15,
+            error.message: 5, "skipped after 5 consecutive failures": 15,
         }  # fmt: skip
-        assert "no more are asked for in this run" in caplog.text
+        assert "skipping images for the rest of this run" in caplog.text
 
     def test_one_that_answers_in_between_is(self, run):
         down = ServiceUnavailable("down")

@@ -139,7 +139,7 @@ class TestListingsOfAPart:
         report = sync_provider(Numbered(films, cinema), connection, instance_id=instance.id, chunk_size=3)
         assert (report.records, report.created, report.gone) == (3, 9, 0)
         assert gone() == set()
-        assert "an earlier try read part of the listing" in caplog.text
+        assert "this attempt resumed mid-listing" in caplog.text
         loads.close_load(connection, load)
         sync_provider(Numbered(films, cinema), connection)
         assert gone() == {"a#1", "a#2"}

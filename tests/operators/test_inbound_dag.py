@@ -494,9 +494,9 @@ def test_the_log_shows_the_four_steps_of_each_link(shops, service, run, output):
     patterns = [
         r"TiteLive stocks: La Plume et le Hibou \(link 1\)",
         r"Fetch: waited \d+\.\d\d s for pages",
-        r"Iterate: 40 records in \d+\.\d\d s",
-        r"Diff: \d+ objects in \d+\.\d\d s",
-        r"Upsert: \d+ created, 0 updated in \d+\.\d\d s",
+        r"Read: 40 records in \d+\.\d\d s",
+        r"Compare: \d+ objects in \d+\.\d\d s",
+        r"Fill and write: \d+ created, 0 updated in \d+\.\d\d s",
         r"Rejected: \d+ records",
     ]
     assert len(titles) == len(patterns)
