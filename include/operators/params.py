@@ -376,11 +376,27 @@ class OutboundParams:
         minimum=1,
         maximum=INT4,
     )
+    copy_event_from: str | None = _text(
+        "Copied event: original",
+        "After an event was copied: the slug of the original. The stored mappings of all targets then use the check-in "
+        "lists of the copy, matched by name, as a new version; entries of lists without a copy are marked as invalid.",
+        section="Mappings",
+        longest=50,
+    )
+    copy_event_to: str | None = _text(
+        "Copied event: copy",
+        "The slug of the copy of that event.",
+        section="Mappings",
+        longest=50,
+    )
 
 
-def sync_params() -> dict[str, Param]:
-    """Return the form of an inbound DAG."""
-    return _form(SyncParams)
+def sync_params(*, needs_venue: bool = True) -> dict[str, Param]:
+    """Return the form of an inbound DAG; without `needs_venue`, it has no field for venue links."""
+    form = _form(SyncParams)
+    if not needs_venue:
+        del form["venue_links"]
+    return form
 
 
 def venue_link_params() -> dict[str, Param]:

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 import requests
 
-from include.store import ledger
+from include.inbound import loads
 from local import demo
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -339,7 +339,7 @@ def shops(database, set_database, monkeypatch):
     monkeypatch.setenv("SANDBOX_BOOKS", str(BOOKS))
     set_database(database)
     with psycopg.connect(database, autocommit=True) as connection:
-        ledger.register_providers(connection)
+        loads.register_providers(connection)
         with connection.transaction():
             demo.load_venues(connection, World(Settings(venues=VENUES, books=BOOKS)), providers=["TiteLiveStocks"])
         yield connection

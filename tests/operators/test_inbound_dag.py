@@ -201,7 +201,7 @@ def test_links_of_one_batch_continue_after_a_failure(shops, service, run, output
     done = run(at_most_batches=1)
     assert done.tasks[SYNC] == ["failed"]
     assert venues_with_stocks(shops) == set(service.sirets[1:])
-    assert "1 of 3 venue links failed, the others were finished" in output()
+    assert "1 of 3 venue links failed, the others finished" in output()
     assert states(shops) == {1: "failed", 2: "done", 3: "done"}
 
 
@@ -494,9 +494,9 @@ def test_the_log_shows_the_four_steps_of_each_link(shops, service, run, output):
     patterns = [
         r"TiteLive stocks: La Plume et le Hibou \(link 1\)",
         r"Fetch: waited \d+\.\d\d s for pages",
-        r"Iterate: 40 records in \d+\.\d\d s",
-        r"Diff: \d+ objects in \d+\.\d\d s",
-        r"Upsert: \d+ created, 0 updated in \d+\.\d\d s",
+        r"Read: 40 records in \d+\.\d\d s",
+        r"Compare: \d+ objects in \d+\.\d\d s",
+        r"Fill and write: \d+ created, 0 updated in \d+\.\d\d s",
         r"Rejected: \d+ records",
     ]
     assert len(titles) == len(patterns)

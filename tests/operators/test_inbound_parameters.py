@@ -209,3 +209,13 @@ class TestReleaseFields:
         ):
             assert message in text
         assert (self.overrides(shops), count(shops, "catalog")) == (before, loads)
+
+
+def test_a_provider_without_venues_refuses_venue_links(shops, run, output, monkeypatch):
+    monkeypatch.setattr("include.providers.titelive_stocks.TiteLiveStocks.needs_venue", False)
+    loads = count(shops, "catalog")
+    done = run({"venue_links": ["1"]})
+    assert done.state == "failed"
+    assert done.tries["open_load"] == 1
+    assert "TiteLive stocks has one listing for all venues: leave out venue_links" in output()
+    assert count(shops, "catalog") == loads

@@ -75,7 +75,7 @@ def touch(connection, count):
     )
 
 
-def test_a_wrong_key_is_told_once_and_what_was_refused_is_sent_by_itself(shop, run, connect, titles):
+def test_a_wrong_key_is_reported_once_and_what_was_refused_is_retried_automatically(shop, run, connect, titles):
     run()
     touch(shop, 2)
     connect("wrong")

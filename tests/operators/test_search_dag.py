@@ -360,7 +360,7 @@ def test_a_run_during_another_is_skipped(site, connected, run, output, monkeypat
     with index_lock(connected, "SANDBOX", "offers"):
         done = run()
     assert done.tasks == {TASK: ["skipped"]}
-    assert "Another run is at work on the index offers, which does the work of this run, too" in output()
+    assert "Another run is working on the index offers: it does the work of this run too" in output()
     assert site.is_untouched()
     assert site.titles() == []
 

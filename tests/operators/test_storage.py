@@ -3,9 +3,10 @@
 import pytest
 
 from include.errors import ConfigurationError
+from include.inbound.loads import open_load, register_providers
 from include.operators.provider_sync import _Batch
 from include.providers.titelive_stocks import TiteLiveStocks
-from include.store.ledger import LoadParameters, open_load, register_providers
+from include.store.ledger import LoadParameters
 from include.store.objects import FolderStorage
 
 KEY = "thumbs/ab/abcdef.jpg"

@@ -119,7 +119,7 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
         False,
     )
     text = output()
-    assert f"{before[0]} stocks changed hands" in text
+    assert f"{before[0]} stocks were transferred" in text
     assert "Next: run OtherStocks for venue link 1; no DAG of the project does" in text
     assert assets(airflow, done) == {
         name: {"offers": before[0], "stocks": before[0]} for name in ("provider_sync.offer", "provider_sync.stock")
@@ -132,7 +132,7 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"action": "link", "venue": "1"}, "To link a venue, say also: provider"),
+        ({"action": "link", "venue": "1"}, "To link a venue, also specify: provider"),
         (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "settings": {"a": 1}},
             "already, with other settings: the action settings changes them",
