@@ -1,39 +1,39 @@
-"""The one tree of errors. Each class says what is to be done about it.
+"""All errors of the project, as one tree. Each class says who can fix it and how.
 
 ::
 
     ProviderSyncError
-    ├── RetryableError             try again later, nothing is wrong with the set-up
-    │   ├── ServiceUnavailable     5xx, cut connection, time-out: after the connector's own retries
-    │   ├── RateLimited            429 with a wait too long to sleep through in a worker slot
-    │   ├── UndecodableBody        a body that is not the JSON it should be, several times over
-    │   ├── LinkBusy               another run holds the lock of this provider and venue link
-    │   ├── IndexBusy              another run is at work on this search index
-    │   └── DatabaseUnavailable    PostgreSQL went away or refused the connection
-    ├── FatalError                 a person has to change something before a retry can help
-    │   ├── ConfigurationError     a connection, parameter, provider or venue link that is not right
-    │   │   ├── BodyTooLarge       a response with more bytes than are read
-    │   │   └── Unreachable        a host that does not exist, or whose certificate cannot be verified
-    │   ├── UntrustedUrl           a URL that a third party supplied and that may not be followed
-    │   ├── AccessRefused          401 or 403: the credentials
-    │   ├── RequestRefused         any other 4xx: the address, or an id the service does not know
+    ├── RetryableError             a later retry may succeed; nothing needs fixing
+    │   ├── ServiceUnavailable     5xx, a dropped connection or a timeout, after the connector's retries
+    │   ├── RateLimited            429 with a wait that is too long to block a worker slot
+    │   ├── UndecodableBody        a body that is not the expected JSON, after retries
+    │   ├── LinkBusy               another run has locked this provider and venue link
+    │   ├── IndexBusy              another run is patching this search index
+    │   └── DatabaseUnavailable    PostgreSQL refused or dropped the connection
+    ├── FatalError                 a retry fails again until someone changes something
+    │   ├── ConfigurationError     a connection, parameter, provider or venue link is missing or wrong
+    │   │   ├── BodyTooLarge       a response larger than the limit
+    │   │   └── Unreachable        an unknown host, or a certificate that cannot be verified
+    │   ├── UntrustedUrl           a URL from a third party that must not be followed
+    │   ├── AccessRefused          401 or 403: check the credentials
+    │   ├── RequestRefused         any other 4xx: check the address and the ids
     │   │   └── RedirectsElsewhere a redirect to another service
-    │   ├── PaginationError        a listing that would not end, or ended too early
-    │   ├── ListingShrank          a complete listing lacks so much of what we hold that it is not believed
-    │   ├── ErrorBudgetExceeded    too many rejected records: the source or the parser changed
-    │   └── EarlierTaskFailed      a closing task: the cause is the failure of a task before it
-    ├── RecordError                concerns one record; the run goes on
-    │   ├── RejectRecord           keep the record aside in rejected_record, with the reason
-    │   ├── SkipObject             leave this object out, it is not for us
-    │   └── BadPicture             leave this picture out, its object is kept
-    ├── LinksFailed                some venue links of a batch failed, named in the message
-    └── BaseSyncError              one object could not be sent to an outbound target; the queue keeps why
-        ├── RecoverableSyncError   try again by itself, up to the target's max_attempts
-        └── UnrecoverableSyncError park it until a person retries
-            └── SyncConfigError    because of a mapping, a connection or a setting
+    │   ├── PaginationError        a listing that repeats itself, never ends or ends early
+    │   ├── ListingShrank          a complete listing lacks too many stored rows to be accepted
+    │   ├── ErrorBudgetExceeded    too many rejected records: the source or the parser has changed
+    │   └── EarlierTaskFailed      a closing task fails because an earlier task failed
+    ├── RecordError                affects one record; the run continues
+    │   ├── RejectRecord           store the record in rejected_record, with the reason
+    │   ├── SkipObject             skip this object: it does not concern us
+    │   └── BadImage               skip this image; its object is still synced
+    ├── LinksFailed                some venue links of a batch failed; the message lists them
+    └── BaseSyncError              one object could not be sent to an outbound target
+        ├── RecoverableSyncError   retried automatically, up to the target's max_attempts
+        └── UnrecoverableSyncError parked until someone retries it
+            └── SyncConfigError    a mapping, connection or setting is wrong
 
-An error carries where it happened (provider, venue link, page, record) and never a secret: connectors
-redact addresses and headers before they raise.
+Every error records where it happened (provider, venue link, page, record) and never contains a secret: connectors
+redact URLs and headers before they raise.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from typing import Any
 
 NOT_FOUND = 404
 MAX_NAMED = 50
-"""Venue links named in the message of LinksFailed."""
+"""Maximum number of venue links listed in the message of LinksFailed."""
 
 
 class ProviderSyncError(Exception):
-    """Root of the tree. `where` holds provider, venue link, page and so on, shown after the message."""
+    """Root of the tree. `where` (provider, venue link, page and so on) is shown after the message."""
 
     def __init__(self, message: str, **where: Any) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class ProviderSyncError(Exception):
         self.where: dict[str, Any] = {key: value for key, value in where.items() if value is not None}
 
     def at(self, **where: Any) -> ProviderSyncError:
-        """Add where it happened; what a deeper layer already said is kept."""
+        """Add details about where the error happened; details added by a deeper layer win."""
         for key, value in where.items():
             if value is not None:
                 self.where.setdefault(key, value)
@@ -68,7 +68,7 @@ class ProviderSyncError(Exception):
 
 
 class RetryableError(ProviderSyncError):
-    """Trying again later may help. `retry_after` is the number of seconds to wait at least, if known."""
+    """A later retry may succeed. `retry_after` is the minimum wait in seconds, if the service gave one."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, **where: Any) -> None:
         super().__init__(message, **where)
@@ -76,31 +76,31 @@ class RetryableError(ProviderSyncError):
 
 
 class ServiceUnavailable(RetryableError):
-    """The service responded with 5xx, cut the connection or timed out, after the connector's own retries."""
+    """The service returned 5xx, dropped the connection or timed out, after the connector's retries."""
 
 
 class RateLimited(RetryableError):
-    """The service asked for a wait that is too long to sleep through; `retry_after` has it."""
+    """The service asked for a wait that is too long to block a worker slot; see `retry_after`."""
 
 
 class UndecodableBody(RetryableError):
-    """The body is not JSON of the expected shape, also after asking again."""
+    """The body is not the expected JSON, after retries."""
 
 
 class LinkBusy(RetryableError):
-    """Another run of the same provider and venue link is going on."""
+    """Another run of the same provider and venue link is in progress."""
 
 
 class IndexBusy(RetryableError):
-    """Another run is at work on the same search index."""
+    """Another run is patching the same search index."""
 
 
 class DatabaseUnavailable(RetryableError):
-    """The connection to PostgreSQL was lost or refused."""
+    """PostgreSQL refused or dropped the connection."""
 
 
 class FatalError(ProviderSyncError):
-    """A retry cannot help before a person changes something."""
+    """A retry fails again until someone changes something."""
 
 
 class ConfigurationError(FatalError):
@@ -108,7 +108,7 @@ class ConfigurationError(FatalError):
 
 
 class BodyTooLarge(ConfigurationError):
-    """The service responded with more bytes than are read."""
+    """The response is larger than the limit."""
 
 
 class Unreachable(ConfigurationError):
@@ -116,15 +116,15 @@ class Unreachable(ConfigurationError):
 
 
 class UntrustedUrl(FatalError):
-    """A URL that a third party supplied leads into a private network, or to another service: it is not followed."""
+    """A URL from a third party points into a private network or to another service, so it is not followed."""
 
 
 class AccessRefused(FatalError):
-    """The service responded with 401 or 403: check the credentials of the connection."""
+    """The service returned 401 or 403: check the credentials of the connection."""
 
 
 class RequestRefused(FatalError):
-    """The service responded with another 4xx status: check the address and the venue's id."""
+    """The service returned another 4xx status: check the address and the venue's id."""
 
     def __init__(self, message: str, *, status: int, **where: Any) -> None:
         super().__init__(message, **where)
@@ -132,9 +132,9 @@ class RequestRefused(FatalError):
 
 
 class RedirectsElsewhere(RequestRefused):
-    """The service redirects to another one, which must not get its credentials.
+    """The service redirects to another service, which must not receive the credentials.
 
-    `target` gives the address as it is; it is a function so that nothing that shows errors shows a secret in it.
+    `target` is a function that returns the unredacted URL, so that code that prints attributes never prints a secret.
     """
 
     def __init__(self, message: str, *, status: int, target: str, **where: Any) -> None:
@@ -143,11 +143,11 @@ class RedirectsElsewhere(RequestRefused):
 
 
 class PaginationError(FatalError):
-    """The pages of a listing repeat themselves, never end, or end before the announced total."""
+    """The pages of a listing repeat themselves, never end or end before the announced total."""
 
 
 class ListingShrank(FatalError):
-    """A complete listing lacks more of what we hold than is believable: nothing was marked as gone."""
+    """A complete listing lacks too many stored rows to be accepted: no row was marked as removed."""
 
 
 class ErrorBudgetExceeded(FatalError):
@@ -155,18 +155,18 @@ class ErrorBudgetExceeded(FatalError):
 
 
 class EarlierTaskFailed(FatalError):
-    """A closing task fails because a task before it did; alerts give that task's error as the cause."""
+    """A closing task fails because an earlier task failed; alerts show that task's error as the cause."""
 
 
 class RecordError(ProviderSyncError):
-    """Concerns one record or object; the run goes on."""
+    """Affects one record or object; the run continues."""
 
 
 class RejectRecord(RecordError):
-    """The record cannot be used. It is kept in `rejected_record` with this message as the reason.
+    """The record is unusable. The engine stores it in `rejected_record` with this message as the reason.
 
-    `payload` is the record as received (raw bytes or a decoded value); None means the current one. `reference` is what
-    the keys of its objects begin with, if that could be read: a complete listing then leaves just those alone.
+    `payload` is the record as received (raw bytes or a decoded value); None means the current record. `reference` is
+    the prefix of the keys of its objects, if it could be read: a complete listing then keeps only these rows.
     """
 
     def __init__(self, message: str, *, payload: Any = None, reference: str | None = None, **where: Any) -> None:
@@ -176,29 +176,28 @@ class RejectRecord(RecordError):
 
 
 class SkipObject(RecordError):
-    """The object is not for us (not eligible, nothing available): it is counted as skipped."""
+    """The object does not concern us (not eligible, nothing available); it counts as skipped."""
 
 
-class BadPicture(RecordError):
-    """A picture is not there or cannot be used; the message says why in general, `where` which one."""
+class BadImage(RecordError):
+    """An image is missing or unusable. The message is the general reason, `where` identifies the image."""
 
 
 class LinksFailed(ProviderSyncError):
-    """Some venue links failed; the others were finished first.
+    """Some venue links failed, after all links of the batch were attempted.
 
-    `failures` maps a venue link's label to its error. The batch can be tried again when one of them can be,
-    after the longest of their waits.
+    `failures` maps the label of a venue link to its error. The batch is retryable if one of the failures is.
     """
 
     def __init__(self, failures: Mapping[str, ProviderSyncError], *, attempted: int) -> None:
-        told = [f"  - {label}: {error}" for label, error in failures.items()]
-        more = [f"  - and {len(told) - MAX_NAMED} more"] if len(told) > MAX_NAMED else []
-        named = "\n".join(told[:MAX_NAMED] + more)
-        others = ", the others were finished" if attempted > len(failures) else ""
+        lines = [f"  - {label}: {error}" for label, error in failures.items()]
+        more = [f"  - and {len(lines) - MAX_NAMED} more"] if len(lines) > MAX_NAMED else []
+        listed = "\n".join(lines[:MAX_NAMED] + more)
+        others = ", the others finished" if attempted > len(failures) else ""
         unknown = [isinstance(error, RequestRefused) and error.status == NOT_FOUND for error in failures.values()]
         if not others and len(unknown) > 1 and all(unknown):
             others = ", each with a 404: the address of the Airflow connection is probably wrong"
-        super().__init__(f"{len(failures)} of {attempted} venue links failed{others}:\n{named}")
+        super().__init__(f"{len(failures)} of {attempted} venue links failed{others}:\n{listed}")
         self.failures = dict(failures)
 
     @property
@@ -214,7 +213,7 @@ class LinksFailed(ProviderSyncError):
 
 
 class BaseSyncError(ProviderSyncError):
-    """An object could not be sent. `messages` are for people, `full_message` may hold the technical reason."""
+    """An object could not be sent. `messages` are for people; `full_message` may add technical details."""
 
     def __init__(self, messages: Sequence[str] | str, full_message: str | None = None) -> None:
         self.messages = [messages] if isinstance(messages, str) else [str(message) for message in messages]
@@ -223,7 +222,7 @@ class BaseSyncError(ProviderSyncError):
 
 
 class RecoverableSyncError(BaseSyncError):
-    """Trying again later may help. `retry_after`: not sooner than in so many seconds, if the target said so."""
+    """A later retry may succeed. `retry_after` is the minimum wait in seconds, if the target gave one."""
 
     def __init__(
         self, messages: Sequence[str] | str, full_message: str | None = None, *, retry_after: float | None = None
@@ -233,12 +232,12 @@ class RecoverableSyncError(BaseSyncError):
 
 
 class UnrecoverableSyncError(BaseSyncError):
-    """The target says no for good: a person has to look at it."""
+    """The target refused the object permanently: someone has to look at it."""
 
     failure_mode = "permanent"
 
 
 class SyncConfigError(UnrecoverableSyncError):
-    """A mapping, connection or setting is wrong: nothing can be sent before it is corrected."""
+    """A mapping, connection or setting is wrong: nothing can be sent until it is corrected."""
 
     failure_mode = "config"

@@ -1,29 +1,21 @@
-"""Personal data is masked wherever values are kept or shown for diagnosis: payloads, and differences of a dry run."""
+"""Mask personal data wherever values are stored or shown for diagnosis: payloads, differences of a dry run, logs."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from include.providers.base import LocalProvider
+from typing import Any, NamedTuple
 
 MASK = "***"
 
 
 class Fields(NamedTuple):
-    """What differs from the usual personal fields: more that are personal, and some that are public in this source."""
+    """How a source differs from the default: additional personal fields, and fields that are public there."""
 
     personal: frozenset[str] = frozenset()
     public: frozenset[str] = frozenset()
 
 
 USUAL = Fields()
-
-
-def fields_of(provider: LocalProvider) -> Fields:
-    """What a provider says of its fields."""
-    return Fields(provider.masked_fields, provider.public_fields)
 
 
 PERSONAL_FIELDS = frozenset(
@@ -37,7 +29,7 @@ _NAMED_VALUE = re.compile(
 
 
 def masked(value: Any, fields: Fields = USUAL) -> Any:
-    """Plain values (dictionaries, lists and what is in them) with those of personal fields replaced."""
+    """Return a copy of a plain value (dictionaries and lists, nested) in which personal fields are masked."""
     if isinstance(value, dict):
         return {
             key: MASK if isinstance(key, str) and is_personal(key, fields) else masked(item, fields)
@@ -49,12 +41,12 @@ def masked(value: Any, fields: Fields = USUAL) -> Any:
 
 
 def masked_text(text: str, fields: Fields = USUAL) -> str:
-    """Text in which personal fields are told by pattern: `"email": "…"`, `email=…`."""
+    """Return a text with personal fields masked. Fields are recognized by pattern: `"email": "…"`, `email=…`."""
     return _NAMED_VALUE.sub(lambda match: f"{match[1]}{MASK}" if is_personal(match[2], fields) else match[0], text)
 
 
 def is_personal(name: str, fields: Fields = USUAL) -> bool:
-    """Whether a field of this name is masked: `booking_email`, `bookingEmail` and `email` alike."""
+    """Return whether a field of this name is masked: `booking_email`, `bookingEmail` and `email` are treated alike."""
     plain = _plain(name)
     if plain in map(_plain, fields.personal):
         return True

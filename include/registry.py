@@ -1,8 +1,7 @@
-"""From a dotted path to a provider, target or patch of the project, and to nothing else.
+"""Load a provider, target or patch by its dotted path, and nothing else.
 
-A path comes from a DAG file or from the ledger, so from a row of the database. Importing a module runs its code: only
-modules of a few packages are imported, whatever the path says. A module that is imported already (one of tests, for
-example) is looked into as well, since that runs nothing.
+A path comes from a DAG file or from the database (the ledger). Importing a module runs its code, so only modules of
+the packages of a `Kind` are imported. A module that is already imported, such as a test, may be in any package.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """What can be loaded: its name in texts, the packages whose modules may be imported, and the check.
+    """A kind of object that can be loaded: its noun in messages, the packages that may be imported, and a check.
 
-    `reason_against` returns "" for an object of this kind, else what it is instead (`not a Patch`).
+    `reason_against` returns "" for an object of this kind, else why it is none (`not a Patch`).
     """
 
     noun: str
@@ -37,8 +36,8 @@ def load(path: str, kind: Kind[T]) -> T:
     """Return the object at a dotted path such as `include.providers.titelive_stocks.TiteLiveStocks`.
 
     Raises:
-        ConfigurationError: there is none, it is not of this kind, or its module cannot be imported; the message lists
-            what there is.
+        ConfigurationError: nothing is at this path, it is of another kind, or its module cannot be imported. The
+            message lists what is available.
     """
     if not isinstance(path, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", path):
         raise _nothing_at(path, kind, "a dotted path is needed, such as package.module.Name")
@@ -46,7 +45,7 @@ def load(path: str, kind: Kind[T]) -> T:
     module = sys.modules.get(module_name)
     if module is None:
         module = _import(path, module_name, kind)
-    # Not getattr: a module may have one of its own that imports others.
+    # Not getattr: a module-level __getattr__ may import other modules.
     if name not in vars(module):
         raise _nothing_at(path, kind, f"{module_name} has no {name}")
     found = vars(module)[name]
@@ -64,7 +63,7 @@ def _import(path: str, module_name: str, kind: Kind[T]) -> ModuleType:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise _nothing_at(path, kind, f"there is no module {error.name}") from None
         failure: Exception = error
-    except Exception as error:  # whatever the code of a module raises
+    except Exception as error:  # a module may raise anything when it is imported
         failure = error
     raise ConfigurationError(
         f"The {kind.noun} {path!r} cannot be loaded, its module raises {type(failure).__name__}: {failure}"
@@ -77,7 +76,7 @@ def _nothing_at(path: str, kind: Kind[T], reason: str) -> ConfigurationError:
     for module_name in _module_names(kind):
         try:
             module = import_module(module_name)
-        except Exception as error:  # the listing shall not fail because of another module
+        except Exception as error:  # one broken module must not hide the others
             broken.append(f"{module_name} ({type(error).__name__}: {error})")
         else:
             known += [f"{module_name}.{name}" for name in members(module, kind)]
@@ -88,12 +87,12 @@ def _nothing_at(path: str, kind: Kind[T], reason: str) -> ConfigurationError:
 
 
 def import_all(kind: Kind[T]) -> list[ModuleType]:
-    """Import the modules that may hold objects of a kind."""
+    """Import all modules in the packages of a kind."""
     return [import_module(name) for name in _module_names(kind)]
 
 
 def members(module: ModuleType, kind: Kind[T]) -> dict[str, T]:
-    """Return the objects of a kind that a module defines, by name; those that it only imports are left out."""
+    """Return the objects of a kind that a module defines, by name, without those that it only imports."""
     return {
         name: cast(T, found)
         for name, found in vars(module).items()

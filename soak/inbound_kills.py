@@ -22,10 +22,11 @@ from psycopg.types.json import Jsonb
 from bench import database
 from bench.measuring import WrongResult
 from include.connectors.http import HttpConnector
+from include.inbound import loads
+from include.inbound.loads import register_providers
 from include.inbound.sync import sync_provider
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store import ledger
-from include.store.ledger import register_providers
 from include.store.migrate import migrate
 from include.store.providers import load_link
 from sandbox.demo import products, venues
@@ -210,14 +211,14 @@ def work(conninfo: str, url: str, run_id: str, chunk_size: str) -> None:
     """Open the load or find it, run its remaining instances, close it."""
     with psycopg.connect(conninfo) as connection:
         kill.ready()
-        load = ledger.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
+        load = loads.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
         for instance in ledger.pending_instances(connection, load, 0):
             connection.commit()
             with HttpConnector(f"{url}/titelive/stocks") as connector:
                 provider = TiteLiveStocks(load_link(connection, instance.venue_provider_id or 0), connector)
                 connection.commit()
                 sync_provider(provider, connection, instance_id=instance.id, chunk_size=int(chunk_size))
-        ledger.close_load(connection, load)
+        loads.close_load(connection, load)
 
 
 run = partial(kill.run, InboundKills)

@@ -75,11 +75,11 @@ class BenchStocks(LocalProvider):
 
     def _pages(self) -> Iterator[Page[Record]]:
         decode = PageDecoder(ListingPage, Record, "stocks")
-        paginator = KeysetPaginator(key="ref", size=PAGE_SIZE, start=self.resume_from)
+        paginator = KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
         while not paginator.finished:
             response = self.connector.get("", paginator.params, decode=decode)
-            yield Page(response.value.stocks, response.asked_at, paginator.page)
-            paginator.advance(response.value.stocks, total=response.value.total)
+            yield Page(paginator.records(response.value), response.requested_at, paginator.page)
+            paginator.advance(response.value)
 
     def __next__(self) -> list[ProvidableInfo]:
         """Return the one stock of the next record."""

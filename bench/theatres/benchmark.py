@@ -12,6 +12,7 @@ from bench import raw_http
 from bench.frame import HEADINGS, Benchmark, Competitor, Line, Option, Scenario, number, numbers
 from bench.measuring import Task, WrongResult
 from bench.theatres.data import CHANGED, DAYS, FIRST, POOL, Schedule, fill, read_sums
+from include.inbound import loads
 from include.providers.allocine_stocks import AllocineStocks
 from include.store import ledger
 from include.store.ledger import LoadParameters
@@ -99,14 +100,14 @@ class Theatres(Benchmark):
         if not competitor.uses_ledger:
             return [Task(**task)]
         connection, processes = self.database.connection, self.processes(competitor, scenario)
-        self.load = ledger.open_load(connection, AllocineStocks, LoadParameters(), at_most_batches=processes)
+        self.load = loads.open_load(connection, AllocineStocks, LoadParameters(), at_most_batches=processes)
         batches = ledger.batch_labels(connection, self.load)
         return [Task(**task, options={"load": self.load, "batch": batch}) for batch in batches]
 
     def check(self, competitor: Importer, scenario: Scenario, phase: str) -> Mapping[str, float]:  # type: ignore[override]  # noqa: ARG002
         """Close the load; compare the rows with what the theatres show."""
         if competitor.uses_ledger:
-            summary = ledger.close_load(self.database.connection, self.load)
+            summary = loads.close_load(self.database.connection, self.load)
             if summary.state != "loaded":
                 raise WrongResult(f"{competitor.name}, {phase}: the load is {summary.state}, {summary.errors}")
         expected, found = self.expected[_generation(phase)], read_sums(self.database.connection)

@@ -1,4 +1,4 @@
-"""An alert: what people are told, whichever channel it goes through."""
+"""An alert, independent of the channel that delivers it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tone = Literal["good", "bad", "neutral"]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with a title, a text, facts by name, a tone and a link (empty: none)."""
+    """A message with a title, a body, facts by name, a tone and a URL (empty: no link)."""
 
     title: str
     body: str = ""
@@ -22,13 +22,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """Everything below the title, as plain text."""
+        """Body, facts and URL as plain text, without the title."""
         facts = [f"{name}: {value}" for name, value in self.facts.items()]
         return "\n\n".join(part for part in (self.body, "\n".join(facts), self.url) if part)
 
     @property
     def html(self) -> str:
-        """Everything with the title, as HTML."""
+        """The whole message as HTML, title included."""
         rows = "".join(
             f'<tr><th align="left" valign="top">{escape(name)}</th><td>{_lines(value)}</td></tr>'
             for name, value in self.facts.items()

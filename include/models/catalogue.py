@@ -1,6 +1,6 @@
 """Products, offers and stocks: the rows that inbound providers feed.
 
-After the relational model of pass Culture's API (`pcapi/core/offers` in
+The tables follow the relational model of pass Culture's API (`pcapi/core/offers` in
 https://github.com/pass-culture/pass-culture-main).
 """
 
@@ -16,7 +16,7 @@ from include.models.base import Providable
 
 
 class Product(Providable):
-    """What is sold, whoever sells it: a book, a film. Several providers may feed one."""
+    """A book, a film or another product, independent of who sells it. Several providers may feed the same row."""
 
     table_name: ClassVar[str] = "product"
     is_shared: ClassVar[bool] = True
@@ -30,11 +30,11 @@ class Product(Providable):
     is_synchronization_compatible: bool = True
     duration_minutes: int | None = None
     thumbs: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Pictures by number, from "1" on: `key` in the object storage, and `source`, which tells whether it changed."""
+    """Images by number from "1": `key` in the object storage, and `source`, which changes with the image."""
 
 
 class Offer(Providable):
-    """A product offered by one venue. `id_at_provider` is the venue's own reference of it."""
+    """A product that one venue offers. `id_at_provider` is the venue's own reference."""
 
     table_name: ClassVar[str] = "offer"
     has_venue_reference: ClassVar[bool] = True
@@ -49,11 +49,11 @@ class Offer(Providable):
     withdrawal_details: str | None = None
     is_active: bool = True
     is_duo: bool = False
-    """Whether two places can be booked at once."""
+    """Whether two seats can be booked together."""
 
 
 class Stock(Providable):
-    """How many of an offer can be booked, at what price. `quantity` None means without limit."""
+    """The bookable quantity of an offer and its price. `quantity` None means unlimited."""
 
     table_name: ClassVar[str] = "stock"
     parent: ClassVar[tuple[str, type[Providable]] | None] = ("offer_id", Offer)
@@ -71,4 +71,4 @@ class Stock(Providable):
     is_soft_deleted: bool = False
     """Off sale."""
     booked_quantity: int = 0
-    """Sum of the quantities of the bookings that are not cancelled; the database keeps it."""
+    """Total quantity of the bookings that are not canceled; the database maintains it."""

@@ -1,4 +1,4 @@
-"""The venues and their links to providers, as a sync reads them."""
+"""Venue links: which provider feeds which venue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class VenueLink(msgspec.Struct, frozen=True):
-    """A row of `venue_provider` with what providers need of its venue."""
+    """A row of `venue_provider` with the columns of its venue that providers need."""
 
     id: int
     venue_id: int
@@ -23,16 +23,16 @@ class VenueLink(msgspec.Struct, frozen=True):
     internal_id: str | None = None
     """A second id of the venue at the provider, from `provider_pivot`."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What a person decided for this link (prices say); the provider class knows its shape."""
+    """Settings of this link, such as prices; the provider class defines their shape."""
 
     @property
     def label(self) -> str:
-        """How logs and reports call this link."""
+        """The name of this link in logs and reports."""
         return f"{self.venue_name or self.venue_id_at_offer_provider} (link {self.id})"
 
 
-class LinkStanding(VenueLink, frozen=True, kw_only=True):
-    """A venue link with its provider, and with what it feeds as far as that was counted."""
+class LinkStatus(VenueLink, frozen=True, kw_only=True):
+    """A venue link with its provider and the number of rows that it feeds (0 unless counted)."""
 
     provider: str
     """`provider.local_class`."""

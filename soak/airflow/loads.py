@@ -19,7 +19,7 @@ from bench import frame
 from bench.frame import Table, number
 from local import runs
 from local.airflow import Api
-from local.commands import Whole
+from local.stack import Stack
 from soak.airflow import server, stack
 from soak.airflow.memory import Memory, sampled
 from soak.airflow.shops import SUPPLIERS, Shops, fill, read_sums
@@ -70,19 +70,19 @@ def run(venues: int = 1000, books: int = 200) -> bool:
     dag_ids = list(stack.PROVIDERS)
     with (
         server.running(shops) as url,
-        stack.running(stack.connections(url, UNLIMITED), dag_ids, schedules=False) as (local, whole),
-        psycopg.connect(whole.conninfo, autocommit=True) as connection,
+        stack.running(stack.connections(url, UNLIMITED), dag_ids, schedules=False) as (local, started),
+        psycopg.connect(started.conninfo, autocommit=True) as connection,
     ):
         for dag_id in dag_ids:
-            whole.api.set_paused(dag_id, False)
+            started.api.set_paused(dag_id, False)
         with local.screen.step(f"Inserting {4 * venues:,} venues"):
             fill(connection, shops)
-        scheduler = whole.airflow.components["scheduler"].pid
-        slots = int(whole.airflow.env["AIRFLOW__CORE__PARALLELISM"])
+        scheduler = started.airflow.components["scheduler"].pid
+        slots = int(started.airflow.env["AIRFLOW__CORE__PARALLELISM"])
         failed = []
         for phase, conf in PHASES.items():
             with local.screen.step(f"Four DAGs of {venues:,} venues: {phase}"), sampled(scheduler) as memory:
-                loaded = load(whole, connection, conf)
+                loaded = load(started, connection, conf)
             failed += [each.dag_id for each in loaded if each.state != "success"]
             frame.show(frame.console(), summarize(phase, loaded, memory, slots))
         found, expected = read_sums(connection), dict.fromkeys(SUPPLIERS, shops.sums())
@@ -93,22 +93,22 @@ def run(venues: int = 1000, books: int = 200) -> bool:
     return found == expected and not failed
 
 
-def load(whole: Whole, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
+def load(started: Stack, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
     """Trigger all four DAGs at the same time, and wait until their runs have ended."""
-    started = runs.trigger(whole.api, stack.PROVIDERS, conf)
+    triggered = runs.trigger(started.api, stack.PROVIDERS, conf)
     deadline = time.monotonic() + TIMEOUT
     ended: dict[str, dict[str, Any]] = {}
-    while len(ended) < len(started):
-        whole.check()
+    while len(ended) < len(triggered):
+        started.check()
         if time.monotonic() > deadline:
             raise RuntimeError(f"the loads did not end within {TIMEOUT} s")
         time.sleep(1)
-        for each in started:
+        for each in triggered:
             if each.dag_id not in ended:
-                state = whole.api.run(each.dag_id, each.run_id)
+                state = started.api.run(each.dag_id, each.run_id)
                 if state["state"] not in runs.UNFINISHED:
                     ended[each.dag_id] = state
-    return [_dag_run(whole.api, connection, ended[each.dag_id]) for each in started]
+    return [_dag_run(started.api, connection, ended[each.dag_id]) for each in triggered]
 
 
 def _dag_run(api: Api, connection: psycopg.Connection[Any], ended: Mapping[str, Any]) -> DagRun:

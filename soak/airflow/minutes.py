@@ -63,22 +63,22 @@ def run(minutes: int = 20, moves: int = 10, venues: int = 40) -> bool:
     with ExitStack() as exits:
         environment = stack.connections(exits.enter_context(server.running(shops)), 0.5) if venues else {}
         dag_ids = [DAG, *stack.PROVIDERS]
-        _, whole = exits.enter_context(stack.running(environment, dag_ids, schedules=True))
-        assert whole.sandbox is not None
-        api, service = whole.api, StandIn(whole.sandbox)
+        _, started = exits.enter_context(stack.running(environment, dag_ids, schedules=True))
+        assert started.sandbox is not None
+        api, service = started.api, StandIn(started.sandbox)
         for name in ("dry_run", "dry_run_notify"):
             api.request("PATCH", f"/variables/{DAG}_{name}", json={"key": f"{DAG}_{name}", "value": "false"})
-        connection = exits.enter_context(psycopg.connect(whole.conninfo, autocommit=True))
+        connection = exits.enter_context(psycopg.connect(started.conninfo, autocommit=True))
         with loads(connection, api, shops) as loaded:
             api.set_paused(DAG, False)
-            wait_for_pass(connection, None, whole.check)
+            wait_for_pass(connection, None, started.check)
             began = time.monotonic()
             seconds: list[float] = []
             for number in range(1, moves + 1):
-                _sleep_until(began + draw_moment(number, minutes, moves), whole.check)
-                seconds.append(follow_move(connection, service.url, number, whole.check))
+                _sleep_until(began + draw_moment(number, minutes, moves), started.check)
+                seconds.append(follow_move(connection, service.url, number, started.check))
                 print(f"move {number:>2} of {moves}: the last record was patched {seconds[-1]:.1f} s later", flush=True)
-            _sleep_until(began + 60 * minutes, whole.check)
+            _sleep_until(began + 60 * minutes, started.check)
             api.set_paused(DAG, True)
             time.sleep(5)
             service.check(RECORDS, generation=moves)

@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from include.providers import load_provider
-from local import airflow, commands
+from local import airflow
 from local.checkout import Checkout
-from local.commands import Local, Whole
 from local.console import Screen
+from local.context import Local, claim
 from local.settings import Pool, Settings
 from local.signals import Interrupted, Signals
+from local.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = {
@@ -40,7 +41,7 @@ def connections(url: str, requests_per_second: float) -> dict[str, str]:
 
 
 @contextmanager
-def running(environment: dict[str, str], dag_ids: Iterable[str], *, schedules: bool) -> Iterator[tuple[Local, Whole]]:
+def running(environment: dict[str, str], dag_ids: Iterable[str], *, schedules: bool) -> Iterator[tuple[Local, Stack]]:
     """Start everything that `make up` starts, wait until the DAGs are parsed, and stop everything in the end.
 
     The connections of the user's environment are left out, so that only the sandbox and the embedded database are used.
@@ -54,13 +55,13 @@ def running(environment: dict[str, str], dag_ids: Iterable[str], *, schedules: b
         shutil.copytree(ROOT, root, ignore=IGNORED)
         local = Local(Checkout(root), Screen(), signals, inherited | environment)
         try:
-            with local.stack:
-                commands.claim(local, "run")
-                with commands.whole_airflow(local, airflow.free_port(), schedules=schedules) as whole:
-                    add_pools(whole.api)
+            with local.cleanup:
+                claim(local, "run")
+                with running_stack(local, airflow.free_port(), schedules=schedules) as started:
+                    add_pools(started.api)
                     since = datetime.fromtimestamp(0, UTC)
-                    airflow.wait_until_parsed(whole.api, dag_ids, since=since, check=whole.check)
-                    yield local, whole
+                    airflow.wait_until_parsed(started.api, dag_ids, since=since, check=started.check)
+                    yield local, started
         except Interrupted as interrupted:
             raise KeyboardInterrupt(str(interrupted)) from None
         finally:

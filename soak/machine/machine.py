@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from psycopg.rows import dict_row
 
 from include.errors import DatabaseUnavailable, LinkBusy, ServiceUnavailable
-from include.inbound import run
+from include.inbound import loads, run
 from include.models.report import SyncReport
 from include.store import ledger
 from include.store.ledger import LoadParameters
@@ -469,7 +469,7 @@ class InboundMachine(RuleBasedStateMachine):
         self.done["runs"] += 1
         if in_ledger:
             run_id = f"run {next(_NUMBERS)}"
-            catalog_id = ledger.open_load(self.connection, PROVIDERS[provider], LoadParameters(), run_id=run_id)
+            catalog_id = loads.open_load(self.connection, PROVIDERS[provider], LoadParameters(), run_id=run_id)
             load.instance_id = ledger.single_instance(self.connection, catalog_id)
         return load
 

@@ -181,7 +181,7 @@ class Supplied(LocalProvider):
         return str(self.place) if self.visit.has_cursor else None
 
     @property
-    def asked_at(self) -> datetime:
+    def requested_at(self) -> datetime:
         """The time at which the listing was requested, by the visit."""
         if self.visit.requested is None:
             return self.started_at

@@ -5,7 +5,8 @@ from contextlib import nullcontext
 import pytest
 
 from include.errors import AccessRefused, LinksFailed, RequestRefused, ServiceUnavailable, Unreachable
-from include.inbound import ledger, sync
+from include.inbound import loads
+from include.inbound import run as engine
 from include.models.report import SyncReport
 from include.operators import provider_sync
 from include.providers.titelive_stocks import TiteLiveStocks
@@ -15,14 +16,14 @@ from include.store.ledger import LoadParameters
 @pytest.fixture
 def run_batch(connection, monkeypatch):
     """Runs a batch of four links; those named are refused. Returns the venues that were done."""
-    ledger.register_providers(connection)
+    loads.register_providers(connection)
     connection.execute(
         "WITH venues AS (INSERT INTO venue (name, siret) SELECT 'Shop ' || number, lpad(number::text, 14, '0')"
         " FROM generate_series(1, 4) AS number RETURNING id, siret)"
         " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
         " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'"
     )
-    load = ledger.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
+    load = loads.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
     connection.commit()
     done = []
     refused = ()
@@ -34,7 +35,7 @@ def run_batch(connection, monkeypatch):
         done.append(venue)
         return SyncReport(state="skipped")
 
-    monkeypatch.setattr(sync, "sync_provider", fake_sync)
+    monkeypatch.setattr(engine, "sync_provider", fake_sync)
     monkeypatch.setattr(provider_sync, "connector_for", lambda _: nullcontext())
 
     def run(*names):
@@ -83,8 +84,8 @@ def failed(*errors, attempted=None):
 def test_the_first_line_of_a_failed_batch_says_what_was_left_undone_and_a_likely_cause():
     unknown, down = RequestRefused("404", status=404), ServiceUnavailable("503")
     assert failed(unknown) == "1 of 1 venue links failed:"
-    assert failed(unknown, attempted=3) == "1 of 3 venue links failed, the others were finished:"
-    assert failed(unknown, unknown, attempted=3) == "2 of 3 venue links failed, the others were finished:"
+    assert failed(unknown, attempted=3) == "1 of 3 venue links failed, the others finished:"
+    assert failed(unknown, unknown, attempted=3) == "2 of 3 venue links failed, the others finished:"
     assert failed(unknown, down) == "2 of 2 venue links failed:"
     assert failed(unknown, RequestRefused("400", status=400)) == "2 of 2 venue links failed:"
     wrong = "2 of 2 venue links failed, each with a 404: the address of the Airflow connection is probably wrong:"

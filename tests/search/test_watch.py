@@ -1,4 +1,4 @@
-"""One look after the other at an index that an indexer rebuilds: when it is patched, when it is left alone."""
+"""Runs on an index that an indexer rebuilds: when they patch it, and when they do not."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import pytest
 from include.errors import ConfigurationError, DatabaseUnavailable, FatalError, IndexBusy
 from include.patches.base import Patch
 from include.patches.customer_dispo import CUSTOMER_DISPO
-from include.search import run_pass, watch
+from include.search import run_pass, stored_pass, watch
 from include.search.watch import default_compare_every
 from include.store import search as store
 from tests.search.conftest import APPLICATION, OFFERS, SMALL
@@ -23,8 +23,8 @@ def asked(site, path):
     return sum(seen == path for _, seen, _ in site.requests())
 
 
-class Told:
-    """An index whose log a test has a say in."""
+class EditedLog:
+    """An index whose log a test edits."""
 
     def __init__(self, index, change):
         self._index = index
@@ -65,7 +65,7 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
     quiet = look(site)
     assert (quiet.report, quiet.reason, quiet.moves) == (None, "", [])
     assert quiet.summary.startswith("Nothing to do: no move onto offers in ")
-    assert quiet.summary.endswith("; next comparison with the rule in 14 runs")
+    assert quiet.summary.endswith("; next comparison of the whole index in 14 runs")
     assert [path for _, path, _ in site.requests()] == ["/1/logs", "/1/logs"]
 
     site.rebuild()
@@ -77,7 +77,7 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
     assert passes() == [("first run", "done", None), ("move", "done", None)]
 
 
-def test_every_look_is_noted_whatever_it_finds(site, look, state, connection):
+def test_every_check_is_stored_whatever_it_finds(site, look, state, connection):
     looks = []
     for settings in ({}, {}, {"dry_run": True}):
         connection.execute("UPDATE search_index SET checked_at = NULL")
@@ -128,10 +128,10 @@ def test_every_nth_run_compares(site, look, every, runs):
     assert [look(site, compare_every=every).reason == "comparison" for _ in runs] == runs
 
 
-def test_a_comparison_finds_what_the_log_did_not_tell(site, look, state):
+def test_a_comparison_finds_what_the_log_does_not_have(site, look, state):
     look(site)
     site.rebuild()
-    hidden = Told(site.index(), lambda entries: [entry for entry in entries if not is_move(entry)])
+    hidden = EditedLog(site.index(), lambda entries: [entry for entry in entries if not is_move(entry)])
     assert look(site, index=hidden, compare_every=2).report is None
     done = look(site, index=hidden, compare_every=2)
     assert (done.reason, done.moves) == ("comparison", [])
@@ -177,8 +177,8 @@ def test_a_manual_dry_run_reads_and_leaves_everything_as_it_is(site, look, state
         == [("done", True, True)] * 2
     )
     look(site)
-    asked_for = look(site, dry_run=True, is_manual=True)
-    assert (asked_for.reason, asked_for.report.changed) == ("asked for", 0)
+    manual = look(site, dry_run=True, is_manual=True)
+    assert (manual.reason, manual.report.changed) == ("manual", 0)
 
 
 def test_a_scheduled_dry_run_shows_each_move_once_and_does_not_move_on(site, look, state):
@@ -196,8 +196,8 @@ def test_a_scheduled_dry_run_shows_each_move_once_and_does_not_move_on(site, loo
     site.rebuild()
     site.rebuild()
     assert [reads() for _ in range(3)] == [True, False, False]
-    told = look(site, dry_run=True, compare_every=0)
-    assert told.summary.startswith("Nothing to do: an earlier dry run has shown what this one would (move)")
+    again = look(site, dry_run=True, compare_every=0)
+    assert again.summary == "Nothing to do: an earlier dry run has shown what would change (move)"
     assert state("checkpoint_at") == checkpoint
     done = look(site)
     assert (done.reason, len(done.moves)) == ("move", 2)
@@ -247,7 +247,7 @@ def test_a_log_that_no_longer_reaches_back(serve, look, connection, caplog, rebu
     else:
         assert done.report is None
         assert "no longer reaches back to" in done.summary
-        assert f"but {OFFERS:,} records read from offers are as they should be" in done.summary
+        assert f"but the {OFFERS:,} records read from offers are up to date" in done.summary
     assert site.is_right()
     after = look(site, compare_every=0)
     assert (after.report, "reaches back" in after.summary) == (None, False)
@@ -261,13 +261,13 @@ def test_only_a_part_is_read_to_learn_whether_a_move_is_missing(serve, look, con
         site.write([{"objectID": str(number)}], "cars")
     connection.execute("UPDATE search_index SET checkpoint_at = checkpoint_at - interval '1 hour'")
     site.requests()
-    assert "but 600 records read" in look(site).summary
+    assert "but the 600 records read" in look(site).summary
     assert asked(site, BROWSE) <= 3  # one may be read ahead
 
 
 def test_an_empty_log_is_no_reason_to_read_the_index(site, look):
     look(site)
-    empty = Told(site.index(), lambda entries: [])
+    empty = EditedLog(site.index(), lambda entries: [])
     assert "no longer reaches back" in look(site, index=empty).summary
     site.requests()
     assert look(site, index=empty).summary.startswith("Nothing to do: no move onto offers in 0 log entries")
@@ -281,7 +281,7 @@ def test_a_first_run_with_an_empty_log(serve, look):
     site = serve(offers=0)
     site.settings = site.settings.__class__(**{**vars(site.settings), "offers": 20})
     site.rebuild()
-    empty = Told(site.index(), lambda entries: [])
+    empty = EditedLog(site.index(), lambda entries: [])
     assert look(site, index=empty).reason == "first run"
     assert look(site, index=empty).report is None
     assert site.is_right()
@@ -294,12 +294,12 @@ def test_an_entry_that_appears_late_with_an_older_stamp(site, look):
     look(site)
     site.rebuild()
     others = lambda entries: [entry for entry in entries if not is_move(entry)]  # noqa: E731
-    assert look(site, index=Told(site.index(), others)).report is None
+    assert look(site, index=EditedLog(site.index(), others)).report is None
     late = lambda entries: [shifted(e, minutes=-4) if is_move(e) else e for e in entries]  # noqa: E731
-    done = look(site, index=Told(site.index(), late))
+    done = look(site, index=EditedLog(site.index(), late))
     assert (done.reason, len(done.moves)) == ("move", 1)
     assert site.is_right()
-    assert look(site, index=Told(site.index(), late)).report is None
+    assert look(site, index=EditedLog(site.index(), late)).report is None
 
 
 @pytest.mark.parametrize("minutes", [-4, 4, 60 * 24])
@@ -309,21 +309,21 @@ def test_a_clock_that_is_off(site, look, minutes):
     def off(entries):
         return [shifted(entry, minutes=minutes) for entry in entries]
 
-    look(site, index=Told(site.index(), off))
+    look(site, index=EditedLog(site.index(), off))
     for _ in range(2):
-        assert look(site, index=Told(site.index(), off)).report is None
+        assert look(site, index=EditedLog(site.index(), off)).report is None
         site.rebuild()
-        done = look(site, index=Told(site.index(), off))
+        done = look(site, index=EditedLog(site.index(), off))
         assert (done.reason, len(done.moves)) == ("move", 1)
         assert site.is_right()
-    assert look(site, index=Told(site.index(), off)).report is None
+    assert look(site, index=EditedLog(site.index(), off)).report is None
 
 
 def test_a_stamp_of_the_future_does_not_hide_later_moves(site, look):
     def odd(entries):
         return [shifted(entry, days=3000 if entry is entries[0] else 0) for entry in entries]
 
-    look(site, index=Told(site.index(), odd))
+    look(site, index=EditedLog(site.index(), odd))
     site.rebuild()
     assert look(site).reason == "move"
     assert site.is_right()
@@ -336,8 +336,8 @@ def test_a_move_that_the_log_lost_while_it_was_patched_is_not_patched_twice(site
     gone = []
     index = site.index()
     index.on_page = {PAGES: lambda: gone.append(True)}
-    told = Told(index, lambda entries: [e for e in entries if not (gone and is_move(e))])
-    assert look(site, index=told).reason == "move"
+    edited = EditedLog(index, lambda entries: [e for e in entries if not (gone and is_move(e))])
+    assert look(site, index=edited).reason == "move"
     assert look(site).report is None
 
 
@@ -346,20 +346,20 @@ def test_two_moves_of_one_second_are_one_pass(site, look):
     site.rebuild()
     site.rebuild()
     same = lambda entries: [{**e, "timestamp": entries[0]["timestamp"]} for e in entries]  # noqa: E731
-    done = look(site, index=Told(site.index(), same))
+    done = look(site, index=EditedLog(site.index(), same))
     assert [move.source for move in done.moves] == ["offers_1", "offers_2"]
     assert site.is_right()
-    assert look(site, index=Told(site.index(), same)).report is None
+    assert look(site, index=EditedLog(site.index(), same)).report is None
 
 
 def test_moves_without_an_id(site, look):
     def bare(entries):
         return [{name: value for name, value in entry.items() if name != "sha1"} for entry in entries]
 
-    look(site, index=Told(site.index(), bare))
+    look(site, index=EditedLog(site.index(), bare))
     site.rebuild()
-    assert look(site, index=Told(site.index(), bare)).reason == "move"
-    assert look(site, index=Told(site.index(), bare)).report is None
+    assert look(site, index=EditedLog(site.index(), bare)).reason == "move"
+    assert look(site, index=EditedLog(site.index(), bare)).report is None
 
 
 @pytest.mark.parametrize("operation", ["copy", "settings", "refused", "elsewhere"])
@@ -386,7 +386,7 @@ def test_what_is_no_move_onto_the_index(site, look, operation):
 # The index changes while it is patched
 
 
-def test_a_second_move_during_the_patch_begins_anew(site, look, connection):
+def test_a_second_move_during_the_patch_restarts_it(site, look, connection):
     site.rebuild()
     index = site.index()
     index.on_page = {2: site.rebuild}
@@ -402,7 +402,7 @@ def test_a_second_move_during_the_patch_begins_anew(site, look, connection):
 
 
 def test_a_pass_that_was_overtaken_is_not_read_to_its_end(site, look, monkeypatch):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(stored_pass, "LOG_CHECK_SECONDS", 0)
     site.rebuild()
     index = site.index()
     index.on_page = {1: site.rebuild}
@@ -414,14 +414,14 @@ def test_a_pass_that_was_overtaken_is_not_read_to_its_end(site, look, monkeypatc
 
 @pytest.mark.parametrize("seconds", [0, 15])
 def test_a_move_every_few_seconds_is_given_up_for_this_run(site, look, monkeypatch, passes, state, seconds, caplog):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", seconds)
+    monkeypatch.setattr(stored_pass, "LOG_CHECK_SECONDS", seconds)
     look(site)
     index = site.index()
     index.on_page = {"every": site.rebuild}
-    done = look(site, index=index, force=True, most_restarts=2)
+    done = look(site, index=index, force=True, max_restarts=2)
     assert (done.restarts, done.is_finished) == (2, False)
     assert done.summary.startswith(
-        "The index is rebuilt faster than it can be patched: 3 passes were overtaken by a move"
+        "The index is rebuilt faster than it can be patched: a move interrupted 3 passes; the next run continues"
     )
     assert done.summary in caplog.text
     assert passes()[-1][1] == "superseded"
@@ -468,7 +468,7 @@ def test_two_runs_at_once(site, look, connect, monkeypatch):
     assert busy.value.retry_after
     other = site.index(name="cars")
     site.write([{"objectID": "1"}], "cars")
-    assert look(site, index=other).report.read == 1  # another index is not held up
+    assert look(site, index=other).report.read == 1  # another index is not locked
     go_on.set()
     first.join()
     assert done[0].report.read == OFFERS
@@ -499,7 +499,7 @@ def test_a_move_whose_task_cannot_be_looked_up_is_patched_all_the_same(site, loo
     site.rebuild()
     unknown = lambda entries: [{**e, "answer": '{"taskID": 999999}'} if is_move(e) else e for e in entries]  # noqa: E731
     caplog.set_level("INFO")
-    assert look(site, index=Told(site.index(), unknown)).reason == "move"
+    assert look(site, index=EditedLog(site.index(), unknown)).reason == "move"
     assert "Task 999999 cannot be looked up at index offers" in caplog.text
     assert site.is_right()
 
@@ -508,8 +508,8 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
     look(site)
     site.rebuild()
     cut = lambda entries: [{**e, "answer": '{"updatedAt": "2026-01'} if is_move(e) else e for e in entries]  # noqa: E731
-    assert look(site, index=Told(site.index(), cut)).reason == "move"
-    assert "does not name the task of the move from offers_1" in caplog.text
+    assert look(site, index=EditedLog(site.index(), cut)).reason == "move"
+    assert "Not waiting for the move from offers_1: the log does not name its task" in caplog.text
     assert site.is_right()
 
 
@@ -518,15 +518,15 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
 
 @pytest.fixture
 def eager(monkeypatch, set_page):
-    """Marks are kept at once, and pages and batches are small."""
+    """Checkpoints are saved at once, and pages and batches are small."""
     set_page(SMALL)
-    monkeypatch.setattr(run_pass, "KEEP_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
 
 
 @pytest.fixture
 def leave(eager, site, look, connection):
-    """A function that leaves a pass open in the middle; returns the number of pages before its mark."""
+    """A function that leaves a pass open in the middle; returns the number of pages before its checkpoint."""
 
     def leave(request=16, **settings):
         site.fault("status", status=403, call="batch", request=request)
@@ -541,7 +541,7 @@ def leave(eager, site, look, connection):
 
 
 @pytest.mark.parametrize("how", ["first run", "move", "forced"])
-def test_an_open_pass_is_taken_up_at_its_mark(site, look, leave, passes, how):
+def test_an_open_pass_is_resumed_from_its_checkpoint(site, look, leave, passes, how):
     if how != "first run":
         look(site)
         site.rebuild()
@@ -555,7 +555,7 @@ def test_an_open_pass_is_taken_up_at_its_mark(site, look, leave, passes, how):
     assert look(site).report is None
 
 
-def test_a_newer_move_lets_an_open_pass_begin_anew(site, look, leave):
+def test_a_newer_move_restarts_an_open_pass(site, look, leave):
     leave()
     site.rebuild()
     index = site.index()
@@ -564,7 +564,7 @@ def test_a_newer_move_lets_an_open_pass_begin_anew(site, look, leave):
     assert site.is_right()
 
 
-def test_another_patch_lets_an_open_pass_begin_anew(site, look, leave):
+def test_another_patch_restarts_an_open_pass(site, look, leave):
     leave()
     index = site.index()
     other = Patch("other", ("nature",), ("seen",), lambda _: {"seen": True})
@@ -574,18 +574,18 @@ def test_another_patch_lets_an_open_pass_begin_anew(site, look, leave):
 
 
 @pytest.mark.parametrize("stale", ["cursor", "task"])
-def test_an_open_pass_whose_mark_the_service_no_longer_knows_begins_anew(site, look, leave, connection, caplog, stale):
+def test_an_open_pass_with_an_unknown_checkpoint_starts_from_scratch(site, look, leave, connection, caplog, stale):
     leave()
     wrong = '{"cursor": "stale"}' if stale == "cursor" else '{"tasks": [987654321]}'
     connection.execute("UPDATE search_pass SET mark = mark || %s::jsonb", (wrong,))
     index = site.index()
     done = look(site, index=index)
     assert (done.report.read, index.pages) == (OFFERS, 23)
-    assert "beginning anew" in caplog.text
+    assert "starting from scratch" in caplog.text
     assert site.is_right()
 
 
-def test_a_lost_log_lets_an_open_pass_begin_anew(site, look, leave, connection):
+def test_a_lost_log_restarts_an_open_pass(site, look, leave, connection):
     leave()
     connection.execute("UPDATE search_index SET checkpoint_at = '2026-01-01'")
     index = site.index()
@@ -655,7 +655,7 @@ def asked_of(site, name):
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(site, look):
     site.requests()
-    with pytest.raises(ConfigurationError, match="No patch is named"):
+    with pytest.raises(ConfigurationError, match="No patch is given"):
         look(site, patches=[])
     assert site.requests() == []
 
