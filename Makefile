@@ -22,6 +22,7 @@ test docs docs-check: export AIRFLOW_HOME := $(CURDIR)/.local/tests/airflow
 test docs docs-check: export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(CURDIR)/.local/tests/airflow/airflow.db
 test docs docs-check: export AIRFLOW__CORE__LOAD_EXAMPLES := False
 test docs docs-check: export PYTHONPATH := $(CURDIR)
+docs docs-check: export AIRFLOW__LOGGING__LOGGING_LEVEL := WARNING
 
 # `make` shows a line per target with `##`, below the `##@` it stands under.
 .PHONY: help venv run up test status problems psql sync replay migrate airflow advance rebuild sandbox new-provider lint types format docs docs-check bench soak lock clean
@@ -87,11 +88,11 @@ format: venv ## bring the code into ruff's format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: venv ## write DAGS.md anew from the DAGs
-	@exec $(PY) -m local.dags_md
+docs: venv ## write the generated parts of README.md and docs/ from the code
+	@exec $(PY) -W ignore -m local.docs
 
-docs-check: venv ## fail if DAGS.md is not what the DAGs say
-	@exec $(PY) -m local.dags_md --check
+docs-check: venv ## fail if the generated parts of README.md and docs/ are out of date
+	@exec $(PY) -W ignore -m local.docs --check
 
 bench: venv ## the benchmarks beside their peers
 	@exec $(PY) -m bench $(ARGS)
