@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from local.docs import classes, commands, dags, parameters, relations, sandbox, settings
+from local.docs import classes, commands, dags, fields, parameters, relations, sandbox, settings
 from local.docs.sources import ROOT, Sources
 
 BLOCKS: dict[str, Callable[..., str]] = {
@@ -31,6 +31,7 @@ BLOCKS: dict[str, Callable[..., str]] = {
     "class": classes.render,
     "function": classes.render_function,
     "error-tree": classes.error_tree,
+    "source-fields": fields.render,
     "relations": relations.render,
     "commands": commands.render,
     "sandbox-settings": sandbox.render,

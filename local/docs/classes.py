@@ -40,11 +40,13 @@ def error_tree(sources: Sources, path: str = "include/errors.py") -> str:
 
 
 def _find(sources: Sources, path: str, name: str, kind: type | tuple[type, ...]) -> ast.AST:
-    tree = ast.parse((sources.root / path).read_text(encoding="utf-8"))
-    found = next((node for node in tree.body if isinstance(node, kind) and node.name == name), None)  # type: ignore[attr-defined]
-    if found is None:
-        raise SystemExit(f"{path} has no {name}")
-    return found
+    """Find a top-level definition in a module, or in the modules of a folder."""
+    place = sources.root / path
+    for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, kind) and getattr(node, "name", "") == name:
+                return node
+    raise SystemExit(f"{path} has no {name}")
 
 
 def _is_iterator_step(node: ast.AST) -> bool:
