@@ -62,14 +62,14 @@ def fill(text: str, sources: Sources, only: Collection[str] = ()) -> str:
     return BLOCK.sub(block, text)
 
 
-def main(given: Sequence[str] | None = None, root: Path = ROOT, sources: Sources | None = None) -> int:
-    """Write the blocks, or compare them; returns the exit status."""
+def main(given: Sequence[str] | None = None, root: Path = ROOT, conninfo: str | None = None) -> int:
+    """Write the blocks, or compare them; returns the exit status. `conninfo` is that of a migrated database."""
     parser = argparse.ArgumentParser(prog="python -m local.docs", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if a page differs")
     parser.add_argument("only", nargs="*", metavar="generator", help=f"only these: {', '.join(BLOCKS)}")
     options = parser.parse_args(given)
     stale = 0
-    with sources or Sources(root) as sources:
+    with Sources(root, conninfo) as sources:
         for page in pages(root):
             current = page.read_text(encoding="utf-8")
             generated = fill(current, sources, options.only)
@@ -78,7 +78,9 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT, sources: Sources
             stale += 1
             name = page.relative_to(root).as_posix()
             if options.check:
-                lines = difflib.unified_diff(current.splitlines(), generated.splitlines(), name, "the code", lineterm="")
+                lines = difflib.unified_diff(
+                    current.splitlines(), generated.splitlines(), name, "the code", lineterm=""
+                )
                 print("\n".join(lines))
             else:
                 page.write_text(generated, encoding="utf-8")

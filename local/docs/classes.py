@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
+from typing import TypeVar
 
 from local.docs.sources import Sources
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
+D = TypeVar("D", bound=ast.AST)
 
 
 def render(sources: Sources, path: str, name: str) -> str:
@@ -21,14 +24,14 @@ def render(sources: Sources, path: str, name: str) -> str:
     if attributes:
         parts += ["**Attributes**", "\n".join(attributes)]
     for node in found.body:
-        if isinstance(node, Definition) and not node.name.startswith("_") or _is_iterator_step(node):
+        if isinstance(node, Definition) and (not node.name.startswith("_") or node.name == "__next__"):
             parts += [f"#### `{node.name}`", _signature(node), _text(node)]
     return "\n\n".join(part for part in parts if part)
 
 
 def render_function(sources: Sources, path: str, name: str) -> str:
     """Return a function: its signature and docstring."""
-    found = _find(sources, path, name, Definition)
+    found = _find(sources, path, name, ast.FunctionDef)
     return f"### {name}\n\n{_signature(found)}\n\n{_text(found)}"
 
 
@@ -39,18 +42,14 @@ def error_tree(sources: Sources, path: str = "include/errors.py") -> str:
     return f"```text\n{inspect.cleandoc(tree)}\n```"
 
 
-def _find(sources: Sources, path: str, name: str, kind: type | tuple[type, ...]) -> ast.AST:
+def _find(sources: Sources, path: str, name: str, *kinds: type[D]) -> D:
     """Find a top-level definition in a module, or in the modules of a folder."""
     place = sources.root / path
     for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, kind) and getattr(node, "name", "") == name:
+            if isinstance(node, kinds) and getattr(node, "name", "") == name:
                 return node
     raise SystemExit(f"{path} has no {name}")
-
-
-def _is_iterator_step(node: ast.AST) -> bool:
-    return isinstance(node, Definition) and node.name == "__next__"
 
 
 def _attributes(found: ast.ClassDef) -> Iterator[str]:
@@ -93,7 +92,7 @@ def _text(node: ast.AST) -> str:
     for part in doc.split("\n\n"):
         head, _, rest = part.partition("\n")
         if head in ("Args:", "Raises:", "Returns:", "Yields:"):
-            parts.append(f"**{head[:-1]}**\n\n{_entries(inspect.cleandoc(rest), is_list=head in ('Args:', 'Raises:'))}")
+            parts.append(f"**{head[:-1]}**\n\n{_entries(textwrap.dedent(rest), is_list=head in ('Args:', 'Raises:'))}")
         elif part.startswith(":param "):
             parts.append("**Args**\n\n" + _entries(re.sub(r"^:param ", "", part, flags=re.MULTILINE), is_list=True))
         elif part.startswith("    ") or (parts and parts[-1].endswith("::")):

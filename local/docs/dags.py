@@ -18,10 +18,7 @@ def table_of_dags(sources: Sources, page: str = "") -> str:
     """Return a line per DAG, linked to its chapter on `page`."""
     return table(
         ("DAG", "What it does", "Schedule"),
-        [
-            (f"[`{dag.dag_id}`]({page}#{dag.dag_id})", _purpose(dag), _schedule(dag))
-            for dag in sources.dags.values()
-        ],
+        [(f"[`{dag.dag_id}`]({page}#{dag.dag_id})", _purpose(dag), _schedule(dag)) for dag in sources.dags.values()],
     )
 
 
