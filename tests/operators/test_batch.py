@@ -5,10 +5,11 @@ from contextlib import nullcontext
 import pytest
 
 from include.errors import AccessRefused, LinksFailed, RequestRefused, ServiceUnavailable, Unreachable
-from include.inbound import ledger, sync
+from include.inbound import run as engine
 from include.models.report import SyncReport
 from include.operators import provider_sync
 from include.providers.titelive_stocks import TiteLiveStocks
+from include.store import ledger
 from include.store.ledger import LoadParameters
 
 
@@ -34,7 +35,7 @@ def run_batch(connection, monkeypatch):
         done.append(venue)
         return SyncReport(state="skipped")
 
-    monkeypatch.setattr(sync, "sync_provider", fake_sync)
+    monkeypatch.setattr(engine, "sync_provider", fake_sync)
     monkeypatch.setattr(provider_sync, "connector_for", lambda _: nullcontext())
 
     def run(*names):
