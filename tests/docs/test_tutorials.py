@@ -62,12 +62,16 @@ def test_the_patch_gives_each_record_its_band(module, site, look):  # noqa: F811
     assert look(site, patches=[load_patch("include.patches.price_band.PRICE_BAND")], force=True).report.changed == 0
 
 
-def test_the_test_of_the_patch_passes(module):
-    module(PATCH, "include/patches/price_band.py")
-    tests = module(PATCH, "tests/patches/test_price_band.py")
-    (mark,) = tests.test_the_band_of_a_price.pytestmark
-    for record, values in mark.args[1]:
-        tests.test_the_band_of_a_price(record, values)
+def test_the_patch_passes_its_test_and_the_contract_suite(project, run):  # noqa: F811
+    files = [block.file for block in blocks(text_of(PATCH)) if block.file]
+    assert len(files) == 2
+    for file in files:
+        (project / file).write_text(file_block(PATCH, file), encoding="utf-8")
+    run("ruff", "check", *files)
+    run("ruff", "format", "--check", *files)
+    run("mypy", files[0])
+    run("pytest", files[1], "-p", "no:cacheprovider")
+    run("pytest", "tests/contract", "-k", "PRICE_BAND or price_band", "-p", "no:cacheprovider")
 
 
 @pytest.fixture
