@@ -13,7 +13,6 @@ import yaml
 
 from include.connectors.http import HttpConnector
 from include.outbound.worker import drain
-from include.store import outbound as queue
 from scaffold import __main__ as scaffold
 from tests.docs.pages import ROOT, blocks, file_block, text_of
 from tests.outbound.conftest import Shop
@@ -71,7 +70,7 @@ def test_the_patch_passes_its_test_and_the_contract_suite(project, run):  # noqa
     run("ruff", "format", "--check", *files)
     run("mypy", files[0])
     run("pytest", files[1], "-p", "no:cacheprovider")
-    run("pytest", "tests/contract", "-k", "PRICE_BAND or price_band", "-p", "no:cacheprovider")
+    run("pytest", "tests/contract/test_patches.py", "-k", "price_band", "-p", "no:cacheprovider")
 
 
 @pytest.fixture
@@ -96,7 +95,8 @@ def test_the_target_sends_what_changed(module, crm, connection):
     orders = shop.orders(3)
 
     def send():
-        queue.enqueue_many(connection, target.identifier, orders, triggered_by="placed")
+        for order in orders:
+            target.enqueue_order(shop.load(order), "placed", connection=connection)
         with HttpConnector(crm) as connector:
             return drain(target, connection, connector=connector)
 
@@ -108,6 +108,15 @@ def test_the_target_sends_what_changed(module, crm, connection):
     assert send().orders == {"nothing_to_do": 3}
     shop.change(orders[0], "new@example.org")
     assert send().orders == {"nothing_to_do": 2, "sent": 1}
+
+
+def test_the_target_passes_the_checks(project, run):  # noqa: F811
+    files = ("include/targets/crm.py", "dags/outbound_crm.py")
+    for file in files:
+        (project / file).write_text(file_block(TARGET, file), encoding="utf-8")
+    run("ruff", "check", *files)
+    run("ruff", "format", "--check", *files)
+    run("mypy", files[0])
 
 
 def test_the_dag_of_the_target_has_the_usual_tasks(module):
@@ -133,7 +142,13 @@ def test_the_provider_passes_the_contract_suite(project, run, capsys):  # noqa: 
     run("ruff", "format", "--check", *files)
     run("mypy", "include/providers/billets.py")
     contract = run(
-        "pytest", "tests/contract", "tests/providers/test_billets.py", "-k", "billets", "-p", "no:cacheprovider"
+        "pytest",
+        "tests/contract/test_providers.py",
+        "tests/providers/test_billets.py",
+        "-k",
+        "billets",
+        "-p",
+        "no:cacheprovider",
     )
     assert int(contract.rpartition(" passed")[0].split()[-1]) > 20
 
