@@ -1,17 +1,17 @@
 """### `customerDispo` in the site's Algolia index
 
-An external indexer rebuilds the site's index and moves the new one onto the old: every `customerDispo` is then gone.
-Every minute this DAG reads Algolia's log for such a move (Airflow connection `algolia`, index in its extra). After one
-it gives each offer its `customerDispo`: `'disponible'` where `disponibiliteForFO` is `'en stock'` and `nature` is
-neither 1 nor 5, otherwise the value of `disponibiliteForFO`. Only records that differ are written, none is created.
+An external indexer rebuilds the site's index and moves the new one onto the old, which removes every `customerDispo`.
+Every minute, this DAG checks Algolia's log for such a move (Airflow connection `algolia`, index in its extra). After a
+move, it sets `customerDispo` on each offer: `'disponible'` where `disponibiliteForFO` is `'en stock'` and `nature` is
+neither 1 nor 5, otherwise the value of `disponibiliteForFO`. It writes only records that differ, and creates none.
 
-Start with the variables `algolia_customer_dispo_dry_run` and `…_dry_run_notify` on true: runs then read only, and say
-in the log and in an alert what they would do. The log of writes can miss a move, so every n-th run compares
-the index with the rule (`…_compare_every`); a run that takes longer than `…_time_limit_minutes` is ended.
+Start with the variables `algolia_customer_dispo_dry_run` and `…_dry_run_notify` set to true: runs then only read, and
+the log and an alert show what they would change. The log can miss a move, so every n-th run compares the whole index
+with the rule (`…_compare_every`). A run that exceeds `…_time_limit_minutes` is stopped.
 
-**Triage.** Most failures heal by themselves: the next minute takes up what is open. `lacks the right (ACL)`: the key
-needs logs, browse and addObject. `knows no index`: correct `index` in the extra. What was done: `SELECT * FROM
-search_report ORDER BY id DESC`.
+**Triage.** Most failures resolve themselves: the next run, a minute later, resumes the open pass. `lacks the right
+(ACL)`: the API key needs logs, browse and addObject. `has no index`: correct `index` in the extra of the connection.
+To see what was done: `SELECT * FROM search_report ORDER BY id DESC`.
 """
 
 from datetime import timedelta
@@ -34,8 +34,8 @@ with AlertingDAG(
         retry_delay=timedelta(seconds=10),
         late_after=timedelta(minutes=5),
     ),
-    is_paused_upon_creation=True,  # a new installation touches no index before a person says so
-    dagrun_timeout=timedelta(hours=25),  # above the longest time limit of a run
+    is_paused_upon_creation=True,  # a new installation writes to no index until a person unpauses it
+    dagrun_timeout=timedelta(hours=25),  # above the maximum time limit of a run
     params=search_params(),
     tags=[Movement.SEARCH, Subject.OFFERS],
 ):

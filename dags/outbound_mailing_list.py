@@ -1,18 +1,18 @@
 """### Mailing list
 
 Sends a contact per order and one per attendee to the mailing service (Brevo's contacts API, connection `brevo_api`)
-whenever an order is placed, paid, canceled or changed. The change feed in PostgreSQL tells of it, from the first run
-on; what equals what was sent last is not sent again. Mappings say which field goes where; sound ones are there to
-begin with.
+whenever an order is placed, paid, canceled or changed. Changes come from the change feed in PostgreSQL, starting with
+the first run; objects that equal what was sent last are not sent again. Mappings define which field goes where; default
+mappings are included.
 
-From Airflow's trigger form: codes in `orders` send these now, `retry` lets what waits for a person be tried again,
-`cancel` takes orders out of the queue, `mappings` sets others. `dry_run` shows what would be sent and which fields
-would change. A backfill queues the orders that were placed in its intervals.
+In Airflow's trigger form, `orders` sends these orders now, `retry` retries parked orders, `cancel` takes orders out of
+the queue, and `mappings` saves new mappings. `dry_run` logs what would be sent and which fields would change. A
+backfill queues the orders placed in its intervals.
 
-**Triage.** Green also when some orders wait for a person: `SELECT * FROM outbound_problems` says which, and why.
-Correct it, then trigger with `retry`; a change of the order lets it be tried again too. Red: the service takes nothing
-(it is down, or the API key is wrong). The queue keeps all, and the next good run sends it. What was sent when: `SELECT
-* FROM outbound_history ORDER BY at DESC`.
+**Triage.** A run is green even if orders are parked: `SELECT * FROM outbound_problems` lists them with the reason. Fix
+the cause, then trigger a run with `retry`; any change of the order retries it too. A run is red if the service rejects
+every request (it is down, or the API key is wrong): the orders stay queued, and the next successful run sends them.
+The history of what was sent: `SELECT * FROM outbound_history ORDER BY at DESC`.
 """
 
 from include.operators.outbound_dag import outbound_dag

@@ -1,1 +1,1 @@
-"""The local run: Airflow, PostgreSQL and the sandbox on this machine, without Docker; `python -m local --help`."""
+"""The local run: Airflow, PostgreSQL and the sandbox on one machine, without Docker. See `python -m local --help`."""

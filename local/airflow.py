@@ -1,4 +1,4 @@
-"""Airflow on this machine: its environment, its processes, its REST API."""
+"""Airflow in the local run: its environment, its processes, its REST API."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from local.waiting import Wait
 from local.watch import Watch
 
 USERS = {"admin": "admin", "operator": "user", "viewer": "viewer"}
-"""Who may sign in to the web UI, and in which role of `local.auth_manager`."""
-USERS_MAY = {
-    "admin": "everything",
+"""Users of the web UI, with their roles in `local.auth_manager`."""
+USER_RIGHTS = {
+    "admin": "all rights",
     "operator": "trigger, clear, pause; no connections, no deleting",
-    "viewer": "look",
+    "viewer": "read only",
 }
 
 REQUEST_SECONDS = 15
 SLOW_REQUEST_SECONDS = 60
-"""The time-out of a request that follows one without a response."""
+"""Timeout of a request after one that got no response."""
 ERROR_SECONDS = 120
-"""How long the API may answer with server errors only."""
+"""How long the API may respond with server errors only."""
 MAX_PARSES = 4
-"""How often other files are read before one is said to define no DAG of its name."""
+"""Number of times that another file is parsed before a missing DAG counts as not defined."""
 STOP_SECONDS = {"scheduler": 10.0, "triggerer": 5.0, "dag-processor": 5.0, "api-server": 2.0}
-"""In the order in which they are stopped, with the seconds that each has to end by itself."""
+"""The components in the order in which they are stopped, with the seconds that each gets to stop by itself."""
 
 COMMANDS = {
     "api-server": ["api-server"],
@@ -50,7 +50,7 @@ COMMANDS = {
 JOB_TYPES = {"dag-processor": "DagProcessorJob", "scheduler": "SchedulerJob", "triggerer": "TriggererJob"}
 
 QUIET = ("http.access", "airflow.serialization.definitions.dag", "airflow.models.dag")
-"""Loggers that repeat every request, such as the heartbeat of each task, and every DAG each time it is read."""
+"""Loggers that report every request (for example each task's heartbeat) and every parsed DAG."""
 
 PATIENCE = {
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": 60,
@@ -66,9 +66,9 @@ PATIENCE = {
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": 300,
     "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": 86_400,
 }
-"""Airflow's own time-outs, on a machine that may be ten times slower for a while, or asleep: what is alive is slow.
+"""Airflow's timeouts, raised for a machine that may be ten times slower for a while, or asleep.
 
-What has died is noticed by `local.watch`, at once and without them."""
+`local.watch` notices components that have died at once, without these timeouts."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -76,9 +76,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def environment(
     checkout: Checkout, inherited: Mapping[str, str], *, metadata_url: str, port: int, slots: int, schedules: bool
 ) -> dict[str, str]:
-    """The environment of every Airflow process, which runs up to `slots` tasks at once.
+    """Return the environment of every Airflow process, which runs up to `slots` tasks in parallel.
 
-    What makes this an Airflow of its own is set, whatever the user's shell says; what only tunes it can be overridden.
+    Settings that separate this Airflow from others always apply; the user's environment may override the tuning.
     """
     base_url = f"http://127.0.0.1:{port}"
     fixed = {
@@ -111,7 +111,7 @@ def environment(
     }
     tuning = PATIENCE | {
         "AIRFLOW__API__INSTANCE_NAME": "Provider Sync",
-        # Lets whoever may edit connections send requests to any address: right on one's own machine, nowhere else.
+        # Allows users who may edit connections to send requests to any address: fine on one's own machine only.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__CORE__PARALLELISM": slots,
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": 10,
@@ -119,19 +119,19 @@ def environment(
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": 0,
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": False,
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": " ".join(f"{name}=WARNING" for name in QUIET),
-        # Also the longest time until the end of a task's process is noticed, which keeps its worker busy.
+        # A worker also notices only at this interval that its task's process has ended.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "SCARF_ANALYTICS": False,
     }
     without = {"AIRFLOW_CONFIG", "PYTHONHOME", "VIRTUAL_ENV"}
-    kept = {name: value for name, value in inherited.items() if name not in without}
-    env = {name: str(value) for name, value in tuning.items()} | kept
+    remaining = {name: value for name, value in inherited.items() if name not in without}
+    env = {name: str(value) for name, value in tuning.items()} | remaining
     env |= {name: str(value) for name, value in fixed.items()}
     return env | past_proxies(inherited)
 
 
 def past_proxies(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which what runs on this machine is reached without the user's proxy."""
+    """Return the variables that exclude this machine from the user's proxy."""
     found = {}
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host for host in inherited.get(name, "").split(",") if host]
@@ -140,7 +140,7 @@ def past_proxies(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port(preferred: int = 0) -> int:
-    """A port that nobody listens on just now: the preferred one, or any."""
+    """Return a port that is free now: the preferred one if possible."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -153,38 +153,38 @@ def free_port(preferred: int = 0) -> int:
 
 
 def check_port(port: int) -> None:
-    """Refuse a port that is taken."""
+    """Raise `LocalError` if the port cannot be used."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            reason = "is taken by another program" if taken else f"cannot be used ({error})"
+            reason = "is in use by another program" if taken else f"cannot be used ({error})"
             raise LocalError(
-                f"port {port} {reason}: end that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
+                f"port {port} {reason}: stop that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
             ) from None
 
 
 @dataclass(frozen=True)
 class Airflow:
-    """The processes of a running Airflow, each restarted by the watch when it exits."""
+    """A running Airflow. The watch restarts its processes when they exit."""
 
     checkout: Checkout
     processes: Processes
     env: Mapping[str, str]
     metadata: str
-    """How psycopg connects to the metadata database."""
+    """Connection string of the metadata database."""
     watch: Watch
     components: dict[str, Started] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """Where its web UI and its REST API are."""
+        """Base URL of the web UI and the REST API."""
         return self.env["AIRFLOW__API__BASE_URL"]
 
     def start(self, *names: str) -> None:
-        """Start some of the processes; they get ready side by side."""
+        """Start components, without waiting until they are ready."""
         for name in names:
             self.watch.add(f"Airflow's {name}", partial(self._start, name))
 
@@ -199,8 +199,8 @@ class Airflow:
 def end_jobs(metadata: str, job_type: str) -> None:
     """Mark the jobs of a component that no longer runs as failed.
 
-    Airflow believes in a job for minutes after its last sign of life. Knowing that it is dead, a new scheduler runs
-    the tasks of a killed one again at once.
+    Otherwise Airflow considers a job alive for minutes after its last heartbeat, and a new scheduler waits as long
+    before it reruns the tasks of a killed one.
     """
     import psycopg
 
@@ -211,7 +211,7 @@ def end_jobs(metadata: str, job_type: str) -> None:
 
 
 def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -> None:
-    """Wait until the API responds and says that these processes are well, and have said so after `since`."""
+    """Wait until the API responds, and reports these components as healthy with a heartbeat after `since`."""
     wait = Wait("Airflow", api.say)
     while True:
         airflow.watch.check()
@@ -219,7 +219,7 @@ def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -
         if health is None:
             state = "the api-server does not respond"
         else:
-            missing = [name for name in names if not _is_well(health, name.replace("-", "_"), since)]
+            missing = [name for name in names if not _is_healthy(health, name.replace("-", "_"), since)]
             if not missing:
                 return
             state = f"{' and '.join(missing)} not ready"
@@ -228,16 +228,16 @@ def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -
 
 
 def warm_up(api: Api) -> None:
-    """Let Airflow build its execution API, which it leaves to the first request.
+    """Send a first request to the execution API, which makes Airflow build it.
 
-    That takes seconds, minutes on a busy machine, and no other request gets a response meanwhile: better now than when
-    the first tasks wait.
+    That takes seconds, on a busy machine minutes, during which no other request gets a response. Do it before tasks
+    wait for it.
     """
     api.send("GET", "/execution/health")
 
 
-def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
-    """A killed predecessor's last sign of life may be recent too: only what came after `since` counts."""
+def _is_healthy(health: Mapping[str, Any], name: str, since: datetime) -> bool:
+    """Only a heartbeat after `since` counts: a killed predecessor may have sent a recent one too."""
     part = health[name]
     return part["status"] == "healthy" and datetime.fromisoformat(part[f"latest_{name}_heartbeat"]) >= since
 
@@ -245,7 +245,7 @@ def _is_well(health: Mapping[str, Any], name: str, since: datetime) -> bool:
 def migrate_metadata(
     checkout: Checkout, processes: Processes, env: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
-    """Create or update Airflow's own database."""
+    """Create or migrate Airflow's metadata database."""
     log = checkout.logs / "airflow-migrate.log"
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     started = processes.start("airflow db migrate", command, env=env, cwd=checkout.root, log=log)
@@ -258,16 +258,16 @@ def migrate_metadata(
 
 
 def last_lines(path: Path, count: int = 25) -> str:
-    """The end of a log, with its path."""
+    """Return the end of a log, with its path."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         lines = []
-    return "\n".join([*(f"    {line}" for line in lines[-count:]), f"  the whole log: {path}"])
+    return "\n".join([*(f"    {line}" for line in lines[-count:]), f"  full log: {path}"])
 
 
 class Api:
-    """The REST API of a running Airflow, as its administrator."""
+    """A client of Airflow's REST API that signs in as admin."""
 
     def __init__(
         self,
@@ -280,22 +280,22 @@ class Api:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Connect to `url`. While a response is missing, `check` is called, which raises if none can come."""
+        """Connect to `url`. While there is no response, `check` is called; it raises if Airflow is gone."""
         self._client = httpx.Client(base_url=url, trust_env=False, transport=transport)
         self._password = password
         self.say = say
         self.impatient = False
-        """Set while ending: then a request that fails is not sent again."""
+        """Set during shutdown: a failed request is not repeated then."""
         self._check = check
         self._clock = clock
         self._sleep = sleep
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the HTTP connections."""
         self._client.close()
 
     def health(self) -> dict[str, Any] | None:
-        """How the parts of Airflow are; None if it does not respond."""
+        """Return the health of Airflow's components; None if the API does not respond."""
         try:
             response = self._client.get("/api/v2/monitor/health", timeout=REQUEST_SECONDS)
         except httpx.TransportError:
@@ -303,11 +303,15 @@ class Api:
         return None if response.is_server_error else self._checked(response)
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """The content of a response; signs in when needed. A request may arrive twice: see `send`."""
+        """Send a request, signing in if needed; return the decoded response. It may arrive twice: see `send`."""
         return self._checked(self._signed_in(method, f"/api/v2{path}", **options))
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request until a response comes that is no server error, for as long as one can come."""
+        """Send a request, repeatedly if necessary, until there is a response that is not a server error.
+
+        Raises:
+            LocalError: there was none within the time limit, or `check` found that Airflow is gone.
+        """
         wait = Wait("Airflow's api-server", self.say, clock=self._clock)
         seconds = REQUEST_SECONDS
         while True:
@@ -325,39 +329,39 @@ class Api:
             self._sleep(0.5)
 
     def import_settings(self, settings: Settings, overridden: Iterable[str]) -> None:
-        """Create or replace connections, variables and pools; remove the connections that the environment sets."""
+        """Create or replace connections, variables and pools; delete the connections that the environment overrides."""
         overwrite: dict[str, Any] = {"action": "create", "action_on_existence": "overwrite"}
         connections = [connection.body() for connection in settings.connections]
-        gone = {"action": "delete", "entities": list(overridden), "action_on_non_existence": "skip"}
+        delete = {"action": "delete", "entities": list(overridden), "action_on_non_existence": "skip"}
         variables = [{"key": name, "value": value} for name, value in settings.variables.items()]
         pools = [
             {"name": pool.name, "slots": pool.slots, "description": pool.description, "include_deferred": False}
             for pool in settings.pools
         ]
         for path, actions in (
-            ("/connections", [overwrite | {"entities": connections}, gone]),
+            ("/connections", [overwrite | {"entities": connections}, delete]),
             ("/variables", [overwrite | {"entities": variables}]),
             ("/pools", [overwrite | {"entities": pools}]),
         ):
-            wanted: list[dict[str, Any]] = [action for action in actions if action["entities"]]
-            if not wanted:
+            requested: list[dict[str, Any]] = [action for action in actions if action["entities"]]
+            if not requested:
                 continue
-            answer = self.request("PATCH", path, json={"actions": wanted})
-            errors = [error for part in answer.values() if part for error in part.get("errors", [])]
+            response = self.request("PATCH", path, json={"actions": requested})
+            errors = [error for part in response.values() if part for error in part.get("errors", [])]
             if errors:
                 raise LocalError(f"airflow_settings.yaml: Airflow refused {path.removeprefix('/')}: {errors}")
 
     def dags(self) -> dict[str, dict[str, Any]]:
-        """All DAGs by their id."""
-        answer = self.request("GET", "/dags", params={"limit": 1000, "exclude_stale": False})
-        return {dag["dag_id"]: dag for dag in answer["dags"]}
+        """Return all DAGs by id."""
+        response = self.request("GET", "/dags", params={"limit": 1000, "exclude_stale": False})
+        return {dag["dag_id"]: dag for dag in response["dags"]}
 
     def params(self, dag_id: str) -> dict[str, Any]:
-        """The parameters that a DAG takes."""
+        """Return the parameters of a DAG."""
         return dict(self.request("GET", f"/dags/{dag_id}/details").get("params") or {})
 
     def import_errors(self) -> list[dict[str, Any]]:
-        """The DAG files that cannot be imported."""
+        """Return the DAG files that cannot be imported, with their tracebacks."""
         errors: list[dict[str, Any]] = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]
         return errors
 
@@ -366,40 +370,40 @@ class Api:
         self.request("PATCH", f"/dags/{dag_id}", params={"update_mask": "is_paused"}, json={"is_paused": paused})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run as the web UI's trigger button does; returns its id.
+        """Trigger a run as the web UI does; return its id.
 
-        The id is ours, so that a request that arrives twice starts one run.
+        We choose the id, so that a request that arrives twice starts one run only.
         """
         now = datetime.now(UTC).isoformat()
         run_id = f"manual__{now}"
         body = {"dag_run_id": run_id, "logical_date": now, "conf": dict(conf or {})}
         response = self._signed_in("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-        if response.status_code == httpx.codes.CONFLICT:  # the response to an earlier attempt was lost
+        if response.status_code == httpx.codes.CONFLICT:  # an earlier attempt arrived, but its response was lost
             return str(self.run(dag_id, run_id)["dag_run_id"])
         return str(self._checked(response)["dag_run_id"])
 
     def runs(self, dag_id: str, states: Iterable[str]) -> list[dict[str, Any]]:
-        """The runs of a DAG in one of these states."""
+        """Return the runs of a DAG in these states."""
         params = {"state": list(states), "limit": 100}
         runs: list[dict[str, Any]] = self.request("GET", f"/dags/{dag_id}/dagRuns", params=params)["dag_runs"]
         return runs
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """One run."""
+        """Return a run."""
         return self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
 
     def fail_run(self, dag_id: str, run_id: str, note: str) -> None:
-        """Mark a run, and what of it is unfinished, as failed."""
+        """Mark a run and its unfinished tasks as failed."""
         self.request("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed", "note": note})
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The task instances of a run."""
+        """Return the task instances of a run."""
         found: list[dict[str, Any]] = []
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         while True:
-            answer = self.request("GET", path, params={"limit": 100, "offset": len(found)})
-            found += answer["task_instances"]
-            if not answer["task_instances"] or len(found) >= (answer.get("total_entries") or 0):
+            page = self.request("GET", path, params={"limit": 100, "offset": len(found)})
+            found += page["task_instances"]
+            if not page["task_instances"] or len(found) >= (page.get("total_entries") or 0):
                 return found
 
     def _signed_in(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -417,15 +421,19 @@ class Api:
                 detail = response.json()["detail"]
             except (ValueError, KeyError, TypeError):
                 detail = response.text[:500]
-            said = str(detail).partition("\n\n")[0]  # behind it comes the schema that a parameter does not fit
-            raise LocalError(f"Airflow refused {response.request.method} {response.request.url.path}: {said}")
-        answer: dict[str, Any] = response.json()
-        return answer
+            message = str(detail).partition("\n\n")[0]  # without the JSON schema that a parameter violates
+            raise LocalError(f"Airflow refused {response.request.method} {response.request.url.path}: {message}")
+        content: dict[str, Any] = response.json()
+        return content
 
 
 def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: Callable[[], None]) -> None:
-    """Wait until the files of these DAGs have been read after `since`; what cannot be imported is an error."""
-    wanted = set(dag_ids)
+    """Wait until the files of these DAGs have been parsed after `since`.
+
+    Raises:
+        LocalError: a file cannot be imported, or defines no DAG of its name.
+    """
+    expected = set(dag_ids)
     wait = Wait("Airflow's dag-processor", api.say)
     parses: dict[str, set[str]] = {}
     while True:
@@ -433,7 +441,7 @@ def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: 
         for dag_id, dag in api.dags().items():
             if dag["last_parsed_time"] and datetime.fromisoformat(dag["last_parsed_time"]) >= since:
                 parses.setdefault(dag_id, set()).add(dag["last_parsed_time"])
-        missing = wanted - parses.keys()
+        missing = expected - parses.keys()
         if not missing:
             return
         broken = {
@@ -444,7 +452,7 @@ def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: 
         if named := sorted(missing & broken.keys()):
             raise LocalError("\n".join(f"dags/{name}.py cannot be imported:\n{broken[name]}" for name in named))
         names = ", ".join(sorted(missing))
-        if any(len(times) >= MAX_PARSES for times in parses.values()):  # the files take turns
-            raise LocalError(f"Airflow found no DAG {names}: the file has to define a DAG of its own name")
-        wait.still(f"{names} not read")
+        if any(len(times) >= MAX_PARSES for times in parses.values()):  # the files are parsed in turn
+            raise LocalError(f"Airflow found no DAG {names}: the file must define a DAG whose id is the file name")
+        wait.still(f"{names} not parsed")
         time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""Who may do what in the local Airflow: Airflow's simple auth manager, but only an admin deletes DAGs and their runs.
+"""The auth manager of the local Airflow: the simple one, except that only an admin may delete DAGs and runs.
 
 https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/auth-manager/simple/index.html
 """
@@ -13,10 +13,10 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
 
 class LocalAuthManager(SimpleAuthManager):
-    """Keeps the role `user` from deleting: a person who triggers runs must not lose the history of a DAG by a slip."""
+    """Denies the role `user` to delete, so that a slip cannot destroy the history of a DAG."""
 
     def is_authorized_dag(self, *, method: ResourceMethod, user: SimpleAuthManagerUser, **where: Any) -> bool:
-        """Whether a user may do this to a DAG, or to what belongs to it."""
+        """Return whether a user may apply a method to a DAG or to its runs."""
         if method == "DELETE" and not self._is_admin(user):
             return False
         return super().is_authorized_dag(method=method, user=user, **where)

@@ -1,4 +1,4 @@
-"""Where things lie in a clone. Everything the local run makes is below `.local/`."""
+"""The paths of a checkout. The local run writes to `.local/` only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class LocalError(Exception):
-    """Something a person has to put right; the message says what. `status` is the exit status."""
+    """An error that the user can fix; the message says how. `status` is the exit status of the command."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -25,49 +25,49 @@ class Checkout:
 
     @property
     def state(self) -> Path:
-        """The folder of all that the local run makes."""
+        """Folder of all files that the local run writes."""
         return self.root / ".local"
 
     @property
     def dags(self) -> Path:
-        """The folder of DAG files."""
+        """Folder of the DAG files."""
         return self.root / "dags"
 
     @property
     def logs(self) -> Path:
-        """What the components print, one file each."""
+        """Folder of the components' logs, one file each."""
         return self.state / "logs"
 
     @property
     def airflow_home(self) -> Path:
-        """Airflow's own folder."""
+        """AIRFLOW_HOME."""
         return self.state / "airflow"
 
     @property
     def task_logs(self) -> Path:
-        """The task logs, in Airflow's layout."""
+        """Folder of the task logs, in Airflow's layout."""
         return self.airflow_home / "logs"
 
     @property
     def passwords(self) -> Path:
-        """Who may sign in to the web UI, with which password."""
+        """File with the passwords of the web UI's users."""
         return self.state / "passwords.json"
 
     def dag_ids(self) -> list[str]:
-        """The DAGs of the project: each has a file of its name."""
+        """Return the ids of the project's DAGs, which are their file names."""
         return sorted(file.stem for file in self.dags.glob("*.py") if not file.name.startswith(("_", ".")))
 
     def secret(self, name: str) -> str:
-        """A key of this clone, made at its first use and kept."""
-        return _kept(self.state / "secrets.json", {name: urlsafe_b64encode(secrets.token_bytes(32)).decode()})[name]
+        """Return a secret key of this checkout, generated at its first use."""
+        return _stored(self.state / "secrets.json", {name: urlsafe_b64encode(secrets.token_bytes(32)).decode()})[name]
 
     def password(self, user: str) -> str:
-        """The password of a user of the web UI, made at its first use and kept."""
-        return _kept(self.passwords, {user: secrets.token_urlsafe(9)})[user]
+        """Return the password of a user of the web UI, generated at its first use."""
+        return _stored(self.passwords, {user: secrets.token_urlsafe(9)})[user]
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read; a reader sees the old or the new text, never half of it."""
+    """Write a file atomically, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _kept(path: Path, new: dict[str, str]) -> dict[str, str]:
+def _stored(path: Path, new: dict[str, str]) -> dict[str, str]:
     try:
         old: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

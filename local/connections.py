@@ -1,6 +1,5 @@
-"""Airflow connections as text, and what psycopg needs of them.
+"""Convert an `AIRFLOW_CONN_<ID>` variable, a URI or JSON, to a connection string for psycopg.
 
-Both forms of `AIRFLOW_CONN_<ID>`: a URI, or JSON.
 https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html#storing-connections-in-environment-variables
 """
 
@@ -14,12 +13,14 @@ from local.checkout import LocalError
 
 
 def conninfo(name: str, text: str) -> str:
-    """The PostgreSQL connection string of a connection; options that libpq does not know are left out."""
+    """Return the connection string of an Airflow connection. Options that libpq does not know are dropped."""
     from psycopg import conninfo as libpq
     from psycopg.pq import Conninfo
 
     fields = _from_json(name, text) if text.lstrip().startswith("{") else _from_uri(name, text)
     extra = fields.pop("extra")
+    if not isinstance(extra, dict):
+        raise LocalError(f"the extra of {name} must be a JSON object", 2)
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     options = {key: value for key, value in extra.items() if key in known and not isinstance(value, dict | list)}
     return libpq.make_conninfo(**options, **{key: value for key, value in fields.items() if value not in (None, "")})
@@ -31,7 +32,7 @@ def _from_json(name: str, text: str) -> dict[str, Any]:
         extra = given.get("extra") or {}
         extra = json.loads(extra) if isinstance(extra, str) else extra
     except (json.JSONDecodeError, AttributeError) as error:
-        raise LocalError(f"{name} is neither a URI nor JSON of an Airflow connection: {error}", 2) from None
+        raise LocalError(f"{name} is neither a URI nor the JSON of an Airflow connection: {error}", 2) from None
     _check_type(name, str(given.get("conn_type", "postgres")))
     keys = {"host": "host", "port": "port", "login": "user", "password": "password", "schema": "dbname"}
     return {ours: given.get(theirs) for theirs, ours in keys.items()} | {"extra": extra}
@@ -41,12 +42,12 @@ def _from_uri(name: str, text: str) -> dict[str, Any]:
     try:
         parts = urlsplit(text)
         port = parts.port
+        extra: Any = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if "__extra__" in extra:
+            extra = json.loads(extra["__extra__"])
     except ValueError as error:
-        raise LocalError(f"{name} is not a URI: {error}", 2) from None
+        raise LocalError(f"{name} is not a valid URI: {error}", 2) from None
     _check_type(name, parts.scheme)
-    extra: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if "__extra__" in extra:
-        extra = json.loads(extra["__extra__"])
     host = parts.netloc.rpartition("@")[2]
     host = host.rpartition(":")[0] if port is not None else host.rstrip(":")
     return {
@@ -61,4 +62,4 @@ def _from_uri(name: str, text: str) -> dict[str, Any]:
 
 def _check_type(name: str, conn_type: str) -> None:
     if conn_type not in ("postgres", "postgresql"):
-        raise LocalError(f"{name} is of type {conn_type or 'none'!r}: it must be of type postgres", 2)
+        raise LocalError(f"{name} has the connection type {conn_type or 'none'!r}: it must be postgres", 2)

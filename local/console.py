@@ -1,4 +1,4 @@
-"""What the local run prints: named steps with their seconds, plain when nobody watches."""
+"""Terminal output of the local run: named steps with their duration, messages and tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 190
-"""Columns that the report's table may take; a narrower terminal wraps its lines."""
+"""Minimum width of tables; a narrower terminal wraps their lines."""
 
 
 class Screen:
-    """Steps, notes and errors. In a terminal a step that takes long shows that it is alive."""
+    """Prints to the console. In a terminal, a running step shows a spinner."""
 
     def __init__(self, console: Console | None = None, *, stderr: bool = False) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True, stderr=stderr)
@@ -23,7 +23,7 @@ class Screen:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Print the step when it is done, with its seconds."""
+        """Print the step and its duration when it ends."""
         begin = time.monotonic()
         with self.console.status(Text(name)):
             try:
@@ -35,11 +35,11 @@ class Screen:
         self._line("✓", name, self.seconds[name])
 
     def say(self, message: str = "") -> None:
-        """A line as it is."""
+        """Print a message."""
         self.console.print(message, markup=False)
 
     def print_wide(self, table: Table) -> None:
-        """A table whose columns are not squeezed into a narrow terminal."""
+        """Print a table without squeezing its columns into a narrow terminal."""
         width = max(self.console.width, WIDE)
         Console(file=self.console.file, width=width, highlight=False).print(table, crop=False)
 

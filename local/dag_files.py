@@ -1,4 +1,4 @@
-"""What the DAG files name: the provider that a DAG reads, or the target that it sends to."""
+"""Find the provider or the target that a DAG file names, without importing it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def named(file: Path, word: str) -> Iterator[str]:
-    """The dotted paths that a DAG file names, as `PROVIDER = "…"` or `provider="…"` for the word `provider`."""
+    """Yield the dotted paths in a DAG file: for the word `provider`, `PROVIDER = "…"` and `provider="…"`."""
     try:
         nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
     except SyntaxError:
-        return  # Airflow tells of it
+        return  # Airflow reports it
     for node in nodes:
         is_named = isinstance(node, ast.keyword) and node.arg == word
         if isinstance(node, ast.Assign):

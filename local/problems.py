@@ -1,4 +1,4 @@
-"""`make problems`: what fails now or waits for a person, each with its reason and what to do."""
+"""`make problems`: what is failing or needs action, with the reason and the next step."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from include.store.problems import Incident, OffSale, Rejections, SearchProblem, UnsentOrder
     from include.store.status import LinkStatus, TargetStatus
-    from local.commands import Local
+    from local.context import Local
 
 T = TypeVar("T")
-SHOWN = 20
-"""Entries of a section that are printed; its view has all of them."""
+MAX_ENTRIES = 20
+"""Maximum number of printed entries per section; its view has all of them."""
 
 
 @dataclass(frozen=True)
 class Problems:
-    """All that was found."""
+    """The problems that were found, by kind."""
 
     incidents: Sequence[Incident]
     loads: Sequence[LinkStatus]
@@ -37,20 +37,20 @@ class Problems:
     search: Sequence[SearchProblem]
     off_sale: Sequence[OffSale]
     overrides: int
-    """Fields that people edited: no problem, but worth knowing."""
+    """Number of manually edited fields. They are not a problem, but worth knowing."""
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing fails and nobody has to do anything."""
+        """True if nothing is failing and no action is needed."""
         found = (self.incidents, self.loads, self.rejections, self.down, self.unsent, self.search, self.off_sale)
         return not any(found)
 
 
 def problems(local: Local, dag_id: str, output: str) -> int:
-    """Print what fails or waits for a person; the exit status is 1 if there is anything.
+    """Print the problems; return 1 if there are any, otherwise 0.
 
     Raises:
-        LocalError: it could not look; the exit status is 2, so that a script can tell the two apart.
+        LocalError: the check itself failed. Its exit status is 2, which scripts can distinguish from 1.
     """
     try:
         check_format(output)
@@ -72,13 +72,13 @@ def problems(local: Local, dag_id: str, output: str) -> int:
 
 
 def find(connection: psycopg.Connection[Any], scope: Scope, targets: Sequence[str]) -> Problems:
-    """Look for everything that is wrong within a scope."""
+    """Find the problems within a scope."""
     from include.store import problems as store
     from include.store import status
 
     loads = status.link_statuses(connection, scope.providers)
-    wanted = targets if scope.targets is None else scope.targets
-    outbound = status.target_statuses(connection, wanted, only_these=scope.targets is not None)
+    names = targets if scope.targets is None else scope.targets
+    outbound = status.target_statuses(connection, names, only_these=scope.targets is not None)
     return Problems(
         incidents=store.incidents(connection, scope.dag_id),
         loads=[row for row in loads if row.is_active and (row.state == "failed" or row.is_abandoned)],
@@ -92,7 +92,7 @@ def find(connection: psycopg.Connection[Any], scope: Scope, targets: Sequence[st
 
 
 def dags_by_name(checkout: Checkout) -> dict[str, str]:
-    """The DAG of each provider (by its row's name) and target (by its identifier), as far as the DAG files tell."""
+    """Return the DAG ids by provider name and by target identifier, as the DAG files define them."""
     from include.errors import ConfigurationError
     from include.providers import load_provider
     from include.targets import load_target
@@ -109,30 +109,30 @@ def dags_by_name(checkout: Checkout) -> dict[str, str]:
 
 
 def lines(found: Problems, dags: Mapping[str, str], now: datetime) -> Iterator[str]:
-    """What to print, the worst first: a line or two for each problem, and what to do."""
+    """Yield the lines to print, most severe first: each problem with its next step."""
     if found.is_empty:
         yield "No problems."
     yield from _section("Failing", "failure_episode", found.incidents, lambda row: _incident(row, now))
     yield from _section("Venues not read", _LOADS, found.loads, lambda row: _load(row, dags, now))
-    yield from _section("Targets that take nothing", "outbound_report", found.down, lambda row: _down(row, dags))
+    yield from _section("Targets that are down", "outbound_report", found.down, lambda row: _down(row, dags))
     yield from _section("Orders not sent", "outbound_problems", found.unsent, lambda row: _unsent(row, dags, now))
     yield from _section("Search indices", "search_report", found.search, lambda row: _search(row, now))
     yield from _section("Rejected records", _REJECTED, found.rejections, lambda row: _rejection(row, dags, now))
     yield from _section("Booked, but no longer listed", "gone_with_bookings", found.off_sale, _off_sale)
     if found.overrides:
-        yield f"{found.overrides:,} fields edited by people are kept from the providers: see the view fields_held_back"
+        yield f"{found.overrides:,} manually edited fields are protected from providers: see the view fields_held_back"
 
 
-def _section(title: str, view: str, rows: Sequence[T], shown: Callable[[T], list[str]]) -> Iterator[str]:
+def _section(title: str, view: str, rows: Sequence[T], describe: Callable[[T], list[str]]) -> Iterator[str]:
     if not rows:
         return
     yield f"{title} ({len(rows)})"
-    for row in rows[:SHOWN]:
-        first, *more = shown(row)
+    for row in rows[:MAX_ENTRIES]:
+        first, *more = describe(row)
         yield f"  {first}"
         yield from (f"      {line}" for line in more)
-    if len(rows) > SHOWN:
-        yield f"  and {len(rows) - SHOWN} more: make psql SQL='SELECT * FROM {view}'"
+    if len(rows) > MAX_ENTRIES:
+        yield f"  and {len(rows) - MAX_ENTRIES} more: make psql SQL='SELECT * FROM {view}'"
     yield ""
 
 
@@ -151,15 +151,15 @@ def _incident(row: Incident, now: datetime) -> list[str]:
 def _load(row: LinkStatus, dags: Mapping[str, str], now: datetime) -> list[str]:
     what = row.state
     if row.is_abandoned:
-        what = "not begun before the load was stopped" if row.state == "new" else "stopped half-way"
-    told = [f"{row.provider}, {venue_of(row)}: {what}{_ago(row.finished_at or row.started_at, now)}"]
-    told += (row.error or "").splitlines()
-    told.append(f"last complete read: {ago(row.read_at, now)}")
+        what = "not started before the load was stopped" if row.state == "new" else "interrupted"
+    entry = [f"{row.provider}, {venue_of(row)}: {what}{_ago(row.finished_at or row.started_at, now)}"]
+    entry += (row.error or "").splitlines()
+    entry.append(f"last complete read: {ago(row.read_at, now)}")
     dag_id = dags.get(row.local_class) or (row.run_id or "").partition("/")[0]
     if dag_id:
         links = {} if row.venue_provider_id is None else {"venue_links": [str(row.venue_provider_id)]}
-        told.append(f"next: the next run of {dag_id} tries again; at once: {_sync(dag_id, links)}")
-    return told
+        entry.append(f"the next run of {dag_id} retries it; to retry now: {_sync(dag_id, links)}")
+    return entry
 
 
 def _ago(at: datetime | None, now: datetime) -> str:
@@ -170,46 +170,46 @@ def _rejection(row: Rejections, dags: Mapping[str, str], now: datetime) -> list[
     many = f"{row.count:,} record" + ("s" if row.count > 1 else "")
     first, *more = row.reason.splitlines() or [""]
     reference = f" ({row.reference})" if row.reference else ""
-    told = [f"{row.provider}, {row.venue}: {many}: {first}", *more]
-    told.append(f"such as id {row.example_id}{reference} in rejected_report; the oldest {ago(row.since, now)}")
+    entry = [f"{row.provider}, {row.venue}: {many}: {first}", *more]
+    entry.append(f"for example id {row.example_id}{reference} in rejected_report; oldest: {ago(row.since, now)}")
     if row.replayable == 0:
-        return [*told, "what they held was cleared: only a full refresh reads them again"]
+        return [*entry, "their payloads were purged: only a full refresh reads them again"]
     dag_id = dags.get(row.local_class) or (row.run_id or "").partition("/")[0]
-    return [*told, f"correct the record or the parser, then: make replay DAG={dag_id}"]
+    return [*entry, f"correct the record or the parser, then run: make replay DAG={dag_id}"]
 
 
 def _down(row: TargetStatus, dags: Mapping[str, str]) -> list[str]:
     waiting = row.queued + row.to_retry
-    told = [f"{row.target}: {waiting:,} in the queue, nothing is lost", *(row.down or "").splitlines()]
-    return [*told, f"next: the next run of {dags.get(row.target, 'its DAG')} tries again"]
+    entry = [f"{row.target}: {waiting:,} orders stay queued", *(row.down or "").splitlines()]
+    return [*entry, f"the next run of {dags.get(row.target, 'its DAG')} retries them"]
 
 
 def _unsent(row: UnsentOrder, dags: Mapping[str, str], now: datetime) -> list[str]:
     order = f"{row.target}, {row.code}" + (f" of {row.event}" if row.event else "")
     attempts = f"{row.failed_attempts} failed attempt" + ("" if row.failed_attempts == 1 else "s")
     if row.reason is None:
-        return [f"{order}: tried again {_until(row.next_try_at, now)}, after {attempts}", *row.messages]
-    told = [f"{order}: parked ({row.reason}) after {attempts}", *row.messages]
+        return [f"{order}: retried {_until(row.next_try_at, now)}, after {attempts}", *row.messages]
+    entry = [f"{order}: parked ({row.reason}) after {attempts}", *row.messages]
     if dag_id := dags.get(row.target):
-        told.append(f"correct it, then: {_sync(dag_id, {'retry': True})}")
-    return told
+        entry.append(f"correct it, then run: {_sync(dag_id, {'retry': True})}")
+    return entry
 
 
 def _search(row: SearchProblem, now: datetime) -> list[str]:
     if row.error:
         return [
-            f"{row.index_name}: the pass of {ago(row.at, now)} stands still; the next run goes on with it",
+            f"{row.index_name}: the pass of {ago(row.at, now)} is incomplete; the next run resumes it",
             *row.error.splitlines(),
         ]
-    told = [f"{row.index_name}: {row.refused:,} records could not be patched {ago(row.at, now)}, all others are"]
-    return told + [f"{object_id}: {reason}" for object_id, reason in list(row.refusals.items())[:3]]
+    entry = [f"{row.index_name}: {row.refused:,} records could not be patched {ago(row.at, now)}; all others were"]
+    return entry + [f"{object_id}: {reason}" for object_id, reason in list(row.refusals.items())[:3]]
 
 
 def _off_sale(row: OffSale) -> list[str]:
     many = "1 stock" if row.stocks == 1 else f"{row.stocks:,} stocks"
     return [
         f"{row.provider or 'no provider'}, {row.venue}: {many}, {row.booked:,} booked",
-        f"such as stock {row.example_id} ({row.example}): ask the venue, then cancel the bookings or correct the stock",
+        f"for example stock {row.example_id} ({row.example}): ask the venue, then cancel the bookings or fix the stock",
     ]
 
 
@@ -218,7 +218,7 @@ def _sync(dag_id: str, conf: Mapping[str, Any]) -> str:
 
 
 def _until(at: datetime | None, now: datetime) -> str:
-    """When that will be, in words."""
+    """Return when that will be, in words."""
     seconds = 0 if at is None else int((at - now).total_seconds())
     if seconds <= 0:
         return "with the next run"

@@ -1,7 +1,7 @@
-"""Starting processes that outlive nobody: each in a session of its own, ended with all that it started.
+"""Child processes that never outlive the local run: each has its own session and is stopped with its descendants.
 
-The scheduler's tasks change their process group but keep the session, so the session finds them even after the process
-that started them is gone. What is running is also kept on disk: a later command ends what a killed one left behind.
+Airflow's tasks change their process group but keep the session, so the session finds them even after their parent has
+ended. The running processes are also recorded on disk, so that a later command can stop what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import psutil  # type: ignore[import-untyped]
 from local.checkout import write_private
 
 LOG_BYTES = 5_000_000
-"""From which size on a log is moved to `<name>.old`, which replaces the one before."""
+"""Size above which a log is moved to `<name>.old`, replacing the previous one."""
 CLOCK_SLACK = 2.0
-"""Seconds by which a process may seem older than the one that started it: the kernel counts in ticks since boot."""
+"""Seconds by which a child may seem older than its parent: start times have the resolution of kernel ticks."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process we started. Its id is also the id of its session."""
+    """A process that we started. Its pid is also its session id."""
 
     name: str
     pid: int
@@ -37,7 +37,7 @@ class Started:
     log: str
 
     def is_running(self) -> bool:
-        """True until the process itself has ended; what it started may still be there."""
+        """Return True until the process itself has ended; its descendants may still run."""
         process = _process(self.pid)
         return process is not None and self._is_ours(process) and _is_alive(process)
 
@@ -48,7 +48,7 @@ class Started:
             return False
 
     def family(self) -> list[psutil.Process]:
-        """The living processes of its session, and what they started elsewhere."""
+        """Return the running processes of its session, and their descendants in other sessions."""
         leader = _process(self.pid)
         if leader is not None and not self._is_ours(leader):
             return []
@@ -62,7 +62,7 @@ class Started:
 
 
 class Processes:
-    """The processes of one local run, in the order they were started."""
+    """The processes of a local run, in the order in which they were started."""
 
     def __init__(self, ledger: Path) -> None:
         self.ledger = ledger
@@ -70,11 +70,11 @@ class Processes:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Started:
-        """Start a command in a session of its own; what it prints goes to `log`. The log before is kept as `.old`."""
+        """Start a command in its own session, with its output in `log`. A previous log is renamed to `.old`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists() and log.stat().st_size:
             log.replace(old_log(log))
-        with log.open("ab") as output:  # appending: the file may be emptied while the process writes to it
+        with log.open("ab") as output:  # append mode: rotation truncates the file while the process writes to it
             child = subprocess.Popen(
                 command,
                 env=dict(env),
@@ -95,18 +95,18 @@ class Processes:
         return started
 
     def finish(self, started: Started) -> int | None:
-        """The exit status of a command that ends by itself; None while it runs."""
+        """Return the exit status of a command that ends by itself, and forget it; None while it runs."""
         status = self.exit_status(started)
         if status is not None:
             self._forget(started)
         return status
 
     def exit_status(self, started: Started) -> int | None:
-        """The exit status if the process has ended."""
+        """Return the exit status; None while the process runs."""
         return self._children[started.pid].poll()
 
     def stop(self, started: Started, timeout: float) -> bool:
-        """Ask the process to end, then end all of its family. False if some of it had to be killed."""
+        """Stop a process and its family, see `end_family`. Return False if the process had to be killed."""
         clean = end_family(started, timeout)
         if child := self._children.pop(started.pid, None):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -115,12 +115,12 @@ class Processes:
         return clean
 
     def stop_all(self, timeout: float) -> None:
-        """End whatever is left, the newest first."""
+        """Stop all remaining processes, newest first."""
         for started in reversed(self.started.copy()):
             self.stop(started, timeout)
 
     def end_leftovers(self, timeout: float = 5) -> list[str]:
-        """End what an earlier, killed run left behind; returns the names of what was found."""
+        """Stop the processes that a killed command left behind; return their names."""
         try:
             old = [Started(**entry) for entry in json.loads(self.ledger.read_text(encoding="utf-8"))]
         except (FileNotFoundError, json.JSONDecodeError, TypeError):
@@ -137,7 +137,7 @@ class Processes:
 
     def _forget(self, started: Started) -> None:
         self.started = [other for other in self.started if other != started]
-        with contextlib.suppress(OSError):  # a full disk does not keep the rest from being ended
+        with contextlib.suppress(OSError):  # a full disk must not prevent the shutdown
             self._save()
 
     def _save(self) -> None:
@@ -145,21 +145,21 @@ class Processes:
 
 
 def old_log(log: Path) -> Path:
-    """Where the older part of a log is kept."""
+    """Return the path of a log's older part."""
     return log.with_name(f"{log.name}.old")
 
 
 def rotate_logs(logs: Iterable[Path], limit_bytes: int = LOG_BYTES) -> None:
-    """Move the content of each log that has outgrown the limit to its `.old` file, while its process appends to it."""
+    """Move the content of each log above the limit to its `.old` file, while its process keeps appending."""
     for log in logs:
-        with contextlib.suppress(OSError):  # what is gone or cannot be written now is seen to the next time
+        with contextlib.suppress(OSError):  # missing or not writable now: retried at the next rotation
             if log.stat().st_size > limit_bytes:
                 shutil.copyfile(log, old_log(log))
                 os.truncate(log, 0)
 
 
 def end_family(started: Started, timeout: float) -> bool:
-    """TERM to the process, a bounded wait, then KILL to what is left of its session and its descendants."""
+    """Send TERM, wait up to `timeout` seconds, then KILL the rest of its session and its descendants."""
     family = {process.pid: process for process in started.family()}
     if started.is_running():
         with contextlib.suppress(ProcessLookupError):
@@ -168,7 +168,7 @@ def end_family(started: Started, timeout: float) -> bool:
         while started.is_running() and time.monotonic() < deadline:
             time.sleep(0.05)
     clean = not started.is_running()
-    for _ in range(20):  # what is killed may have started something in between
+    for _ in range(20):  # a process may start another one before it is killed
         family |= {process.pid: process for process in started.family()}
         alive = [process for process in family.values() if _is_alive(process)]
         if not alive:
@@ -195,7 +195,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def describe_exit(status: int | None) -> str:
-    """How a process ended, as a verb phrase: `exited with status 1`, `was killed (signal 9)`."""
+    """Return how a process ended, as a verb phrase: `exited with status 1`, `was killed (signal 9)`."""
     if status is None:
         return "ended"
     if status < 0:

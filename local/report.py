@@ -1,4 +1,4 @@
-"""What runs did, from the database's own views.
+"""Report what runs did, from the views of the database.
 
 `load_report` of venues, `search_report` of search indices, `outbound_report` and `outbound_problems` of targets.
 """
@@ -15,8 +15,8 @@ from local.console import Screen
 
 COUNTS = ("checked", "created", "updated", "unchanged", "skipped", "rejected")
 SECONDS = ("fetch_seconds", "iterate_seconds", "diff_seconds", "upsert_seconds")
-RARE = {"gone": "gone, since the listing no longer has them", "held_back": "held back for edits by people"}
-"""Counts that are told only when there are any."""
+RARE = {"gone": "removed, since the listing no longer has them", "held_back": "not applied because of manual edits"}
+"""Counts that are printed only if they are not zero."""
 MAX_LINES = 60
 
 LOADS = "SELECT * FROM load_report WHERE run_id = ANY(%s) ORDER BY provider, venue NULLS FIRST"
@@ -44,18 +44,18 @@ SENT_COLUMNS = (
 
 
 def show(screen: Screen, conninfo: str, run_ids: Iterable[str]) -> list[str]:
-    """Print what these DAG runs did, a table for each kind of work; returns the errors that were printed."""
-    wanted = list(run_ids)
-    loads, patches, sent = (read(conninfo, query, wanted) for query in (LOADS, PATCHES, SENT))
+    """Print what these DAG runs did, in one table per movement; return the errors that were printed."""
+    ids = list(run_ids)
+    loads, patches, sent = (read(conninfo, query, ids) for query in (LOADS, PATCHES, SENT))
     show_loads(screen, loads)
     show_patches(screen, patches)
     show_sent(screen, sent)
-    show_problems(screen, read(conninfo, PROBLEMS, wanted))
+    show_problems(screen, read(conninfo, PROBLEMS, ids))
     return [row["error"] for row in (*loads, *patches) if row["error"]] + [row["down"] for row in sent if row["down"]]
 
 
 def read(conninfo: str, query: LiteralString, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of these DAG runs."""
+    """Return the rows that a query finds for these DAG runs."""
     import psycopg
     from psycopg.rows import dict_row
 
@@ -64,7 +64,7 @@ def read(conninfo: str, query: LiteralString, run_ids: Sequence[str]) -> list[di
 
 
 def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line per venue; of a long table, what failed and the slowest."""
+    """Print a line per venue. A long table is cut to the failed and the slowest loads."""
     if not rows:
         return
     shown = sorted(rows, key=lambda row: (not row["error"], -(row["seconds"] or 0)))[:MAX_LINES]
@@ -88,14 +88,14 @@ def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     if len(rows) > len(shown):
         screen.say(f"({len(rows) - len(shown)} more: SELECT * FROM load_report)")
     for row in shown:
-        rare = [f"{row[name]:,} {told}" for name, told in RARE.items() if row[name]]
+        rare = [f"{row[name]:,} {text}" for name, text in RARE.items() if row[name]]
         if row["error"] or rare:
             screen.say(f"{row['provider']}, {row['venue'] or '-'}: {row['error'] or ', '.join(rare)}")
     screen.say()
 
 
 def show_patches(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line per pass over a search index and patch."""
+    """Print a line per pass of a patch over a search index."""
     if not rows:
         return
     counts = ("records_read", "changed", "left_alone", "batches")
@@ -117,7 +117,7 @@ def show_patches(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_sent(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a line per outbound target, and what it says if it takes nothing."""
+    """Print a line per outbound target, and the error of each target that is down."""
     if not rows:
         return
     table = _table(("target",), (*(name.replace("_", " ") for name in SENT_COLUMNS), "seconds"))
@@ -127,16 +127,16 @@ def show_sent(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     screen.print_wide(table)
     for row in rows:
         if row["down"]:
-            screen.say(f"{row['target']} takes nothing: {row['down']}")
+            screen.say(f"{row['target']} rejects every request: {row['down']}")
     screen.say()
 
 
 def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the orders that could not be sent, with why."""
+    """Print the orders that could not be sent, with the reasons."""
     if not rows:
         return
     table = _table(("order", "event", "state", "reason"), ())
-    table.add_column("what to put right", overflow="fold")
+    table.add_column("what to fix", overflow="fold")
     for row in rows[:MAX_LINES]:
         texts = (row[name] or "-" for name in ("code", "event", "state", "reason"))
         table.add_row(*map(escape, texts), escape("; ".join(row["messages"])))

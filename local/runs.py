@@ -1,4 +1,4 @@
-"""Running DAGs: trigger, follow to the end, show the logs of what failed."""
+"""Run DAGs: trigger them, follow them to the end, and read the logs of failed tasks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ POLL_SECONDS = 0.7
 UNFINISHED = ("queued", "running")
 FAILED = ("failed", "upstream_failed")
 SAY_SECONDS = 60
-"""After how long without a change the runs that are not finished are named."""
+"""Seconds without a change after which the unfinished runs are printed."""
 
 AIRFLOWS_GROUPS = ("::group::Pre Execute", "::group::Post Execute")
-"""What Airflow logs around every task."""
+"""Log groups that Airflow adds to every task."""
 AIRFLOWS_NOISE = (
     "DAG bundles loaded",
     "Filling up the DagBag",
@@ -34,50 +34,51 @@ AIRFLOWS_NOISE = (
     "Current task name",
     "Previous state of the Task instance",
 )
-"""What Airflow logs of every task, whatever the task does."""
+"""Lines that Airflow logs for every task."""
 DECISION = "Retry policy decision"
 AIRFLOWS_CODE = "/site-packages/airflow/"
-VENUE = "  - "
-"""Begins a line of an error that names what failed in it; each of those was logged when it failed."""
+ITEM = "  - "
+"""Prefix of the lines of an error that list the failed items. Each of these was logged before."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run we triggered."""
+    """A DAG run that we triggered."""
 
     dag_id: str
     run_id: str
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
+class RunResult:
+    """A finished DAG run."""
 
     run: Run
     state: str
     seconds: float
     tasks: list[dict[str, Any]]
+    """Task instances, see `Api.tasks`."""
 
     @property
-    def worked(self) -> bool:
-        """True if the run is green."""
+    def succeeded(self) -> bool:
+        """True if the state is success."""
         return self.state == "success"
 
 
-def end_cut_off_runs(api: Api, dag_ids: Iterable[str]) -> int:
-    """Fail the runs that were under way when an earlier Airflow ended, so that they do not run beside ours."""
+def fail_interrupted_runs(api: Api, dag_ids: Iterable[str]) -> int:
+    """Mark the runs that an earlier Airflow left unfinished as failed; return their number."""
     count, known = 0, api.dags()
     for dag_id in dag_ids:
         if dag_id not in known:
             continue
         for run in api.runs(dag_id, UNFINISHED):
-            api.fail_run(dag_id, run["dag_run_id"], "Cut off when the local run ended.")
+            api.fail_run(dag_id, run["dag_run_id"], "Interrupted when the local run stopped.")
             count += 1
     return count
 
 
 def trigger(api: Api, dag_ids: Iterable[str], conf: Mapping[str, Any] | None = None) -> list[Run]:
-    """Start a run of each DAG."""
+    """Trigger a run of each DAG."""
     return [Run(dag_id, api.trigger(dag_id, conf)) for dag_id in dag_ids]
 
 
@@ -88,18 +89,25 @@ def follow(
     *,
     task_logs: Path,
     check: Callable[[], None],
-    each_round: Callable[[], None] = lambda: None,
+    each_round: Callable[[], None] | None = None,
     limit_seconds: float | None = None,
-) -> list[Outcome]:
-    """Follow the runs to their end, printing what changes."""
+) -> list[RunResult]:
+    """Follow the runs to their end and print their progress; return them in the order in which they ended.
+
+    `check` and `each_round` are called in every iteration; `check` raises if Airflow is gone.
+
+    Raises:
+        LocalError: a run has not ended within `limit_seconds`.
+    """
     open_runs = list(runs)
-    outcomes: list[Outcome] = []
+    results: list[RunResult] = []
     shown: dict[Run, str] = {}
     retries: set[tuple[Run, str, int]] = set()
     begin = changed = time.monotonic()
     while open_runs:
         check()
-        each_round()
+        if each_round:
+            each_round()
         for run in open_runs.copy():
             state, tasks = api.run(run.dag_id, run.run_id), api.tasks(run.dag_id, run.run_id)
             if (progress := _progress(state, tasks)) != shown.get(run):
@@ -109,9 +117,9 @@ def follow(
                 if task["state"] == "up_for_retry" and (run, task["id"], task["try_number"]) not in retries:
                     retries.add((run, task["id"], task["try_number"]))
                     name, log = label(task["task_id"], task["map_index"]), _log_of(run, task, task_logs)
-                    screen.say(f"  {run.dag_id:<30} {name} failed; {why_again(log)}: {log or 'it left no log'}")
+                    screen.say(f"  {run.dag_id:<30} {name} failed; {retry_reason(log)}: {log or 'no log'}")
             if state["state"] not in UNFINISHED:
-                outcomes.append(Outcome(run, state["state"], _seconds(state), tasks))
+                results.append(RunResult(run, state["state"], _seconds(state), tasks))
                 open_runs.remove(run)
         if limit_seconds is not None and time.monotonic() - begin > limit_seconds and open_runs:
             names = ", ".join(run.dag_id for run in open_runs)
@@ -122,28 +130,29 @@ def follow(
                 names = ", ".join(run.dag_id for run in open_runs)
                 screen.say(f"  waiting for {names}: running for {changed - begin:.0f} s")
             time.sleep(POLL_SECONDS)
-    each_round()
-    return outcomes
+    if each_round:
+        each_round()
+    return results
 
 
-def failed_logs(outcome: Outcome, task_logs: Path) -> Iterator[tuple[str, Path | None]]:
-    """The failed tasks of a run and their logs; a task that never started has none."""
-    for task in outcome.tasks:
+def failed_logs(result: RunResult, task_logs: Path) -> Iterator[tuple[str, Path | None]]:
+    """Yield the names and logs of a run's failed tasks; the log is None if the task never started."""
+    for task in result.tasks:
         if task["state"] == "failed":
-            yield label(task["task_id"], task["map_index"]), _log_of(outcome.run, task, task_logs)
+            yield label(task["task_id"], task["map_index"]), _log_of(result.run, task, task_logs)
 
 
 def tail(path: Path, count: int = 30) -> str:
-    """The end of a task log, readable."""
+    """Return the end of a task log in readable form."""
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = [line for entry in text.splitlines() for line in readable(entry)]
     return "\n".join(f"    {line}" for line in lines[-count:])
 
 
 def readable(text: str) -> list[str]:
-    """A line of a task log, which is JSON, as a person reads it; none for what Airflow logs of every task.
+    """Convert a line of a task log from JSON to readable lines; none if it is noise that Airflow logs for every task.
 
-    Of the marks by which the web UI folds groups, the titles stay; of a traceback, the end of our own part.
+    Group titles are kept without their prefix; a traceback is reduced to its last frames outside Airflow.
     """
     try:
         entry = json.loads(text)
@@ -161,42 +170,42 @@ def readable(text: str) -> list[str]:
     lines[0] = lines[0].removeprefix("::group::")
     lines[0] = f"{moment} {'' if level == 'info' else level.upper() + ' '}{lines[0]}"
     for error in entry.get("error_detail") or []:
-        is_ours = hasattr(errors, str(error.get("exc_type")))  # says by itself what happened and where
+        is_ours = hasattr(errors, str(error.get("exc_type")))  # our own errors need no traceback
         frames = [frame for frame in error.get("frames") or [] if AIRFLOWS_CODE not in str(frame["filename"])]
         frames = [] if is_ours else frames
         lines += [f"  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in frames[-6:]]
-        told = f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
-        kept = [line for line in told if not line.startswith(VENUE)]
-        kept[-1] = kept[-1].rstrip(":") if len(kept) < len(told) else kept[-1]
-        lines += kept
+        message = f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+        shown = [line for line in message if not line.startswith(ITEM)]
+        shown[-1] = shown[-1].rstrip(":") if len(shown) < len(message) else shown[-1]
+        lines += shown
     return lines
 
 
-def why_again(log: Path | None) -> str:
-    """That a task is tried again, and, as far as its log tells, why and when."""
+def retry_reason(log: Path | None) -> str:
+    """Return why and when a failed task is retried, as its log says."""
     entries = log.read_text(encoding="utf-8", errors="replace").splitlines() if log else []
     for text in reversed(entries):
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(text)
             if entry["event"] == DECISION:
                 return str(entry["reason"])
-    return "it is tried again"
+    return "it will be retried"
 
 
-def tells(log: Path, told: Iterable[str]) -> bool:
-    """Whether the log of a failed task has one of these errors, which were printed already."""
-    wanted = [error for error in told if error]
+def contains_error(log: Path, reported: Iterable[str]) -> bool:
+    """Return whether a task log contains one of these error messages."""
+    messages = [message for message in reported if message]
     for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(text)
-            said = [str(entry["event"]), *(str(error["exc_value"]) for error in entry.get("error_detail") or [])]
-            if any(error in each for error in wanted for each in said):
+            texts = [str(entry["event"]), *(str(error["exc_value"]) for error in entry.get("error_detail") or [])]
+            if any(message in text for message in messages for text in texts):
                 return True
     return False
 
 
 class LogFollower:
-    """Prints the task logs of a run as they grow."""
+    """Prints new lines of a run's task logs."""
 
     def __init__(self, run: Run, task_logs: Path, screen: Screen) -> None:
         self._folder = _folder(run, task_logs)
@@ -204,7 +213,7 @@ class LogFollower:
         self._read: dict[Path, int] = {}
 
     def __call__(self) -> None:
-        """Print what is new."""
+        """Print the lines that were added since the last call."""
         for path in sorted(self._folder.rglob("attempt=*.log")):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -220,7 +229,7 @@ class LogFollower:
 
 
 def label(task_id: str, map_index: int) -> str:
-    """How a task instance is called."""
+    """Return the name of a task instance."""
     return task_id if map_index < 0 else f"{task_id}[{map_index}]"
 
 

@@ -1,4 +1,4 @@
-"""`airflow_settings.yaml`: the one list of connections, variables and pools, in the form of the Astro CLI.
+"""`airflow_settings.yaml`: the connections, variables and pools, in the format of the Astro CLI.
 
 https://www.astronomer.io/docs/astro/cli/local-connections
 """
@@ -17,22 +17,22 @@ import yaml
 from local.checkout import LocalError
 
 DEFAULT_POOL = "default_pool"
-"""Airflow's pool of tasks that name none."""
+"""Airflow's pool for tasks without a pool."""
 SANDBOX_HOST = "host.docker.internal"
-"""The host by which the settings name the sandbox: so do containers call the machine they run on."""
+"""The sandbox's host in the settings file: the name by which containers reach their host machine."""
 
 DEMO_VARIABLES: Mapping[str, Mapping[str, str]] = {
     "algolia": {"algolia_customer_dispo_dry_run": "false", "algolia_customer_dispo_dry_run_notify": "false"},
 }
-"""By connection: what the variables of the file are while it points to the sandbox, where nothing can be spoilt."""
+"""By connection: values of variables while the connection points to the sandbox, where no harm can be done."""
 
 DEMO_EXTRAS: Mapping[str, Mapping[str, Any]] = {"brevo_api": {"requests_per_second": 50}}
-"""By connection: what is added to its extra while it points to the sandbox, which allows more than the service."""
+"""By connection: additions to its extra while it points to the sandbox, which has a higher rate limit."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A connection as Airflow knows it."""
+    """An Airflow connection."""
 
     id: str
     type: str
@@ -50,7 +50,7 @@ class Connection:
         return f"AIRFLOW_CONN_{self.id.upper()}"
 
     def body(self) -> dict[str, Any]:
-        """As Airflow's REST API takes it."""
+        """Return the connection in the format of Airflow's REST API."""
         return {
             "connection_id": self.id,
             "conn_type": self.type,
@@ -66,7 +66,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool: how many tasks may call an outside service at once."""
+    """A pool: the number of tasks that may call an external service in parallel."""
 
     name: str
     slots: int
@@ -75,7 +75,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of the file."""
+    """The content of the file."""
 
     connections: tuple[Connection, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Settings:
 
 
 def read(path: Path) -> Settings:
-    """Read the file; what is not right in it is named."""
+    """Read the file; raise `LocalError` naming the error if it is invalid."""
     try:
         airflow = (yaml.safe_load(path.read_text(encoding="utf-8")) or {})["airflow"]
         return Settings(
@@ -102,7 +102,7 @@ def read(path: Path) -> Settings:
 
 
 def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, int] | None) -> Settings:
-    """Put in the addresses of what the local run started, and what goes with them."""
+    """Fill in the addresses of the embedded database and of the sandbox, with the values for the demo."""
 
     def demo(connection: Connection) -> Connection:
         if connection.id == database.id:
@@ -132,50 +132,50 @@ def with_demo(settings: Settings, *, database: Connection, sandbox: tuple[str, i
 
 
 def without_overridden(settings: Settings, environment: Mapping[str, str]) -> tuple[Settings, list[str]]:
-    """Leave out the connections and variables that the user's environment sets; returns also the connections' ids."""
-    kept = tuple(connection for connection in settings.connections if connection.variable not in environment)
+    """Drop the connections and variables that the environment overrides; return also the dropped connections' ids."""
+    remaining = tuple(connection for connection in settings.connections if connection.variable not in environment)
     variables = {
         name: value for name, value in settings.variables.items() if f"AIRFLOW_VAR_{name.upper()}" not in environment
     }
-    left_out = [connection.id for connection in settings.connections if connection not in kept]
-    return replace(settings, connections=kept, variables=variables), left_out
+    dropped = [connection.id for connection in settings.connections if connection not in remaining]
+    return replace(settings, connections=remaining, variables=variables), dropped
 
 
 def executor_slots(settings: Settings, environment: Mapping[str, str], processors: int) -> int:
-    """Return how many tasks may run at once: two per processor, at least one per pool, the default pool included.
+    """Return how many tasks may run in parallel: two per processor, and at least one per pool including the default.
 
     Raises:
         LocalError: the user's own `AIRFLOW__CORE__PARALLELISM` is not a number, or leaves a pool without a slot.
     """
-    name, least = "AIRFLOW__CORE__PARALLELISM", len(settings.pools) + 1
+    name, minimum = "AIRFLOW__CORE__PARALLELISM", len(settings.pools) + 1
     given = environment.get(name, "").strip()
     if not given:
-        return max(2 * processors, least)
-    if not given.isdecimal() or int(given) < least:
+        return max(2 * processors, minimum)
+    if not given.isdecimal() or int(given) < minimum:
         raise LocalError(
-            f"{name}={given}: give a number from {least} on, one for each pool, so that loads never keep the "
-            "per-minute DAG waiting",
+            f"{name}={given} is invalid: specify at least {minimum}, one slot per pool, so that loads never delay the "
+            "per-minute DAG",
             2,
         )
     return int(given)
 
 
 def fit_pools(settings: Settings, slots: int) -> Settings:
-    """Shrink the largest pools until all pools together fit into the executor's slots.
+    """Shrink the largest pools until the executor has a slot for every slot of every pool.
 
-    A task that the executor has accepted waits behind those accepted before it, whatever its weight. If the pools
-    together cannot fill the executor, a slot is always free for the next task of every pool: loads that occupy all of
-    theirs do not delay the per-minute DAG. One slot stays for tasks without a pool of their own.
+    The executor starts tasks in the order in which it accepted them, whatever their weight. If all pools together
+    cannot fill it, loads that occupy their whole pool never delay the per-minute DAG. One slot is reserved for tasks
+    without a pool.
     """
     sizes = {pool.name: pool.slots for pool in settings.pools} | {DEFAULT_POOL: 1}
     while sum(sizes.values()) > slots and (largest := max(sizes, key=lambda name: sizes[name])) and sizes[largest] > 1:
         sizes[largest] -= 1
-    default = Pool(DEFAULT_POOL, 1, "Tasks without a pool of their own")
+    default = Pool(DEFAULT_POOL, 1, "Tasks without a pool")
     return replace(settings, pools=(*(replace(pool, slots=sizes[pool.name]) for pool in settings.pools), default))
 
 
 def in_sandbox(settings: Settings) -> list[str]:
-    """The ids of the connections that point to the sandbox, by their host or by a password that is a secret URL."""
+    """Return the ids of the connections whose host, or whose password (a secret URL), points to the sandbox."""
     return [
         connection.id
         for connection in settings.connections
@@ -191,7 +191,7 @@ def _is_sandbox(text: str | None) -> bool:
 
 
 def _filled(airflow: Mapping[str, Any], section: str, key: str) -> list[dict[str, Any]]:
-    """The entries of a section; the Astro CLI writes a blank one into an empty section."""
+    """Return the entries of a section, without the blank one that the Astro CLI writes into an empty section."""
     return [entry for entry in airflow.get(section) or [] if entry.get(key)]
 
 

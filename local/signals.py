@@ -1,4 +1,4 @@
-"""Ctrl-C and TERM end a command in order: the first asks, the second hurries."""
+"""Orderly shutdown on Ctrl-C and TERM: the first signal stops the command, a second one shortens the waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """A person, or the system, asked us to end. Not an `Exception`, so that no handler swallows it."""
+    """A signal asked the command to stop. Not an `Exception`, so that no handler swallows it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -18,25 +18,25 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """Raises `Interrupted` in the main thread, except while something must not be torn in two."""
+    """Raises `Interrupted` in the main thread, except during operations that must not be interrupted."""
 
     def __init__(self) -> None:
-        self.held = 0
+        self.hold_depth = 0
         self.pending: int | None = None
         self.hurry = False
         self.closing = False
         self._closing_since = 0.0
 
     def install(self) -> None:
-        """Listen to Ctrl-C, TERM and the end of the terminal."""
+        """Handle Ctrl-C, TERM and the hang-up of the terminal."""
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, self.receive)
 
-    def receive(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler
-        """End now, or as soon as what is held is done; while closing, a further signal shortens the waits."""
+    def receive(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signature of a handler
+        """Raise `Interrupted` now, or after the current `hold`; during shutdown, shorten the waits instead."""
         if self.closing:
             self.hurry = True
-        elif self.held:
+        elif self.hold_depth:
             self.pending = signum
         else:
             self.pending = None
@@ -44,31 +44,31 @@ class Signals:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """What is in here is finished first."""
-        self.held += 1
+        """Delay `Interrupted` until the end of the block."""
+        self.hold_depth += 1
         try:
             yield
         finally:
-            self.held -= 1
-            if not self.held and self.pending is not None and not self.closing:
+            self.hold_depth -= 1
+            if not self.hold_depth and self.pending is not None and not self.closing:
                 signum, self.pending = self.pending, None
                 raise Interrupted(signum)
 
-    def end_if_asked(self) -> None:
-        """For long waits inside `hold`, at a moment at which nothing would be torn in two."""
+    def raise_pending(self) -> None:
+        """Raise a delayed `Interrupted` inside a `hold`, at a point where interrupting is safe."""
         if self.pending is not None and not self.closing:
             raise Interrupted(self.pending)
 
     def close(self) -> None:
-        """From now on everything is being ended; signals no longer interrupt that."""
+        """Begin the shutdown, which signals no longer interrupt."""
         if not self.closing:
             self.closing = True
             self._closing_since = time.monotonic()
 
     def closing_seconds(self) -> float:
-        """How long the ending has taken so far."""
+        """Return the seconds since the shutdown began."""
         return time.monotonic() - self._closing_since if self.closing else 0.0
 
     def patience(self, seconds: float) -> float:
-        """How long to wait for something to end by itself."""
+        """Return how many seconds to wait for a process to end: `seconds`, or less after a second signal."""
         return 0.5 if self.hurry else seconds

@@ -1,4 +1,4 @@
-"""`make status`: when each venue, search index and target was last synchronised, and with what result."""
+"""`make status`: when each venue, search index and target was last synced, and with what result."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from local.dag_files import named
 
 if TYPE_CHECKING:
     from include.store.status import IndexStatus, LinkStatus, TargetStatus
-    from local.commands import Local
+    from local.context import Local
 
 FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a command looks at: everything (`dag_id` None), or what one DAG reads, patches or sends."""
+    """What a command reports on: everything (`dag_id` None), or what one DAG reads, patches or sends."""
 
     dag_id: str | None = None
     providers: list[str] | None = None
-    """Names of rows of `provider`; None: all."""
+    """Values of `provider.name`; None: all."""
     targets: list[str] | None = None
 
 
 def status(local: Local, dag_id: str, output: str) -> int:
-    """Print how everything, or what one DAG works on, stands; returns the exit status."""
+    """Print the status of everything, or of what one DAG works on; return the exit status."""
     from include.store import status as store
 
     check_format(output)
@@ -45,8 +45,8 @@ def status(local: Local, dag_id: str, output: str) -> int:
         with database.reading(conninfo) as connection:
             links = store.link_statuses(connection, scope.providers)
             indices = [] if scope.providers or scope.targets else store.index_statuses(connection, scope.dag_id)
-            wanted = targets_of(local.checkout) if scope.targets is None else scope.targets
-            targets = store.target_statuses(connection, wanted, only_these=scope.targets is not None)
+            names = targets_of(local.checkout) if scope.targets is None else scope.targets
+            targets = store.target_statuses(connection, names, only_these=scope.targets is not None)
     if output == "json":
         print_json({"links": links, "indices": indices, "targets": targets})
         return 0
@@ -60,10 +60,10 @@ def status(local: Local, dag_id: str, output: str) -> int:
 
 
 def scope_of(checkout: Checkout, dag_id: str) -> Scope:
-    """What a DAG works on, by its file; "" stands for all.
+    """Return what a DAG works on, according to its file; "" means everything.
 
     Raises:
-        LocalError: there is no such DAG.
+        LocalError: there is no such DAG, or its file names no valid provider or target.
     """
     from include.errors import ConfigurationError
     from include.providers import load_provider
@@ -83,20 +83,20 @@ def scope_of(checkout: Checkout, dag_id: str) -> Scope:
 
 
 def targets_of(checkout: Checkout) -> list[str]:
-    """The outbound targets that the DAG files name, whether or not they ever ran."""
+    """Return the identifiers of the outbound targets in the DAG files, including those that never ran."""
     from local import outbound
 
     return [target.identifier for target in outbound.targets(checkout.dags).values()]
 
 
 def check_format(output: str) -> None:
-    """Refuse a format that there is not."""
+    """Raise `LocalError` if the format is unknown."""
     if output not in FORMATS:
-        raise LocalError(f"FORMAT={output} is not a format: {' or '.join(FORMATS)}", 2)
+        raise LocalError(f"FORMAT={output} is unknown: specify {' or '.join(FORMATS)}", 2)
 
 
 def nothing_yet(screen: Screen, output: str) -> None:
-    """Say what to do before the first run."""
+    """Print that nothing has run yet, and what to do."""
     if output == "json":
         print_json({})
     else:
@@ -104,7 +104,7 @@ def nothing_yet(screen: Screen, output: str) -> None:
 
 
 def print_json(found: object) -> None:
-    """Print what a script reads; whatever is meant for people goes to standard error then."""
+    """Print JSON for scripts. Messages for people go to standard error then."""
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
@@ -130,7 +130,7 @@ def show_links(screen: Screen, rows: Sequence[LinkStatus], now: datetime) -> Non
         )
     screen.print_wide(table)
     if failed := sum(row.state == "failed" or row.is_abandoned for row in rows):
-        screen.say(f"{failed} of {len(rows)} failed or were not read to the end: `make problems` says why")
+        screen.say(f"{failed} of {len(rows)} failed or were interrupted: `make problems` shows why")
     screen.say()
 
 
@@ -154,7 +154,7 @@ def show_targets(screen: Screen, rows: Sequence[TargetStatus], now: datetime) ->
     if not rows:
         return
     table = _table(("target", "last run"))
-    for name in ("sent then", "queued", "in flight", "waiting for a retry", "parked"):
+    for name in ("sent", "queued", "in flight", "to retry", "parked"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         counts = (row.sent, row.queued, row.sending, row.to_retry, row.parked)
@@ -165,14 +165,14 @@ def show_targets(screen: Screen, rows: Sequence[TargetStatus], now: datetime) ->
 
 
 def venue_of(row: LinkStatus) -> str:
-    """How the venue of a row is called; two links of the same venue differ by their id."""
+    """Return the venue's name with the link's id, which distinguishes several links of a venue."""
     if row.venue_provider_id is not None:
         return f"{row.venue} (link {row.venue_provider_id})"
     return "-" if row.read_at or row.state else "(no venue is linked)"
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """How long ago that was, in words."""
+    """Return how long ago that was, in words."""
     if at is None:
         return "never"
     seconds = max(0, int((now - at).total_seconds()))
@@ -187,7 +187,7 @@ def _load_of(row: LinkStatus, now: datetime) -> str:
         return "none yet" if row.is_active else "inactive"
     words = {"done": "loaded", "new": "waiting", "running": "running"}
     if row.is_abandoned:
-        words |= {"new": "not begun", "running": "stopped half-way"}
+        words |= {"new": "not started", "running": "interrupted"}
     state = words.get(row.state, row.state)
     if row.state == "done" and row.rejected:
         state = "loaded, some rejected"

@@ -1,4 +1,4 @@
-"""The folder of the local run's files: private, not full, and not growing forever."""
+"""The folder of the local run: keep it private, detect a full disk, remove old logs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from local.checkout import LocalError
 
 FULL_BYTES = 32_000_000
-"""PostgreSQL takes its log in pieces of 16 MB."""
+"""Less free space counts as full: PostgreSQL allocates its write-ahead log in segments of 16 MB."""
 KEPT_DAYS = 7
-"""For how long task logs and the DAG processor's logs are kept."""
+"""Retention of task logs and of the DAG processor's logs."""
 
 _FREE_SOME = ". Free some space, then run the command again"
 _FULL = f": the disk is full{_FREE_SOME}"
 _DENIED = ": permission denied. Give your user access to it, or clone the project elsewhere"
-_NO_FOLDER = " is a file where a folder is needed: move it away, then run the command again"
+_NO_FOLDER = " is a file, but must be a folder: move it away, then run the command again"
 _WHAT_TO_DO = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -28,12 +28,12 @@ _WHAT_TO_DO = {
     errno.EROFS: " is on a read-only file system: clone the project to a folder that you can write to",
     errno.EEXIST: _NO_FOLDER,
     errno.ENOTDIR: _NO_FOLDER,
-    errno.EISDIR: " is a folder where a file is needed: move it away, then run the command again",
+    errno.EISDIR: " is a folder, but must be a file: move it away, then run the command again",
 }
 
 
 def make_private(state: Path) -> None:
-    """Take all rights from others, also on what earlier versions made; nothing to do if the folder is private."""
+    """Remove all rights of other users, unless the folder is private already."""
     if not state.stat().st_mode & 0o077:
         return
     for folder, folders, files in os.walk(state):
@@ -42,37 +42,37 @@ def make_private(state: Path) -> None:
             mode = path.lstat().st_mode
             if mode & 0o077 and not stat.S_ISLNK(mode):
                 path.chmod(stat.S_IMODE(mode) & 0o700)
-    state.chmod(0o700)  # last: an interrupted walk is repeated
+    state.chmod(0o700)  # last, so that an interrupted walk is repeated
 
 
 def is_full(path: Path) -> bool:
-    """True if there is no room left to work on the disk of this path."""
+    """Return whether the disk of this path is too full to continue."""
     return _free_bytes(path) < FULL_BYTES
 
 
 def check_room(path: Path) -> None:
-    """Raise if the disk of this path is full."""
+    """Raise `LocalError` if the disk of this path is full."""
     if is_full(path):
         raise LocalError(full(path))
 
 
 def full(path: Path) -> str:
-    """What to say of a full disk."""
-    return f"the disk is full: {_free_bytes(path) / 1e6:.0f} MB are free for {path}{_FREE_SOME}"
+    """Return the error message for a full disk."""
+    return f"the disk is full: {_free_bytes(path) / 1e6:.0f} MB are free at {path}{_FREE_SOME}"
 
 
 def explain(error: Exception, state: Path) -> str | None:
-    """An error of the file system, the database or a connection in one sentence; None for any other error."""
+    """Return the message for an error of the file system, the database or a connection; None for other errors."""
     import httpx
     import psycopg
 
     if isinstance(error, psycopg.Error):
         if isinstance(error, psycopg.errors.DiskFull):
             return full(state)
-        said = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
-        return f"PostgreSQL: {said}"
+        message = error.diag.message_primary or str(error).strip().partition("\n")[0] or type(error).__name__
+        return f"PostgreSQL: {message}"
     if isinstance(error, httpx.HTTPError):
-        return f"no usable response: {error}"
+        return f"no valid response: {error}"
     if not isinstance(error, OSError) or error.errno is None:
         return None
     path = error.filename or state
@@ -81,7 +81,7 @@ def explain(error: Exception, state: Path) -> str | None:
 
 
 def remove_old_logs(task_logs: Path, dag_logs: Path, now: float | None = None) -> int:
-    """Remove the task logs of runs, and the DAG processor's logs of days, that are older than a week."""
+    """Remove task logs and DAG processor logs that are older than a week; return the number of removed folders."""
     oldest = (time.time() if now is None else now) - KEPT_DAYS * 86_400
     removed = 0
     for folder in (*task_logs.glob("dag_id=*/run_id=*"), *dag_logs.glob("20*-*-*")):
@@ -98,5 +98,5 @@ def _free_bytes(path: Path) -> int:
 
 
 def _newest(folder: Path) -> float:
-    """When something in a folder was last written: a later try writes below, which leaves the folder's own time."""
+    """Return when a file below a folder was last written, which need not change the folder's own time."""
     return max((path.lstat().st_mtime for path in folder.rglob("*")), default=0.0)

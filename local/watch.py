@@ -1,4 +1,4 @@
-"""Restarts what exits while the local run is up, PostgreSQL before what depends on it."""
+"""Restarts components that exit while the stack is running, PostgreSQL before those that depend on it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from local.waiting import Wait
 MAX_RESTARTS = 3
 WINDOW_SECONDS = 600
 AFTERMATH_SECONDS = 120
-"""How long after an outage of PostgreSQL an exit is put down to it."""
+"""How long after an outage of PostgreSQL the exit of a component counts as its consequence."""
 ROTATE_SECONDS = 60
 REMOVE_SECONDS = 86_400
-AGAIN = "Then start again with the same command: unfinished runs continue under `make up`"
+NEXT_STEP = "Then run the same command again: under `make up`, unfinished runs continue"
 
 
 @dataclass
-class Part:
-    """A process that is watched."""
+class Component:
+    """A watched process."""
 
     started: Started
     start: Callable[[], Started]
-    ready: Callable[[Started], None]
-    """Called after a restart; may wait."""
+    on_restart: Callable[[Started], None]
+    """Called after each restart; may wait."""
 
 
 class Watch:
-    """What runs: the embedded PostgreSQL and the processes that were added; `check` restarts what has exited."""
+    """Watches the embedded PostgreSQL and the processes that were added; `check` restarts those that have exited."""
 
     def __init__(
         self,
@@ -48,36 +48,36 @@ class Watch:
         signals: Signals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Watch the server of `data`, rotate the logs below `logs`, and remove old ones below `task_logs`."""
+        """Watch the server of the folder `data`, rotate the logs in `logs`, and remove old logs in `task_logs`."""
         self.data = data
         self.logs = logs
         self.task_logs = task_logs
         self.processes = processes
-        self.parts: dict[str, Part] = {}
+        self.components: dict[str, Component] = {}
         self._say = say
         self._signals = signals
         self._clock = clock
         self._restarts: dict[str, list[float]] = defaultdict(list)
-        self._server_back = -float("inf")
+        self._server_restarted = -float("inf")
         self._rotated = clock()
         self._removed = -float("inf")
 
     def add(
-        self, name: str, start: Callable[[], Started], ready: Callable[[Started], None] = lambda _: None
+        self, name: str, start: Callable[[], Started], on_restart: Callable[[Started], None] = lambda _: None
     ) -> Started:
-        """Start a process, and watch it from now on; `ready` is called after each restart."""
-        part = self.parts[name] = Part(start(), start, ready)
-        return part.started
+        """Start a process and watch it; `on_restart` is called after each restart."""
+        component = self.components[name] = Component(start(), start, on_restart)
+        return component.started
 
     def check(self) -> None:
-        """Restart what has exited; raise `LocalError` with the cause when that happens too often."""
+        """Restart what has exited; raise `LocalError` with the cause if that happens too often."""
         self._tidy()
         if not postgres.is_running(self.data):
             self._restart_server()
-        for name, part in self.parts.items():
-            status = self.processes.exit_status(part.started)
+        for name, component in self.components.items():
+            status = self.processes.exit_status(component.started)
             if status is not None:
-                self._restart(name, part, describe_exit(status))
+                self._restart(name, component, describe_exit(status))
 
     def _tidy(self) -> None:
         now = self._clock()
@@ -90,26 +90,26 @@ class Watch:
 
     def _restart_server(self) -> None:
         ended = postgres.how_it_ended(self.data)
-        self._count("PostgreSQL", ended, postgres.last_words(self.data), self.data / "log")
+        self._count("PostgreSQL", ended, postgres.last_error(self.data), self.data / "log")
         self._say(f"PostgreSQL {ended}: restarting it")
         begin = self._clock()
         start_postgres(self.data, self._say, self._signals)
-        self._server_back = self._clock()
+        self._server_restarted = self._clock()
         self._say(f"  PostgreSQL is back after {self._clock() - begin:.1f} s")
 
-    def _restart(self, name: str, part: Part, ended: str) -> None:
-        log = Path(part.started.log)
+    def _restart(self, name: str, component: Component, ended: str) -> None:
+        log = Path(component.started.log)
         why = ""
-        if self._clock() - self._server_back < AFTERMATH_SECONDS:
-            why = " after PostgreSQL had stopped"
+        if self._clock() - self._server_restarted < AFTERMATH_SECONDS:
+            why = " after PostgreSQL stopped"
         else:
             self._count(name, ended, last_error(log), log)
         self._say(f"{name} {ended}{why}: restarting it")
         with self._signals.hold():
-            # What it started must not run beside its successor: tasks of a killed scheduler are run again.
-            self.processes.stop(part.started, 0)
-            part.started = part.start()
-        part.ready(part.started)
+            # Its children must not run next to its successor, since a new scheduler reruns the tasks of a killed one.
+            self.processes.stop(component.started, 0)
+            component.started = component.start()
+        component.on_restart(component.started)
 
     def _count(self, name: str, ended: str, reason: str, log: Path) -> None:
         storage.check_room(self.data.parent)
@@ -117,20 +117,20 @@ class Watch:
         times = self._restarts[name] = [each for each in self._restarts[name] if now - each < WINDOW_SECONDS]
         if len(times) >= MAX_RESTARTS:
             if "signal 9" in ended:
-                reason = "something outside killed it, often the system when memory runs out"
+                reason = "it was killed from outside, often by the system when memory runs out"
             raise LocalError(
                 f"{name} {ended}, after {len(times)} restarts within {WINDOW_SECONDS // 60} minutes"
-                f"{': ' + reason if reason else ''}\n  its log: {log}\n  {AGAIN}"
+                f"{': ' + reason if reason else ''}\n  log: {log}\n  {NEXT_STEP}"
             )
         times.append(now)
 
 
 def start_postgres(data: Path, say: Callable[[str], None], signals: Signals) -> postgres.Server:
-    """Start the embedded server, however long that takes; a signal ends the wait, not the start."""
+    """Start the embedded server and wait until it is ready. A signal interrupts the wait, not the start."""
     wait = Wait("PostgreSQL", say)
 
     def waiting(_: float) -> None:
-        signals.end_if_asked()
+        signals.raise_pending()
         wait.still("not accepting connections")
 
     with signals.hold():
@@ -138,7 +138,7 @@ def start_postgres(data: Path, say: Callable[[str], None], signals: Signals) -> 
 
 
 def last_error(log: Path) -> str:
-    """The last line of a component's log that looks like an error; empty if there is none."""
+    """Return the last line of a component's log that looks like an error; empty if there is none."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Stand-ins for the outside services, over real sockets: for a first run, the tests and the benchmarks."""
+"""Stand-ins for the external services, served over HTTP: for a first run, the tests and the benchmarks."""

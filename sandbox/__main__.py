@@ -1,4 +1,4 @@
-"""`python -m sandbox`: the stand-ins for the outside services, until Ctrl-C."""
+"""`python -m sandbox`: serve the stand-ins for the external services until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def _boolean(text: str) -> bool:
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the options; what is not given comes from `SANDBOX_<NAME>`, or else has its default."""
+    """Parse the command line. The default of an option is the environment variable `SANDBOX_<NAME>`, if set."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default=os.environ.get("SANDBOX_HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=os.environ.get("SANDBOX_PORT", "8765"), help="0: a free one")
+    parser.add_argument("--port", type=int, default=os.environ.get("SANDBOX_PORT", "8765"), help="0: any free port")
     for each in fields(Settings):
         default = os.environ.get(f"SANDBOX_{each.name.upper()}", str(each.default))
         kind = _boolean if isinstance(each.default, bool) else type(each.default)
@@ -31,14 +31,14 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Serve until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback, also while it starts
+    """Serve until a signal ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process without a traceback, even during its start
     options = arguments()
     try:
         world = World(Settings(**{each.name: getattr(options, each.name) for each in fields(Settings)}))
     except ValueError as error:
         raise SystemExit(f"sandbox: {error}") from error
-    from sandbox.testing import listen, server  # after the options, which should answer at once
+    from sandbox.testing import listen, server  # imported late, so that `--help` is fast
 
     try:
         listener, url = listen(options.host, options.port)

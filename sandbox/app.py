@@ -1,4 +1,4 @@
-"""The application: every service, and under `/sandbox` what steers them and shows what they were asked."""
+"""The application: all services, and under `/sandbox` the admin endpoints and the request log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sandbox.faults import Faults, Rule
 from sandbox.suppliers import find_suppliers
 from sandbox.world import World, format_time, parse_time
 
-_REQUESTS_KEPT = 10_000
+_MAX_REQUESTS = 10_000
 _SECRETS = {
     "token",
     "api_token",
@@ -37,27 +37,27 @@ _SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature", "brevo_key", "all
 
 
 def create_app(world: World) -> FastAPI:
-    """Return the application that shows this world."""
+    """Return the application that serves this world."""
     app = FastAPI(title="Sandbox", docs_url=None, redoc_url=None, openapi_url=None)
     suppliers = find_suppliers(world)
     services = {
-        **{supplier.service: supplier.mishaps for supplier in suppliers},
-        algolia_api.SERVICE: algolia_api.MISHAPS,
-        teams.SERVICE: teams.MISHAPS,
-        brevo.SERVICE: brevo.MISHAPS,
+        **{supplier.service: supplier.faults for supplier in suppliers},
+        algolia_api.SERVICE: algolia_api.FAULTS,
+        teams.SERVICE: teams.FAULTS,
+        brevo.SERVICE: brevo.FAULTS,
     }
     faults = Faults(world.settings.seed, services)
     algolia = algolia_api.Algolia(world)
     channel = teams.Teams(world.settings.teams_signature)
     account = brevo.Brevo(world)
-    requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
+    requests: deque[dict[str, Any]] = deque(maxlen=_MAX_REQUESTS)
     for supplier in suppliers:
         app.include_router(supplier.router(faults))
     app.include_router(algolia_api.router(algolia, faults))
     app.include_router(teams.router(channel, faults))
     app.include_router(brevo.router(account, faults))
-    _add_controls(app, world, faults, requests, [algolia.reset, channel.reset, account.reset])
-    app.add_middleware(_Watch, requests=requests, latency=world.settings.latency_ms / 1000)
+    _add_admin(app, world, faults, requests, [algolia.reset, channel.reset, account.reset])
+    app.add_middleware(_RequestLog, requests=requests, latency=world.settings.latency_ms / 1000)
     return app
 
 
@@ -68,7 +68,7 @@ class _Advance(BaseModel):
     at: str | None = None
 
 
-def _add_controls(
+def _add_admin(
     app: FastAPI,
     world: World,
     faults: Faults,
@@ -87,17 +87,17 @@ def _add_controls(
         }
 
     @app.post("/sandbox/advance")
-    async def advance(wanted: _Advance) -> dict[str, Any]:
+    async def advance(request: _Advance) -> dict[str, Any]:
         try:
-            generation = world.advance(wanted.percent, parse_time(wanted.at) if wanted.at else None)
+            generation = world.advance(request.percent, parse_time(request.at) if request.at else None)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         return {"generation": len(world.generations) - 1, "at": format_time(generation.at)}
 
     @app.post("/sandbox/reset")
     async def reset() -> dict[str, Any]:
-        for forget in (world.reset, faults.clear, requests.clear, *resets):
-            forget()
+        for step in (world.reset, faults.clear, requests.clear, *resets):
+            step()
         return await state()
 
     @app.get("/sandbox/faults")
@@ -127,8 +127,8 @@ def _add_controls(
         return []
 
 
-class _Watch:
-    """Keeps the last requests, and makes every answer wait for the latency of the settings."""
+class _RequestLog:
+    """Middleware that logs the last requests to the services and adds the configured latency (seconds)."""
 
     def __init__(self, app: ASGIApp, requests: deque[dict[str, Any]], latency: float) -> None:
         self._app, self._requests, self._latency = app, requests, latency
@@ -149,11 +149,11 @@ class _Watch:
         scope["sandbox.faults"] = entry["faults"]
         self._requests.append(entry)
 
-        async def note_status(message: MutableMapping[str, Any]) -> None:
+        async def log_status(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 entry["status"] = message["status"]
             await send(message)
 
         if self._latency:
             await asyncio.sleep(self._latency)
-        await self._app(scope, receive, note_status)
+        await self._app(scope, receive, log_status)

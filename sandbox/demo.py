@@ -1,8 +1,8 @@
-"""The demo world: invented bookshops and books, as rows that the local run loads into PostgreSQL.
+"""The demo data: invented bookshops and books, as rows that the local run loads into PostgreSQL.
 
-The venues are those whose stocks the sandbox lists, and the products the books in their listings: most can be sold,
-some are of another subcategory or against the terms of use, and some refs of the listings are no product at all.
-What the venues get from whom is told by `sandbox.suppliers`.
+The venues are those whose stocks the sandbox lists; the products are the books in their listings. Most can be sold,
+some belong to another subcategory or violate the terms of use, and some refs of the listings have no product.
+`sandbox.suppliers` knows which venue is linked to which supplier.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ _FINDS = ("retrouve une lettre", "quitte son village", "hérite d'une maison", "
 
 
 def venue(number: int, name: str, departement: str) -> dict[str, Any]:
-    """Return the venue of a number: each number has its own SIRET."""
+    """Return the row of a venue. Its number determines its SIRET."""
     return {
         "name": name,
         "siret": siret(number),
@@ -96,7 +96,7 @@ def venue(number: int, name: str, departement: str) -> dict[str, Any]:
 
 
 def venues(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Return the bookshops that TiteLive lists, in its order."""
+    """Yield the bookshops that TiteLive lists, in its order."""
     for number in range(settings.venues):
         if number < len(_SHOPS):
             yield venue(number, *_SHOPS[number])
@@ -106,20 +106,20 @@ def venues(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def in_towns(kind: str, place: int) -> tuple[str, str]:
-    """Return name and departement of the `place`-th venue of a kind."""
+    """Return the name and the département code of the `place`-th venue of a kind."""
     name = f"{kind} de {_TOWNS[place % len(_TOWNS)]}"
     name += f" {place // len(_TOWNS) + 1}" if place >= len(_TOWNS) else ""
     return name, _DEPARTEMENTS[place % len(_DEPARTEMENTS)]
 
 
 def products(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Return the products that the database knows, by ascending ref."""
+    """Yield the products that the database knows, in ascending order of ref."""
     by = salt(settings.seed, "product")
     for number in range(settings.catalogue_size):
         draw = scatter(number, by)
         kind, words = draw % 100, draw // 100
         if kind < 4:
-            continue  # listed by the bookshops, but no product
+            continue  # listed by the bookshops, but not a known product
         yield {
             "id_at_providers": eans(settings, [number])[0],
             "name": _title(words),

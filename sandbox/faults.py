@@ -1,13 +1,14 @@
-"""Faults on request: which of them befalls a request.
+"""Fault injection: rules that say which requests get which fault.
 
-A rule names a fault and the requests that it watches (all that it leaves open match)::
+A rule names a fault and selects requests; a criterion that it does not set matches every request::
 
     {"fault": "status", "status": 429, "retry_after": 2, "service": "titelive", "venue": "…", "page": 3, "times": 2}
     {"fault": "status", "status": 503, "service": "algolia", "call": "browse", "index": "offers", "request": 5}
 
-`page` is the page of the listing, also when it is asked for again. Of the requests it watches, a rule strikes from the
-`request`-th on, `times` times, each with `probability` (drawn with the world's seed). With `status` nothing is done of
-what was asked for; with the other faults all is, whatever becomes of the answer.
+`page` is the number of the page in the listing; requesting a page again does not change it. Of the requests that a rule
+selects, it applies to the `request`-th and the following ones, at most `times` times, each with `probability` (drawn
+with the world's seed). With `status`, the service does not carry out the request; with every other fault it does, and
+only the response is affected.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# What a rule may say beside whom it watches; the first is necessary.
+# The parameters of each fault, in addition to the criteria of `_CRITERIA`; the first one is required.
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "status": ("status", "retry_after", "as_date"),
     "delay": ("seconds",),
@@ -38,16 +39,16 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "image_bomb": (),
 }
 _ALL_OPTIONAL = {"duplicates", "shrunk_listing"}
-_WATCHED = {"fault", "service", "venue", "index", "call", "page", "request", "times", "probability"}
+_CRITERIA = {"fault", "service", "venue", "index", "call", "page", "request", "times", "probability"}
 ANY_SERVICE = frozenset({"status", "delay", "cut", "truncated_json", "html", "empty_body", "empty_object"})
-"""The faults that befall any answer."""
+"""Faults that every service supports: they affect the HTTP response, whatever its content."""
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Rule(BaseModel):
-    """One fault, and when."""
+    """A fault and the requests that it applies to. This is the JSON body of `POST /sandbox/faults`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -83,18 +84,18 @@ class Rule(BaseModel):
     seconds: Annotated[float, Field(ge=0)] = 0
     kinds: list[str] = []
     share: Share = 1.0
-    """Share of the rows that are spoilt."""
+    """Share of the records that are corrupted."""
     within: Annotated[int, Field(ge=0)] = 0
-    """So many first rows of the page are listed twice, the second time with one more available."""
+    """Number of rows, from the first of the page, that are listed twice; the copy has one more available."""
     across: Annotated[int, Field(ge=0)] = 0
-    """So many last rows of the page before are listed again."""
+    """Number of rows, from the end of the previous page, that are listed again."""
     missing: Share = 0.5
-    """Share of a complete listing that it lacks: its last records."""
+    """Share of a complete listing that is left out, from its end."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         allowed = PARAMETERS[self.fault]
-        if wrong := self.model_fields_set - _WATCHED - set(allowed):
+        if wrong := self.model_fields_set - _CRITERIA - set(allowed):
             raise ValueError(
                 f"{', '.join(sorted(wrong))} not for {self.fault}, which takes {', '.join(allowed) or '-'}"
             )
@@ -108,7 +109,7 @@ class Rule(BaseModel):
 
 
 @dataclass
-class _Active:
+class _RuleState:
     rule: Rule
     draws: random.Random
     seen: int = 0
@@ -116,7 +117,7 @@ class _Active:
 
 
 class Service(NamedTuple):
-    """What can befall a service: its faults, the names of its calls, and the kinds of bad records that it can send."""
+    """What a service supports: its faults, the names of its calls, and its kinds of bad records."""
 
     faults: Collection[str] = ANY_SERVICE
     calls: Collection[str] = ()
@@ -124,46 +125,50 @@ class Service(NamedTuple):
 
 
 class Faults:
-    """The rules in force, for services by name."""
+    """The rules in force. `services` maps each service's name to what it supports."""
 
     def __init__(self, seed: int, services: dict[str, Service]) -> None:
         self._seed = seed
         self._services = services
-        self._active: list[_Active] = []
+        self._rules: list[_RuleState] = []
 
     def add(self, rules: list[Rule]) -> None:
-        """Put rules in force, all or none; ValueError if one names what there is not."""
+        """Put rules in force, all or none.
+
+        Raises:
+            ValueError: a rule names an unknown service, call or kind, or a fault that the service does not support.
+        """
         for rule in rules:
             self._check(rule)
         for rule in rules:
-            number = len(self._active)
-            self._active.append(_Active(rule, random.Random(f"{self._seed}:{number}")))
+            number = len(self._rules)
+            self._rules.append(_RuleState(rule, random.Random(f"{self._seed}:{number}")))
 
     def _check(self, rule: Rule) -> None:
         if rule.service is not None and rule.service not in self._services:
-            raise ValueError(f"no service {rule.service}; there is {', '.join(self._services)}")
+            raise ValueError(f"unknown service {rule.service}; the services are: {', '.join(self._services)}")
         services = self._services.values() if rule.service is None else [self._services[rule.service]]
         if not any(rule.fault in service.faults for service in services):
-            raise ValueError(f"no fault {rule.fault} of {rule.service}")
+            raise ValueError(f"{rule.service} does not support the fault {rule.fault}")
         calls = [call for service in services for call in service.calls]
         if rule.call is not None and rule.call not in calls:
-            raise ValueError(f"no call {rule.call}; there is {', '.join(calls) or '-'}")
+            raise ValueError(f"unknown call {rule.call}; the calls are: {', '.join(calls) or '-'}")
         known = [kind for service in services for kind in service.bad_kinds]
         if wrong := set(rule.kinds) - set(known):
-            raise ValueError(f"no kind {', '.join(sorted(wrong))}; there is {', '.join(known)}")
+            raise ValueError(f"unknown kind {', '.join(sorted(wrong))}; the kinds are: {', '.join(known)}")
 
     def clear(self) -> None:
-        """Let everything go well again."""
-        self._active.clear()
+        """Remove all rules."""
+        self._rules.clear()
 
     def state(self) -> list[dict[str, Any]]:
-        """Return the rules, with how many requests each has seen and how often it struck."""
+        """Return each rule with the number of requests that it selected (`seen`) and affected (`fired`)."""
         return [
-            {"rule": active.rule.model_dump(exclude_unset=True), "seen": active.seen, "fired": active.fired}
-            for active in self._active
+            {"rule": state.rule.model_dump(exclude_unset=True), "seen": state.seen, "fired": state.fired}
+            for state in self._rules
         ]
 
-    def fire(
+    def inject(
         self,
         request: Request,
         service: str,
@@ -174,24 +179,24 @@ class Faults:
         page: Callable[[], int | None] = lambda: None,
         possible: Collection[str] | None = None,
     ) -> dict[str, Rule]:
-        """Return the rules that strike this request, by fault, and note them in the log of requests.
+        """Return the rules that apply to this request, keyed by fault, and add them to the request log.
 
-        `possible` are the faults that can befall this call, if not all of the service's can.
+        `possible` restricts the faults to those that this call supports; by default, all of the service's.
         """
-        known = self._services[service].faults if possible is None else possible
-        asked = {"service": service, "venue": venue, "index": index, "call": call}
-        fired: dict[str, Rule] = {}
-        for active in self._active:
-            rule = active.rule
-            if any([getattr(rule, name) not in (None, value) for name, value in asked.items()]):
+        supported = self._services[service].faults if possible is None else possible
+        criteria = {"service": service, "venue": venue, "index": index, "call": call}
+        active: dict[str, Rule] = {}
+        for state in self._rules:
+            rule = state.rule
+            if any([getattr(rule, name) not in (None, value) for name, value in criteria.items()]):
                 continue
-            if rule.fault not in known or (rule.page is not None and rule.page != page()):
+            if rule.fault not in supported or (rule.page is not None and rule.page != page()):
                 continue
-            active.seen += 1
-            if active.seen < rule.request or (rule.times is not None and active.fired >= rule.times):
+            state.seen += 1
+            if state.seen < rule.request or (rule.times is not None and state.fired >= rule.times):
                 continue
-            if rule.fault not in fired and active.draws.random() < rule.probability:
-                active.fired += 1
-                fired[rule.fault] = rule
-        request.scope["sandbox.faults"].extend(fired)
-        return fired
+            if rule.fault not in active and state.draws.random() < rule.probability:
+                state.fired += 1
+                active[rule.fault] = rule
+        request.scope["sandbox.faults"].extend(active)
+        return active

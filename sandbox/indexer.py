@@ -1,7 +1,7 @@
-"""`python -m sandbox.indexer`: rebuilds the index of the offers, as the site's own indexer does.
+"""`python -m sandbox.indexer`: rebuild the index of offers, as the site's own indexer does.
 
-The records go into a temporary index, which then takes the place of the other. It speaks to the service through its
-official client: https://www.algolia.com/doc/libraries/sdk/methods/search/replace-all-objects tells of the same way.
+It writes the records into a temporary index and then moves that over the live one, with the official client, like
+https://www.algolia.com/doc/libraries/sdk/methods/search/replace-all-objects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sandbox.world import Settings
 
 @contextmanager
 def connect(url: str, application_id: str, api_key: str) -> Iterator[SearchClientSync]:
-    """Yield a client that speaks to this address only."""
+    """Yield an Algolia client that sends every request to this URL."""
     address = urlsplit(url)
     config = SearchConfig(application_id, api_key)
     config.hosts = HostsCollection([Host(address.hostname or "", address.scheme, address.port)])
@@ -48,17 +48,17 @@ def rebuild(
     seed: int = 1,
     batch_size: int = 1000,
 ) -> datetime:
-    """Rebuild an index with the offers of a generation; returns when the move was accepted."""
+    """Rebuild an index with the offers of a generation; return when the move was accepted."""
     with connect(url, application_id, api_key) as client:
-        client.delete_index(temporary)  # what a run that broke off left there
+        client.delete_index(temporary)  # left over from an interrupted rebuild
         if client.index_exists(index):
             scope = ["settings", "rules", "synonyms"]
             client.operation_index(index, {"operation": "copy", "destination": temporary, "scope": scope})
         task = None
-        made = offers(Settings(seed=seed, offers=records), generation)
-        while requests := [{"action": "addObject", "body": offer} for offer in islice(made, batch_size)]:
+        source = offers(Settings(seed=seed, offers=records), generation)
+        while requests := [{"action": "addObject", "body": offer} for offer in islice(source, batch_size)]:
             task = client.batch(temporary, {"requests": requests}).task_id
-        if task is not None:  # tasks of an index are done in their order
+        if task is not None:  # the tasks of an index are processed in order
             client.wait_for_task(temporary, task, max_retries=800)
         move = client.operation_index(temporary, {"operation": "move", "destination": index})
         moved = datetime.now(UTC)
@@ -67,28 +67,28 @@ def rebuild(
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.indexer", description=__doc__)
     options: dict[str, tuple[Any, str]] = {
-        "application-id": ("SANDBOX", ""),
-        "api-key": ("sandbox-admin", ""),
-        "index": (INDEX, "what is rebuilt"),
-        "temporary": ("offers_tmp", "where it is built"),
-        "records": (5000, "so many"),
-        "generation": (1, "of the offers; each further rebuild takes the next one"),
-        "seed": (1, "of the offers"),
-        "times": (1, "rebuilds"),
-        "every": (0.0, "seconds from the start of a rebuild to that of the next"),
-        "batch-size": (1000, "records sent together"),
+        "application-id": ("SANDBOX", "Algolia application id"),
+        "api-key": ("sandbox-admin", "Algolia API key"),
+        "index": (INDEX, "index to rebuild"),
+        "temporary": ("offers_tmp", "temporary index to build it in"),
+        "records": (5000, "number of records"),
+        "generation": (1, "generation of the offers; each rebuild uses the next one"),
+        "seed": (1, "seed of the offers"),
+        "times": (1, "number of rebuilds"),
+        "every": (0.0, "seconds between the starts of two rebuilds"),
+        "batch-size": (1000, "records per request"),
     }
-    parser.add_argument("--url", required=True, help="address of the sandbox")
-    for name, (default, told) in options.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{told} ({default!r})".strip())
+    parser.add_argument("--url", required=True, help="URL of the sandbox")
+    for name, (default, description) in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{description} ({default!r})")
     return parser.parse_args(given)
 
 
 def main() -> None:
-    """Rebuild as often as asked for, and say when each move was."""
+    """Rebuild the requested number of times, and print the time of each move."""
     options = vars(arguments())
     url, times, every, first = (options.pop(name) for name in ("url", "times", "every", "generation"))
     for number in range(times):

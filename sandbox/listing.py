@@ -1,10 +1,10 @@
-"""What a venue lists: which book stands in which row, and which rows a generation changed.
+"""The listing of a venue: which book is in which row, and which rows a generation changed.
 
-- Book `number` of the catalogue has an EAN-13, and a higher number has a higher one. Venues list overlapping runs of
-  numbers, so they share books; the venues beyond `venues` (other suppliers') begin again with the first run.
-- A generation changes exactly its percentage of a venue's rows. The rows are cut into as many slices as rows are to
-  change, and a hash picks one row of each slice: so a range can be asked for what changed in it, in order, without
-  looking at its other rows.
+- The EAN-13s of books ascend with their catalogue numbers. Venues list overlapping runs of numbers, so they share
+  books; the venues of the other suppliers start again with the first run.
+- A generation changes exactly its percentage of a venue's rows. The rows are divided into as many slices as there are
+  rows to change, and a hash selects one row of each slice. The changed rows of a range can therefore be computed, in
+  order, without looking at the other rows.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from functools import lru_cache
 from sandbox.world import Generation, Settings, World, salt, scatter
 
 _PREFIX = "9782"
-_WINDOW = 100_000  # rows looked at together when the changes of several generations are counted
+_WINDOW = 100_000  # rows per step when the changes of several generations are counted
 
-# The weighted sums of four digits: an EAN-13's check digit comes from three of them.
+# Weighted sums of groups of four digits: the check digit of an EAN-13 follows from three of them.
 _SUMS = [sum((3 if place % 2 else 1) * int(digit) for place, digit in enumerate(f"{n:04d}")) for n in range(10_000)]
 
 
@@ -39,7 +39,7 @@ def eans(settings: Settings, numbers: Iterable[int]) -> list[str]:
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of one venue at one moment; a row is told by its index. Venues are numbered here."""
+    """The rows of a venue (by number) at one time; rows are identified by their index."""
 
     settings: Settings
     generations: tuple[Generation, ...]
@@ -47,7 +47,7 @@ class Listing:
 
     @classmethod
     def of(cls, world: World, venue: int) -> Listing:
-        """Return the listing as it is now."""
+        """Return the current listing of a venue."""
         return cls(world.settings, world.generations, venue)
 
     def refs(self, indexes: Iterable[int]) -> list[str]:
@@ -56,11 +56,11 @@ class Listing:
         return eans(self.settings, (first + index for index in indexes))
 
     def behind(self, ref: str) -> int:
-        """Return the index of the first row behind `ref`, which need not be in the listing."""
+        """Return the index of the first row after `ref`, which need not be in the listing."""
         return bisect_right(range(self.settings.books), ref, key=lambda index: self.refs([index])[0])
 
     def first_generation(self, since: datetime | None) -> int:
-        """Return the first generation at or after a moment; all of them have passed when it is in the future."""
+        """Return the first generation at or after a time (0 for None), or the number of generations if none is."""
         return bisect_left(self.generations, since, key=lambda generation: generation.at) if since else 0
 
     def _count(self, generation: int) -> int:
@@ -80,7 +80,7 @@ class Listing:
         return found
 
     def changed(self, first: int, low: int, high: int) -> Sequence[int]:
-        """Return the rows in `low <= index < high` that generation `first` or a later one changed, in order."""
+        """Return the rows in `low <= index < high` that a generation from `first` on changed, in order."""
         later = range(first, len(self.generations))
         if any(self._count(generation) == self.settings.books for generation in later):
             return range(low, high)
@@ -89,13 +89,13 @@ class Listing:
         return sorted(set().union(*(self._changed(generation, low, high) for generation in later)))
 
     def count(self, first: int, high: int | None = None) -> int:
-        """Count the rows (below `high`) that generation `first` or a later one changed."""
+        """Return the number of rows (below `high`) that a generation from `first` on changed."""
         if high is None and first == len(self.generations) - 1:
             return self._count(first)
         return _count(self, first, self.settings.books if high is None else high)
 
     def select(self, first: int, low: int, limit: int) -> list[int]:
-        """Return the first `limit` rows from `low` on that generation `first` or a later one changed."""
+        """Return the first `limit` rows, starting at `low`, that a generation from `first` on changed."""
         expected = sum(self._count(generation) for generation in range(first, len(self.generations)))
         found: list[int] = []
         while expected and low < self.settings.books and len(found) < limit:
@@ -105,7 +105,7 @@ class Listing:
         return found[:limit]
 
     def last_changes(self, first: int, low: int, high: int) -> dict[int, int]:
-        """Return which generation, of `first` and the later ones, changed which row last."""
+        """Return, for each row that a generation from `first` on changed, the last such generation."""
         last: dict[int, int] = {}
         for generation in range(max(first, 1), len(self.generations)):
             last.update(dict.fromkeys(self._changed(generation, low, high), generation))

@@ -1,9 +1,9 @@
-"""Which cinema shows what and when: movies and showtimes, by arithmetic as all of the world.
+"""Which cinema shows which movie when, computed from the settings and the generations.
 
-A cinema shows the same movies day after day, each at its own times. A generation lets showtimes vanish, come up, or
-move by 15 to 60 minutes, whole movies leave and others come, and changes posters, titles and synopses. Of showtimes and
-of movies in a cinema it strikes about its percentage, of posters and of texts as much but at least 5 %, so that a small
-world changes in them too. A day's showtimes do not depend on the day on which one asks, only past ones are left out.
+A cinema shows the same movies day after day, each at its own times. A generation removes, adds or moves showtimes (by
+15 to 60 minutes), replaces whole movies, and changes posters, titles and synopses. It affects about its percentage of
+the showtimes and of a cinema's movies, and at least 5 % of the posters and texts, so that a small world changes too. A
+day's showtimes do not depend on the current day, except that past ones are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from sandbox.world import Generation, Settings, World, salt, scatter, siret
 
 FIRST_THEATRE = 93_000
-"""Where the numbers of the cinemas begin among the venues."""
+"""First venue number of the cinemas."""
 
 _THEATRES = (
     ("Cinéma Le Lanternon", "75"),
@@ -47,7 +47,7 @@ _HEROES = ("une pilote", "deux frères", "un projectionniste", "une apicultrice"
 _DO = ("cherche un trésor", "traverse le désert", "perd la mémoire", "change de vie", "sauve un cinéma")
 _STUDIOS = ("Films du Cormoran", "Studio Belle-Île", "Pellicule & Cie", "Les Productions du Phare")
 
-_SLOTS, _FIRST_SLOT, _SLOT = 5, 10 * 60, 155  # minutes: up to 60 both ways, two showtimes of a day never meet
+_SLOTS, _FIRST_SLOT, _SLOT = 5, 10 * 60, 155  # minutes; showtimes move by at most 60, so those of a day never overlap
 
 
 @dataclass(frozen=True)
@@ -63,35 +63,35 @@ class Theatre:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone of its showtimes."""
+        """The time zone of its showtimes."""
         return ZoneInfo(_ZONES.get(self.departement, "Europe/Paris"))
 
 
 class Showtime(NamedTuple):
-    """When a cinema shows a movie, and how."""
+    """A showtime of a movie in a cinema."""
 
     movie: int
     """The movie's `internal_id`."""
     starts_at: datetime
-    """In the cinema's zone."""
+    """In the cinema's time zone."""
     version: str
     projection: tuple[str, ...]
     experience: str | None
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is shown as usual: digital, in two dimensions, and nothing special."""
+        """True for a standard screening: digital, two-dimensional, without a special experience."""
         return self.projection == ("DIGITAL",) and self.experience is None
 
 
 @dataclass(frozen=True)
 class Movie:
-    """A movie as it is at a moment. What is None is null or missing in the listing."""
+    """A movie at one time. An attribute that is None is null or missing in the listing."""
 
     number: int
     internal_id: int
     title: str
-    """As it is listed: `&` and the like may be HTML entities."""
+    """As listed: characters such as `&` may be HTML entities."""
     type: str
     minutes: int | None
     synopsis: str | None
@@ -100,7 +100,7 @@ class Movie:
 
     @property
     def id(self) -> str:
-        """The id by which the interface names it."""
+        """Its id in the API."""
         return base64.b64encode(f"Movie:{self.internal_id}".encode()).decode()
 
 
@@ -110,7 +110,7 @@ def theatres(world: World) -> list[Theatre]:
 
 
 def find_theatre(world: World, theatre: str) -> Theatre | None:
-    """Return the cinema with an id, whichever of its two; None if there is none."""
+    """Return the cinema with an id (either of its two), or None."""
     return next((found for found in theatres(world) if theatre in (found.id, found.internal_id)), None)
 
 
@@ -124,18 +124,18 @@ def _theatre(number: int) -> Theatre:
 
 
 def internal_id(settings: Settings, number: int) -> int:
-    """Return by which number the interface calls a movie of the catalogue."""
+    """Return the number that identifies a movie of the catalogue in the API."""
     return 10_007 + 37 * number + scatter(number, _salt(settings.seed, "movie id", 0)) % 37
 
 
 def movie_number(settings: Settings, internal_id_: int) -> int | None:
-    """Return the number in the catalogue of a movie; None: there is no such movie."""
+    """Return the catalogue number of a movie, or None if there is no such movie."""
     number = (internal_id_ - 10_007) // 37
     return number if 0 <= number < settings.movies and internal_id(settings, number) == internal_id_ else None
 
 
 def movie(world: World, number: int) -> Movie:
-    """Return a movie of the catalogue as it is now."""
+    """Return the current state of a movie of the catalogue."""
     return _movie(world.settings, world.generations, number)
 
 
@@ -145,7 +145,7 @@ def _movie(settings: Settings, generations: tuple[Generation, ...], number: int)
     for generation in range(1, len(generations)):
         share = max(0.05, generations[generation].percent / 100)
         for what in changes:
-            changes[what] += _strikes(settings.seed, what, generation, share, number) is not None
+            changes[what] += _draw_change(settings.seed, what, generation, share, number) is not None
     draw = scatter(number, salt(settings.seed, "movie"))
     title = f"{_THINGS[number % 16]} {_OF[(number // 16 + number * 3) % 16]}"
     title += f" {number // 256 + 1}" if number >= 256 else ""
@@ -170,8 +170,8 @@ def _movie(settings: Settings, generations: tuple[Generation, ...], number: int)
     )
 
 
-def _strikes(seed: int, what: str, generation: int, share: float, key: int) -> int | None:
-    """Return what to decide with, if the generation changes this thing; None: it does not."""
+def _draw_change(seed: int, what: str, generation: int, share: float, key: int) -> int | None:
+    """Return a random number if the generation changes this object, otherwise None."""
     by = _salt(seed, what, generation)
     return scatter(~key, by) if scatter(key, by) < share * 2**32 else None
 
@@ -182,9 +182,9 @@ def _salt(seed: int, what: str, generation: int) -> int:
 
 
 def movies(world: World, theatre: str, now: datetime | None = None) -> Iterator[tuple[Movie, list[Showtime]]]:
-    """Return what a cinema (its id) lists at a moment, now if none is given: the truth that a test compares with.
+    """Yield the movies that a cinema (by id) lists at a time (default: now), with their future showtimes.
 
-    Movies come with the showtimes that they still have, in the order of the listing.
+    The order is that of the listing. Tests compare with this.
     """
     found = find_theatre(world, theatre)
     if found is None:
@@ -199,13 +199,13 @@ def movies(world: World, theatre: str, now: datetime | None = None) -> Iterator[
 
 
 def showtimes(world: World, theatre: str, now: datetime | None = None) -> list[Showtime]:
-    """Return the showtimes that a cinema (its id) lists at a moment, now if none is given, movie by movie."""
+    """Return the showtimes that a cinema (by id) lists at a time (default: now), movie by movie."""
     return [one for _, shown in movies(world, theatre, now) for one in shown]
 
 
 @lru_cache(maxsize=10_000)
 def _program(settings: Settings, generations: tuple[Generation, ...], theatre: int) -> tuple[int, ...]:
-    """The movies that a cinema shows: some of them, and of a few more, come and go with the generations."""
+    """Return the numbers of the movies that a cinema shows; generations add and remove some."""
     count = settings.movies_per_theatre
     first = theatre * max(1, count * 3 // 4)
     shown = []
@@ -213,7 +213,7 @@ def _program(settings: Settings, generations: tuple[Generation, ...], theatre: i
         number, is_shown = (first + place) % settings.movies, place < count
         for generation in range(1, len(generations)):
             share = generations[generation].percent / 100
-            draw = _strikes(settings.seed, "program", generation, share, theatre * 10**6 + number)
+            draw = _draw_change(settings.seed, "program", generation, share, theatre * 10**6 + number)
             if draw is not None and (draw % 2 == 0 or not is_shown):
                 is_shown = not is_shown
         if is_shown:
@@ -233,7 +233,7 @@ def _day(
         key = place * _SLOTS + slot
         is_shown, moved = (2 * slot + draw) % _SLOTS < count, 0
         for generation in range(1, len(generations)):
-            change = _strikes(settings.seed, "showtime", generation, generations[generation].percent / 100, key)
+            change = _draw_change(settings.seed, "showtime", generation, generations[generation].percent / 100, key)
             if change is None:
                 continue
             if change % (4 if is_shown else 2) == 0:
@@ -274,9 +274,9 @@ def _ways(draw: int, *, is_never_plain: bool) -> tuple[tuple[str, ...], str | No
 
 
 def record(movie: Movie, poster: str, draw: int) -> dict[str, object]:
-    """Return the movie as the interface writes it; `poster` is the address of its picture, `draw` a number of its own.
+    """Return the movie as the API lists it. `poster` is the URL of its image, `draw` a random number of the movie.
 
-    What may be missing or null is, in some movies.
+    Every optional attribute is missing or null in some movies.
     """
     number = movie.number
     site = f"https://movies.example.org/{movie.internal_id}"

@@ -1,7 +1,7 @@
 """The offers of an invented car dealer's site: the records of its search index.
 
-They follow by arithmetic from the seed and a generation. From each generation to the next, one offer in fifty gives
-its place to another, and of the rest one in ten changes.
+They are computed from the seed and a generation. From one generation to the next, one offer in fifty is replaced by
+another, and one in ten of the others changes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sandbox.world import Settings, salt, scatter
 INDEX = "offers"
 """The name of the index."""
 
-_LIFE = 50  # generations that an offer lasts
-_REST = 10  # generations after which it changes
+_LIFETIME = 50  # generations until an offer is replaced
+_CHANGES_EVERY = 10  # generations
 
 _MODELS = (
     ("Alvarès", "Mistral"),
@@ -42,18 +42,18 @@ _ODD_AVAILABILITIES = ("En stock", " en stock ", "EN STOCK", "en  stock", "en-st
 
 
 def offers(settings: Settings, generation: int = 0) -> Iterator[dict[str, Any]]:
-    """Return the records of a generation; there are as many in each."""
+    """Yield the records of a generation. Every generation has the same number of records."""
     by, odd = salt(settings.seed, "offer"), salt(settings.seed, "odd offer")
     for place in range(settings.offers):
         phase = scatter(place, by)
-        age = generation + phase % _LIFE
-        number = age // _LIFE * 100_000_000 + place
-        revision = (age + phase // _LIFE) // _REST
+        age = generation + phase % _LIFETIME
+        number = age // _LIFETIME * 100_000_000 + place
+        revision = (age + phase // _LIFETIME) // _CHANGES_EVERY
         yield _offer(number, scatter(number, by), scatter(number * 1000 + revision, odd))
 
 
 def _offer(number: int, draw: int, changing: int) -> dict[str, Any]:
-    """Make an offer of two draws, the second of which is another when it has changed."""
+    """Build an offer from two random numbers; the second one changes with the offer."""
     draw, model = divmod(draw, len(_MODELS))
     draw, trim = divmod(draw, len(_TRIMS))
     draw, energy = divmod(draw, len(_ENERGIES))

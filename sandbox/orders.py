@@ -1,8 +1,8 @@
 """The demo orders: invented events with tickets, questions, attendees, payments and check-ins, as rows of the database.
 
-Everything follows by arithmetic from the seed. Ids count from 1 within each table of an event; whoever loads the rows
-gives them others. Three orders are there for what is easily forgotten: the first event's first has an emoji in its
-names, its second none at all, its third a company and a host that is not ASCII.
+Everything is computed from the seed. Ids count from 1 within each table of an event; the loader replaces them. Three
+orders of the first event are edge cases: the first has an emoji in its names, the second has no names at all, the third
+has a company and a non-ASCII mail host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sandbox.world import START, Settings, salt, scatter
 
 ORDERS = 32
-"""Orders of an event."""
+"""Number of orders per event."""
 
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
@@ -101,7 +101,7 @@ _PLANS = (
 
 
 def events(settings: Settings) -> Iterator[tuple[dict[str, Any], Tables]]:
-    """Return each event's row and the rows that belong to it, by table, in an order in which they can be inserted."""
+    """Yield each event with its dependent rows by table, in an order that satisfies the foreign keys."""
     for number, plan in enumerate(_PLANS):
         begin = START + timedelta(days=90 + 30 * number, hours=9)
         event = {
@@ -161,7 +161,7 @@ def _add(tables: Tables, table: str, **row: Any) -> int:
 
 
 class _Order:
-    """One order of an event: draws what is in it and adds the rows."""
+    """Generates the rows of one order."""
 
     def __init__(self, plan: _Plan, event: dict[str, Any], tables: Tables, number: int, by: int) -> None:
         self.plan, self.event, self.tables, self.number, self.by = plan, event, tables, number, by
@@ -172,7 +172,7 @@ class _Order:
         self.placed_at = START + timedelta(hours=31 * number, minutes=self._draw("minute") % 60)
 
     def add(self) -> None:
-        """Add the rows of the order."""
+        """Add the rows of the order to the tables."""
         self.tables["customer_order"].append(order := self._row())
         self.id = order["id"] = len(self.tables["customer_order"])
         total = Decimal(0)
@@ -201,7 +201,7 @@ class _Order:
         }
 
     def _add_ticket(self, ticket: int) -> Decimal:
-        """Add a ticket, with an add-on to some; returns what they cost."""
+        """Add a ticket, sometimes with an add-on; return their price."""
         place = self._draw("product", ticket) % len(self.plan.tickets)
         is_canceled = self.status == "c" or (ticket == 1 and self._draw("canceled") % 6 == 0)
         paid, parent = self._add_position(place, ticket, is_canceled=is_canceled)

@@ -1,4 +1,4 @@
-"""Posters: small pictures by arithmetic, and two that are no good."""
+"""Posters: small generated images, and a decompression bomb."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw
 from sandbox.world import salt, scatter
 
 _SIZES = ((120, 160), (300, 400), (600, 800), (400, 300), (96, 96), (1080, 1440))
-_BOMB = 30_000  # pixels each way: more than any decoder takes for a picture, 110 kB when packed
+_BOMB = 30_000  # pixels each way: above every decoder's limit, but only 110 kB compressed
 
 
 @lru_cache(maxsize=256)
 def poster(seed: int, number: int, version: int) -> tuple[bytes, str]:
-    """Return a picture and its media type: JPEG, or one in ten a PNG that is partly transparent."""
+    """Return an image and its media type: JPEG; every tenth is a partly transparent PNG."""
     draw = scatter(number, salt(seed, "poster", version))
     size = _SIZES[number % len(_SIZES)]
     is_png = number % 10 == 2
@@ -41,7 +41,7 @@ def _colour(draw: int) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=1)
 def bomb() -> bytes:
-    """Return a whole PNG of few bytes and 900 million pixels."""
+    """Return a valid PNG of few bytes and 900 million pixels."""
     packer = zlib.compressobj(9)
     row = bytes(1 + _BOMB // 8)
     packed = b"".join([packer.compress(row * 100) for _ in range(_BOMB // 100)]) + packer.flush()

@@ -1,8 +1,8 @@
-"""A stand-in for the workflow that posts to a channel of Teams what a webhook gets, and the channel to look at.
+"""Stand-in for a Teams workflow that posts webhook messages to a channel, and for the channel.
 
-`POST /workflows/{id}/triggers/manual/paths/invoke?api-version=…&sp=…&sv=…&sig=…` takes a message of Adaptive Cards, as
-https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using tells. The answer is
-202, and `sig` is what lets in. `/sandbox/teams` and `/sandbox/teams.html` show the cards.
+`POST /workflows/{id}/triggers/manual/paths/invoke?api-version=…&sp=…&sv=…&sig=…` accepts a message of Adaptive Cards:
+https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using. It responds with
+202; `sig` is the credential. `/sandbox/teams` and `/sandbox/teams.html` show the cards.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from sandbox.answers import Answer, refusal, send
 from sandbox.faults import Faults, Service
+from sandbox.responses import PlannedResponse, error_response, send
 
 SERVICE = "teams"
-MISHAPS = Service()
+FAULTS = Service()
 
-_LARGEST = 28 * 1024
-_CARDS_KEPT = 1000
+_MAX_BYTES = 28 * 1024
+_MAX_CARDS = 1000
 _CARD = "application/vnd.microsoft.card.adaptive"
-_PARTS = ("body", "columns", "items", "inlines")  # of a card, in which others are
+_CONTAINERS = ("body", "columns", "items", "inlines")  # keys of a card element that hold further elements
 _CODES = {400: "InvalidRequestContent", 401: "Unauthorized", 413: "RequestEntityTooLarge"}
 
 _STYLE = """
@@ -43,29 +43,29 @@ dd { margin: 0 }
 
 
 class Teams:
-    """The channel: the cards that came, the oldest first."""
+    """The channel: the cards that were posted, oldest first."""
 
     def __init__(self, signature: str) -> None:
         self._signature = signature
-        self.cards: deque[dict[str, Any]] = deque(maxlen=_CARDS_KEPT)
+        self.cards: deque[dict[str, Any]] = deque(maxlen=_MAX_CARDS)
 
     def reset(self) -> None:
         """Forget the cards."""
         self.cards.clear()
 
-    def take(self, query: dict[str, str], body: bytes) -> Answer:
-        """Keep the cards of a message, or refuse it."""
+    def post(self, query: dict[str, str], body: bytes) -> PlannedResponse:
+        """Add the cards of a message to the channel; return 202, or an error if the message is invalid."""
         if query.get("sig") != self._signature:
-            return _refuse(401, "The request's sig is not that of the workflow.")
+            return _error(401, "The signature (sig) is wrong.")
         if "api-version" not in query:
-            return _refuse(400, "The request has no api-version.")
-        if len(body) > _LARGEST:
-            return _refuse(413, f"The message has {len(body)} bytes; {_LARGEST} are allowed.")
+            return _error(400, "The query parameter api-version is missing.")
+        if len(body) > _MAX_BYTES:
+            return _error(413, f"The message is too large: {len(body)} bytes; the limit is {_MAX_BYTES}.")
         try:
             self.cards.extend([_summary(card) for card in _cards(json.loads(body))])
         except (ValueError, RecursionError) as error:
-            return _refuse(400, str(error))
-        return Answer(b"", 202)
+            return _error(400, str(error))
+        return PlannedResponse(b"", 202)
 
 
 def _summary(card: dict[str, Any]) -> dict[str, Any]:
@@ -76,24 +76,24 @@ def _summary(card: dict[str, Any]) -> dict[str, Any]:
 def _cards(message: Any) -> list[dict[str, Any]]:
     attachments = message.get("attachments") if isinstance(message, dict) else None
     if not isinstance(attachments, list) or not attachments or message.get("type") != "message":
-        raise ValueError("This is no message with attachments.")
+        raise ValueError("The body is not a message with attachments.")
     found = []
     for attachment in attachments:
         card = attachment.get("content") if isinstance(attachment, dict) else None
         if not isinstance(card, dict) or attachment.get("contentType") != _CARD or card.get("type") != "AdaptiveCard":
-            raise ValueError("An attachment is no Adaptive Card.")
+            raise ValueError("An attachment is not an Adaptive Card.")
         if not isinstance(card.get("version"), str) or not isinstance(card.get("body", []), list):
-            raise ValueError("An Adaptive Card has no version, or a body that is no list.")
+            raise ValueError("An Adaptive Card has no version, or its body is not a list.")
         found.append(card)
     return found
 
 
-def _error(status: int, told: str) -> object:
-    return {"error": {"code": _CODES.get(status, "RequestFailed"), "message": told}}
+def _error_body(status: int, message: str) -> object:
+    return {"error": {"code": _CODES.get(status, "RequestFailed"), "message": message}}
 
 
-def _refuse(status: int, told: str) -> Answer:
-    return Answer(json.dumps(_error(status, told)).encode(), status)
+def _error(status: int, message: str) -> PlannedResponse:
+    return PlannedResponse(json.dumps(_error_body(status, message)).encode(), status)
 
 
 def router(teams: Teams, faults: Faults) -> APIRouter:
@@ -104,9 +104,9 @@ def router(teams: Teams, faults: Faults) -> APIRouter:
     @routes.post(path)
     @routes.post(f"/powerautomate/automations/direct{path}")
     async def invoke(workflow: str, request: Request) -> Response:  # noqa: ARG001
-        fired = faults.fire(request, SERVICE)
+        active = faults.inject(request, SERVICE)
         body = await request.body()
-        return await send(refusal(fired, _error) or teams.take(dict(request.query_params), body), fired)
+        return await send(error_response(active, _error_body) or teams.post(dict(request.query_params), body), active)
 
     @routes.get("/sandbox/teams")
     async def list_cards() -> list[dict[str, Any]]:
@@ -125,14 +125,14 @@ def router(teams: Teams, faults: Faults) -> APIRouter:
 
 
 def _texts(part: Any) -> list[str]:
-    """Return the texts and the facts of a card, in their order."""
+    """Return the texts and facts of a card, in order."""
     if isinstance(part, list):
         return [text for each in part for text in _texts(each)]
     if not isinstance(part, dict):
         return []
     own = [str(part["text"])] if part.get("text") else []
     own += [f"{title}: {value}" for title, value in _facts(part)]
-    return [*own, *(text for name in _PARTS for text in _texts(part.get(name)))]
+    return [*own, *(text for name in _CONTAINERS for text in _texts(part.get(name)))]
 
 
 def _facts(part: dict[str, Any]) -> list[tuple[str, str]]:
@@ -147,13 +147,13 @@ def _page(teams: Teams) -> str:
     return f'<!DOCTYPE html><html lang="en"><head>{head}</head><body><h1>Teams</h1>\n{articles}\n</body></html>'
 
 
-def _article(kept: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(kept["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"<article><time>{at}</time>{''.join(_render(kept['card']))}</article>"
+def _article(summary: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(summary["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"<article><time>{at}</time>{''.join(_render(summary['card']))}</article>"
 
 
 def _render(part: Any) -> Iterator[str]:
-    """Write the texts, the facts and the links of a card as HTML."""
+    """Render the texts, facts and links of a card as HTML."""
     if isinstance(part, list):
         for each in part:
             yield from _render(each)
@@ -163,7 +163,7 @@ def _render(part: Any) -> Iterator[str]:
         if facts := _facts(part):
             pairs = [f"<dt>{escape(title)}</dt><dd>{escape(value)}</dd>" for title, value in facts]
             yield f"<dl>{''.join(pairs)}</dl>"
-        for name in (*_PARTS, "actions"):
+        for name in (*_CONTAINERS, "actions"):
             yield from _render(part.get(name))
         if part.get("type") == "Action.OpenUrl":
             yield _link(str(part.get("url", "")), str(part.get("title", "")))

@@ -1,4 +1,4 @@
-"""Run the sandbox from Python: `serving` in a thread of this process, `process` in a process of its own."""
+"""Run the sandbox from Python: `serving` in a thread of this process, `process` in a child process."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from sandbox.world import Settings, World
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> tuple[socket.socket, str]:
-    """Return a listening socket, so that nobody who has the address comes too early, and its address."""
+    """Return a listening socket and its URL. Clients may connect at once, before the server is ready."""
     listener = socket.create_server((host, port), backlog=2048)
     return listener, f"http://{host}:{listener.getsockname()[1]}"
 
 
 def server(world: World) -> uvicorn.Server:
-    """Return a server of the sandbox that keeps quiet and, told to end, does not wait for open requests."""
+    """Return a server that logs nothing and does not wait for open requests when it shuts down."""
     config = uvicorn.Config(create_app(world), log_level="critical", access_log=False, timeout_graceful_shutdown=0)
     return uvicorn.Server(config)
 
 
 @contextmanager
 def serving(world: World) -> Iterator[str]:
-    """Serve a world from a thread; yields the address. The world can be read and moved on meanwhile."""
+    """Serve a world from a thread; yield the URL. The world may be read and advanced meanwhile."""
     listener, url = listen()
     running = server(world)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, name="sandbox")
@@ -46,16 +46,16 @@ def serving(world: World) -> Iterator[str]:
 
 @contextmanager
 def process(settings: Settings) -> Iterator[str]:
-    """Serve a world from a process of its own; yields the address."""
+    """Serve a world from a child process; yield the URL."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(settings).items()]
     command = [sys.executable, "-m", "sandbox", "--host=127.0.0.1", "--port=0", *options]
     root = Path(__file__).parents[1]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as running:
         try:
-            said = running.stdout.readline() if running.stdout else ""
-            if not said:
-                raise RuntimeError(f"the sandbox did not start, exit status {running.wait()}")
-            yield said.split()[-1]
+            line = running.stdout.readline() if running.stdout else ""
+            if not line:
+                raise RuntimeError(f"the sandbox did not start: exit status {running.wait()}")
+            yield line.split()[-1]
         finally:
             running.terminate()
             try:

@@ -1,7 +1,7 @@
-"""The world that the stand-ins describe: which venues, which books, and what changed when.
+"""The data behind the stand-ins: which venues and books exist, and what changed when.
 
-Everything follows by arithmetic from the settings and the list of generations; `listing` knows what a venue holds. Only
-the generations are stored, and nothing grows with the number of books.
+Everything is computed from the settings and the list of generations; `sandbox.listing` computes the rows of a venue.
+Only the generations are stored, so memory does not grow with the number of books.
 """
 
 from __future__ import annotations
@@ -15,53 +15,53 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-"""When every row was last modified before anything moved on."""
+"""Modification time of every row before the first change."""
 
 SHOPS = {"titelive": 0, "fnac": 90_000, "libraires": 91_000, "praxiel": 92_000}
-"""Where the numbers of the bookshops begin, by who lists their stocks."""
+"""First venue number of the bookshops, by the service that lists their stocks."""
 
 _MASK = (1 << 64) - 1
 _TYPES = ("text", "float", "date", "boolean", "multiple-choice")
 
 
-def _setting(default: Any, told: str) -> Any:
-    return field(default=default, metadata={"help": told})
+def _setting(default: Any, description: str) -> Any:
+    return field(default=default, metadata={"help": description})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the world is like. Each is also an option of `python -m sandbox` and a variable `SANDBOX_<NAME>`."""
+    """Settings of the sandbox. Each is an option of `python -m sandbox` and a variable `SANDBOX_<NAME>`."""
 
-    seed: int = _setting(1, "another seed, other data")
+    seed: int = _setting(1, "random seed of all data")
     venues: int = _setting(5, "bookshops whose stocks TiteLive lists")
-    books: int = _setting(3000, "books listed by each of them")
-    max_available: int = _setting(20, "copies of a book at most")
-    valid_until: bool = _setting(False, "true: some rows carry validUntil")
-    max_limit: int = _setting(1000, "rows of a page at most, whatever limit is asked for")
-    latency_ms: float = _setting(0.0, "milliseconds added to every answer of a service")
+    books: int = _setting(3000, "books that each of them lists")
+    max_available: int = _setting(20, "maximum number of copies of a book")
+    valid_until: bool = _setting(False, "whether some rows have validUntil")
+    max_limit: int = _setting(1000, "maximum number of rows per page, whatever limit is requested")
+    latency_ms: float = _setting(0.0, "milliseconds added to every response of a service")
     fnac_shops: int = _setting(2, "bookshops whose stocks Fnac lists")
     libraires_shops: int = _setting(2, "bookshops whose stocks Libraires lists")
     praxiel_shops: int = _setting(1, "bookshops whose stocks Praxiel lists")
     theatres: int = _setting(3, "cinemas whose showtimes Allociné lists")
-    movies: int = _setting(40, "movies that there are")
-    movies_per_theatre: int = _setting(12, "movies that each cinema shows before anything moved on")
-    showtimes_per_day: int = _setting(3, "showtimes of a movie on a day, one more or less; at most 4")
-    days_ahead: int = _setting(7, "days of which Allociné lists the showtimes, today among them")
-    allocine_key: str = _setting("sandbox-allocine", "the token that Allociné asks for; without one, all come in")
+    movies: int = _setting(40, "number of movies")
+    movies_per_theatre: int = _setting(12, "movies that each cinema shows at first")
+    showtimes_per_day: int = _setting(3, "showtimes of a movie per day, plus or minus one; at most 4")
+    days_ahead: int = _setting(7, "days for which Allociné lists showtimes, including today")
+    allocine_key: str = _setting("sandbox-allocine", "the token that Allociné requires; empty: none")
     auth: str = _setting(
         "fnac=sandbox:fnac-token",
-        "who asks for Basic authentication: service=user:password, separated by commas",
+        "services that require Basic authentication: service=user:password, separated by commas",
     )
-    offers: int = _setting(5000, "records in the Algolia index `offers` at the start; 0: there is no such index")
-    algolia_application: str = _setting("SANDBOX", "the Algolia application's id")
+    offers: int = _setting(5000, "initial number of records in the Algolia index `offers`; 0: no such index")
+    algolia_application: str = _setting("SANDBOX", "the Algolia application id")
     algolia_keys: str = _setting(
         "sandbox-admin=*,sandbox-patch=logs+browse+addObject+settings+listIndexes",
-        "the Algolia API keys and what they may do: key=right+right, * for everything, separated by commas",
+        "the Algolia API keys and their rights: key=right+right, * for all rights, separated by commas",
     )
-    algolia_task_ms: float = _setting(0.0, "milliseconds from when Algolia accepts a write until it is seen")
-    algolia_log_entries: int = _setting(1000, "calls that Algolia's log keeps")
-    teams_signature: str = _setting("sandbox-signature", "the sig that the Teams workflow asks for")
-    brevo_key: str = _setting("sandbox-brevo", "the API key of the Brevo account; without one, all come in")
+    algolia_task_ms: float = _setting(0.0, "milliseconds until a write that Algolia accepted takes effect")
+    algolia_log_entries: int = _setting(1000, "number of calls in Algolia's log")
+    teams_signature: str = _setting("sandbox-signature", "the signature (sig) that the Teams workflow requires")
+    brevo_key: str = _setting("sandbox-brevo", "the API key that Brevo requires; empty: none")
     brevo_lists: str = _setting("1,2,3", "ids of the Brevo account's lists, separated by commas")
     brevo_attributes: str = _setting(
         "FIRSTNAME=text,LASTNAME=text,COMPANY=text,COUNTRY=text,LANGUAGE=text,EVENT=text,EVENT_DATE=text,ORDER=text,"
@@ -69,30 +69,30 @@ class Settings:
         "BIRTHDAY=date,INTERESTS=multiple-choice,IS_MEMBER=boolean",
         "attributes of contacts and their types: name=text, float, date, boolean or multiple-choice",
     )
-    brevo_rate: int = _setting(0, "requests a second that Brevo allows; 0: as many as come")
-    brevo_longest_text: int = _setting(10_000, "characters of a Brevo attribute at most")
-    state: str = _setting("", "JSON file that keeps what /sandbox/advance did; without one it is forgotten at the end")
+    brevo_rate: int = _setting(0, "requests per second that Brevo allows; 0: no limit")
+    brevo_longest_text: int = _setting(10_000, "maximum number of characters of a Brevo attribute")
+    state: str = _setting("", "JSON file that stores the changes of /sandbox/advance; empty: they are lost at exit")
 
     @property
     def shift(self) -> int:
-        """The catalogue number at which a venue's listing begins, less that of the venue before."""
+        """Catalogue numbers between the first books of two successive venues."""
         return self.books // 10
 
     @property
     def catalogue_size(self) -> int:
-        """How many books there are in all venues together."""
+        """Number of different books of all venues together."""
         return self.books + self.shift * (self.venues - 1)
 
 
 class Generation(NamedTuple):
-    """A moment at which data moved on, and how much of it."""
+    """A change of the data: its time and the percentage of rows that it affects."""
 
     at: datetime
     percent: float
 
 
 class World:
-    """The settings, the generations so far, the bookshops, and who may come in."""
+    """The settings, the generations so far, the bookshops and the credentials."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -124,28 +124,28 @@ class World:
             self.generations += _read(self._path)
 
     def advance(self, percent: float, at: datetime | None = None) -> Generation:
-        """Change `percent` of each venue's rows, now or at a moment not before the last generation."""
+        """Change `percent` of each venue's rows, now or at a time that is not before the last generation."""
         if not 0 < percent <= 100:
             raise ValueError("percent must be above 0 and at most 100")
         with self._lock:
             last = self.generations[-1].at
             if at is not None and at < last:
-                raise ValueError(f"the world has already moved on to {format_time(last)}")
+                raise ValueError(f"the last change is later: {format_time(last)}")
             moment = (at or max(datetime.now(UTC), last)).replace(microsecond=0)
-            self._keep((*self.generations, Generation(moment, percent)))
+            self._save((*self.generations, Generation(moment, percent)))
             return self.generations[-1]
 
     def reset(self) -> None:
         """Go back to the first generation."""
         with self._lock:
-            self._keep(self.generations[:1])
+            self._save(self.generations[:1])
 
-    def _keep(self, generations: tuple[Generation, ...]) -> None:
+    def _save(self, generations: tuple[Generation, ...]) -> None:
         if self._path:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            written = self._path.with_name(self._path.name + ".new")
-            written.write_text(json.dumps([{"at": format_time(g.at), "percent": g.percent} for g in generations[1:]]))
-            written.replace(self._path)
+            draft = self._path.with_name(self._path.name + ".new")
+            draft.write_text(json.dumps([{"at": format_time(g.at), "percent": g.percent} for g in generations[1:]]))
+            draft.replace(self._path)
         self.generations = generations
 
 
@@ -164,7 +164,7 @@ def _credentials(auth: str) -> dict[str, str]:
     for entry in filter(None, auth.split(",")):
         service, equals, credentials = entry.partition("=")
         if not equals or ":" not in credentials:
-            raise ValueError("auth must read service=user:password, separated by commas")
+            raise ValueError("auth must have the form service=user:password, separated by commas")
         found[service] = credentials
     return found
 
@@ -174,7 +174,7 @@ def _rights(keys: str) -> dict[str, frozenset[str]]:
     for entry in filter(None, keys.split(",")):
         key, equals, rights = entry.partition("=")
         if not (key and equals and rights):
-            raise ValueError("algolia_keys must read key=right+right, separated by commas")
+            raise ValueError("algolia_keys must have the form key=right+right, separated by commas")
         found[key] = frozenset(rights.split("+"))
     return found
 
@@ -192,7 +192,7 @@ def _types(attributes: str) -> dict[str, str]:
         name, equals, kind = entry.partition("=")
         if not (name and equals and kind in _TYPES):
             raise ValueError(
-                f"brevo_attributes must read name=type, separated by commas; types are {', '.join(_TYPES)}"
+                f"brevo_attributes must have the form name=type, separated by commas; types are {', '.join(_TYPES)}"
             )
         found[name] = kind
     return found
@@ -201,24 +201,24 @@ def _types(attributes: str) -> dict[str, str]:
 def _read(path: Path) -> tuple[Generation, ...]:
     try:
         return tuple(
-            Generation(parse_time(kept["at"]), float(kept["percent"])) for kept in json.loads(path.read_text())
+            Generation(parse_time(each["at"]), float(each["percent"])) for each in json.loads(path.read_text())
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} does not hold generations, remove it to begin anew: {error}") from error
+        raise ValueError(f"{path} does not contain generations; remove it to start from scratch: {error}") from error
 
 
 def parse_time(text: str) -> datetime:
-    """Read `YYYY-MM-DDTHH:MM:SSZ`; anything else is a ValueError."""
+    """Parse `YYYY-MM-DDTHH:MM:SSZ`; raise ValueError for any other format."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
 def format_time(moment: datetime) -> str:
-    """Write `YYYY-MM-DDTHH:MM:SSZ`."""
+    """Format a time as `YYYY-MM-DDTHH:MM:SSZ`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def salt(*parts: object) -> int:
-    """Return 64 bits that tell one use of `scatter` from another."""
+    """Return 64 bits that make one use of `scatter` independent of others."""
     return int.from_bytes(sha256(repr(parts).encode()).digest()[:8], "big")
 
 
@@ -235,7 +235,7 @@ def _luhn_key(digits: str) -> int:
 
 
 def siret(number: int) -> str:
-    """Return the SIRET of a venue: valid Luhn keys, and the leading zero that no real company has."""
+    """Return the SIRET of a venue: its Luhn keys are valid, and it starts with 0, as no real one does."""
     siren = f"0{scatter(number + 1, 0) % 100:02d}{number:05d}"
     siren += str(_luhn_key(siren))
     return f"{siren}0001{_luhn_key(siren + '0001')}"

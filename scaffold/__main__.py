@@ -95,7 +95,7 @@ def _enter_connection(file: Path, names: dict[str, str]) -> None:
     pool = f"""\
     - pool_name: {module}
       pool_slot: 8
-      pool_description: Tasks that may call {title} at once
+      pool_description: Tasks that may call {title} in parallel
 """
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     for block, entry in (("connections", connection), ("pools", pool)):

@@ -29,13 +29,14 @@ from bench.venues import standin
 from bench.venues.data import SUPPLIERS, Shops, fill, held_sums
 from bench.venues.memory import Memory, sampled
 from include.providers import load_provider
-from local import airflow, commands, runs
+from local import airflow, runs
 from local.airflow import Api
 from local.checkout import Checkout
-from local.commands import Local, Whole
 from local.console import Screen
+from local.context import Local, claim
 from local.settings import Pool, Settings
 from local.signals import Interrupted, Signals
+from local.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[2]
 VENUES, BOOKS = 1000, 200
@@ -118,7 +119,7 @@ def run(venues: int = VENUES, books: int = BOOKS) -> bool:
 
 
 @contextmanager
-def up(root: Path, url: str) -> Iterator[tuple[Local, Whole]]:
+def up(root: Path, url: str) -> Iterator[tuple[Local, Stack]]:
     """An Airflow as `make up` has it, without schedules, in a copy of the project; ended whatever happens.
 
     What the environment says of connections is kept from it: it shall find no other service and no other database.
@@ -134,9 +135,9 @@ def up(root: Path, url: str) -> Iterator[tuple[Local, Whole]]:
     signals.install()
     local = Local(Checkout(root), Screen(), signals, env)
     try:
-        with local.stack:
-            commands.claim(local, "run")
-            with commands.whole_airflow(local, airflow.free_port(), schedules=False) as whole:
+        with local.cleanup:
+            claim(local, "run")
+            with running_stack(local, airflow.free_port(), schedules=False) as whole:
                 add_pools(whole.api)
                 since = datetime.fromtimestamp(0, UTC)
                 airflow.wait_until_parsed(whole.api, DAGS.values(), since=since, check=whole.check)
@@ -158,7 +159,7 @@ def add_pools(api: Api) -> None:
         api.import_settings(Settings(pools=missing), ())
 
 
-def load(whole: Whole, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
+def load(whole: Stack, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
     """Trigger all four DAGs at once, and wait for their ends."""
     api = whole.api
     started = runs.trigger(api, DAGS.values(), conf)
@@ -254,11 +255,11 @@ def _count(loaded: list[DagRun]) -> int:
     return sum(len(each.tasks) for each in loaded)
 
 
-def _slots(whole: Whole) -> int:
+def _slots(whole: Stack) -> int:
     return int(whole.airflow.env["AIRFLOW__CORE__PARALLELISM"])
 
 
-def _scheduler(whole: Whole) -> int:
+def _scheduler(whole: Stack) -> int:
     return whole.airflow.components["scheduler"].pid
 
 

@@ -1,17 +1,19 @@
-"""Orders of ticketed events as outbound targets see them: rows of the views `source_event`, `source_order`,
-`source_position`, and for the catalogue `source_offer` with its stocks."""
+"""Orders of ticketed events, and offers, as outbound targets see them.
+
+They are read from the views `source_event`, `source_order`, `source_position` and `source_offer`.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
 
 class Question(msgspec.Struct, gc=False):
-    """A question of an event; `options` are (identifier, label), of choices only."""
+    """A question of an event. Only choice questions have `options`: (identifier, label) pairs."""
 
     identifier: str
     label: str
@@ -20,14 +22,14 @@ class Question(msgspec.Struct, gc=False):
 
 
 class CheckinList(msgspec.Struct, gc=False):
-    """A list at which tickets are scanned."""
+    """A list that tickets are scanned against."""
 
     id: int
     name: str
 
 
 class Event(msgspec.Struct):
-    """A ticketed event. `name_parts` are those of which its names consist, in their order."""
+    """A ticketed event. `name_parts` are the parts of personal names that it collects, in display order."""
 
     event_id: int
     slug: str
@@ -42,7 +44,7 @@ class Event(msgspec.Struct):
 
 
 class Occasion(msgspec.Struct, gc=False):
-    """One date of an event that has several."""
+    """One date of an event series."""
 
     name: str
     date_from: datetime | None = None
@@ -50,7 +52,7 @@ class Occasion(msgspec.Struct, gc=False):
 
 
 class InvoiceAddress(msgspec.Struct, gc=False):
-    """Who gets the invoice."""
+    """The name and address on the invoice."""
 
     company: str = ""
     name_parts: dict[str, str] = {}
@@ -61,16 +63,16 @@ class InvoiceAddress(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """The answer to a question; `options` are the identifiers of those chosen."""
+    """The answer to a question; `options` holds the identifiers of the chosen options."""
 
     answer: str = ""
     options: list[str] = []
 
 
 class Position(msgspec.Struct, gc=False):
-    """A position of an order: a ticket or an add-on, whose `parent` lends it what it lacks.
+    """A ticket or add-on of an order. An add-on takes missing attendee data and answers from its `parent`.
 
-    `checkins` maps the id of a check-in list to the first successful entry.
+    `checkins` maps the id of a check-in list to the time of the first successful entry.
     """
 
     position_id: int
@@ -101,8 +103,11 @@ class Position(msgspec.Struct, gc=False):
     parent: Position | None = None
 
 
+_UNKNOWN_EVENT = Event(0, "", "")
+
+
 class Order(msgspec.Struct, gc=False):
-    """An order with all its positions, also canceled ones and add-ons, by their number."""
+    """An order with all its positions, canceled ones and add-ons included, by number."""
 
     order_id: int
     event_id: int
@@ -116,12 +121,22 @@ class Order(msgspec.Struct, gc=False):
     secret: str = ""
     invoice_address: InvoiceAddress | None = None
     positions: list[Position] = []
-    event: Any = None
-    """The Event it belongs to."""
+    event: Event = msgspec.field(default_factory=lambda: _UNKNOWN_EVENT)
+    """Set when the order is read: events are shared by their orders."""
+
+    @property
+    def source_id(self) -> int:
+        """The id that queue and results know the order by."""
+        return self.order_id
+
+    @property
+    def label(self) -> str:
+        """What logs call the order."""
+        return self.code
 
 
 class SourceStock(msgspec.Struct, gc=False):
-    """A stock of an offer, as targets see it."""
+    """A stock of an offer."""
 
     stock_id: int
     price: Decimal
@@ -132,7 +147,7 @@ class SourceStock(msgspec.Struct, gc=False):
 
 
 class SourceOffer(msgspec.Struct, gc=False):
-    """An offer with its stocks, as targets see it."""
+    """An offer with its stocks."""
 
     offer_id: int
     venue_id: int
@@ -144,3 +159,42 @@ class SourceOffer(msgspec.Struct, gc=False):
     venue_name: str = ""
     venue_siret: str | None = None
     stocks: list[SourceStock] = []
+
+    @property
+    def event(self) -> None:
+        """Offers belong to no event."""
+        return
+
+    @property
+    def source_id(self) -> int:
+        """The id that queue and results know the offer by."""
+        return self.offer_id
+
+    @property
+    def label(self) -> str:
+        """What logs call the offer: its reference at its provider, if it has one."""
+        return self.id_at_providers or ""
+
+
+SourceItem = Order | SourceOffer
+"""What one row of the queue stands for: an order with its positions, or an offer with its stocks."""
+
+
+class Inputs(TypedDict, total=False):
+    """What the source fields of a mapping are computed from, by the mapping's source model.
+
+    - Order: `order`, `event`; OrderPosition: also `position` and `event_or_subevent` (the date the position is for).
+    - Offer: `offer`; Stock: also `stock`.
+    """
+
+    order: Order
+    event: Event
+    position: Position
+    event_or_subevent: Event | Occasion
+    offer: SourceOffer
+    stock: SourceStock
+
+
+Scalar = str | int | float | bool | None
+Value = Scalar | list[Scalar] | list[str]
+"""The value of a source field: a list only where a field has several and the target keeps lists."""

@@ -1,4 +1,4 @@
-"""An Airflow hook to one Algolia index."""
+"""An Airflow hook for an Algolia index."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class AlgoliaHook(BaseHook):
-    """From an Airflow connection to an index.
+    """Connects to the index of an Airflow connection.
 
-    The connection has the application id as login, the API key as password and `{"index": …}` as extra; host is empty
-    for Algolia's own servers, or one or more base URLs, separated by commas. The extra may also set `connect_timeout`,
+    The connection has the application id as login, the API key as password and `{"index": …}` as extra. Its host is
+    empty for Algolia's own servers, or has base URLs separated by commas. The extra may also set `connect_timeout`,
     `read_timeout`, `attempts` and `longest_sleep`.
     """
 
@@ -30,10 +30,10 @@ class AlgoliaHook(BaseHook):
         self.algolia_conn_id = algolia_conn_id
 
     def get_conn(self) -> AlgoliaIndex:
-        """The index of the connection; the caller closes it.
+        """Return the index; the caller closes it.
 
         Raises:
-            ConfigurationError: there is no such connection, or it lacks something.
+            ConfigurationError: the connection does not exist or is incomplete.
         """
         from include.connectors.algolia import AlgoliaIndex
 
@@ -65,7 +65,7 @@ class AlgoliaHook(BaseHook):
 
 
 def _hosts(host: str | None, port: int | None, scheme: str | None) -> list[str]:
-    """Base URLs; a bare host gets the connection's port, and its schema as scheme."""
+    """Return the base URLs; a bare host gets the port of the connection, and its schema as URL scheme."""
     hosts = [part.strip() for part in (host or "").split(",") if part.strip()]
     end = f":{port}" if port else ""
     return [part if "://" in part else f"{scheme or 'https'}://{part}{end}" for part in hosts]

@@ -1,4 +1,4 @@
-"""Tables of the database as Airflow assets, so that other DAGs can run when one of them has changed."""
+"""Tables of the database as Airflow assets, so that other DAGs can run when a table changes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 def table_asset(table: str) -> Asset:
     """Return the asset of a table of the database behind the connection `sync_db`.
 
-    Declare it as an outlet of the task that closes the work. Airflow then knows the producer before its first run, and
-    the DAG processor creates the asset: tasks that end in the same second do not compete to create it, as they do
-    with an asset alias. The address is a name, not a place: Airflow never follows it, and allows one active asset per
-    address.
+    Declare it as an outlet of the last task of a DAG. Airflow then knows the producer before its first run, and the DAG
+    processor creates the asset; with an asset alias, tasks that end in the same second would compete to create it. The
+    URI is only an identifier: Airflow never opens it, and allows one active asset per URI.
     """
     return Asset(name=f"provider_sync.{table}", uri=f"postgres://provider_sync:5432/sync/public/{table}")
 
@@ -25,10 +24,10 @@ def table_asset(table: str) -> Asset:
 def emit_events(task: BaseOperator, context: Context, extras: Mapping[str, Mapping[str, Any]]) -> None:
     """Emit an asset event for the tables in `extras`, and none for the other outlets of the task.
 
-    When a task succeeds, Airflow emits an event for each of its outlets. The only way to leave one out is to take it
-    off this run's copy of the task, which `execute` runs on.
+    When a task succeeds, Airflow emits an event for each of its outlets. The only way to omit one is to remove it from
+    the copy of the task on which `execute` runs.
 
-    :param extras: what the event carries, by table; a table whose asset is not an outlet is ignored.
+    :param extras: the extra of the event, by table; tables whose asset is not an outlet are ignored.
     """
     changed = {table_asset(table): dict(extra) for table, extra in extras.items()}
     task.outlets = [outlet for outlet in task.outlets if outlet in changed]

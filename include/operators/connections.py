@@ -1,4 +1,4 @@
-"""From Airflow connections to what the engines take: a psycopg connection, an HTTP connector."""
+"""Creates what the engines need from Airflow connections: psycopg connections and HTTP connectors."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ OWN_EXTRAS = (
     "longest_sleep",
     "allow_private_networks",
 )
-"""Settings of ours in the extra of an `http` connection; whatever else stands there is a header or Airflow's.
+"""Settings of this project in the extra of an `http` connection; other entries are headers or settings of Airflow.
 
-`allow_private_networks: true` lets the URLs that the service supplies lead into private networks.
+`allow_private_networks: true` allows URLs in the service's responses to point to private networks.
 """
 
 
 @contextmanager
 def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to the database of an Airflow connection of type `postgres`, closed at the end.
+    """Connect to the database of an Airflow connection of type `postgres`; closes the connection at the end.
 
     Raises:
-        ConfigurationError: there is no such Airflow connection, or its tables are not those of this version.
+        ConfigurationError: the Airflow connection does not exist, or the tables are not those of this version.
         DatabaseUnavailable: PostgreSQL cannot be reached.
     """
     import psycopg
@@ -54,7 +54,9 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
         reason = str(error).strip().partition("\n")[0]
         raise DatabaseUnavailable(f"PostgreSQL of connection {conn_id!r} cannot be reached: {reason}") from None
     if not isinstance(connection, psycopg.Connection):
-        raise ConfigurationError("psycopg 3 is needed: install `psycopg[binary]` beside the Postgres provider")
+        raise ConfigurationError(
+            "psycopg 3 is required: install `psycopg[binary]` in addition to the Postgres provider"
+        )
     try:
         yield connection
     except (
@@ -63,8 +65,8 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
         psycopg.errors.InsufficientPrivilege,
     ) as error:
         raise ConfigurationError(
-            f"The database of connection {conn_id!r} is not as it should be: {error.diag.message_primary}. "
-            "Run `make migrate`, or grant the right"
+            f"The database of connection {conn_id!r} is not up to date: {error.diag.message_primary}. "
+            "Run `make migrate`, or grant the missing privilege"
         ) from error
     finally:
         connection.close()
@@ -72,12 +74,12 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
 
 @contextmanager
 def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvider]) -> Iterator[HttpConnector | None]:
-    """The connector to a provider's or target's service, rate-limited across all workers; None if it needs none.
+    """Connect to the service of a provider or target, rate-limited across all workers; None if it has no connection.
 
-    Address, credentials and headers come from the provider's Airflow connection, through Airflow's HTTP hook.
+    Address, credentials and headers come from its Airflow connection, through Airflow's HTTP hook.
 
     Raises:
-        ConfigurationError: there is no such Airflow connection, or a setting in its extra cannot be used.
+        ConfigurationError: the Airflow connection does not exist, or a setting in its extra is invalid.
     """
     if not provider_class.conn_id:
         yield None
@@ -127,30 +129,29 @@ def connector_for(provider_class: type[LocalProvider] | type[OutboundSyncProvide
 
 
 def own_settings(conn_id: str, extra: dict[str, Any]) -> dict[str, Any]:
-    """Those of `OWN_EXTRAS` that the extra of a connection sets.
+    """Return the settings of `OWN_EXTRAS` in the extra of a connection, converted.
 
     Raises:
-        ConfigurationError: a number is missing, not above 0 or not whole where it has to be, or a switch is neither
-            true nor false.
+        ConfigurationError: a value is not a number above 0, not a whole number, or neither true nor false.
     """
     settings: dict[str, Any] = {}
     for name in OWN_EXTRAS:
         value = extra.get(name)
         if value is None:
             continue
-        said = f"The extra of connection {conn_id!r} says {name}={value!r}"
+        setting = f"The extra of connection {conn_id!r} has {name}={value!r}"
         if name == "allow_private_networks":
             if str(value).lower() not in ("true", "false"):
-                raise ConfigurationError(f"{said}: true or false is needed")
+                raise ConfigurationError(f"{setting}: expected true or false")
             settings[name] = str(value).lower() == "true"
             continue
         try:
             number = float("" if isinstance(value, bool) else value)
         except (TypeError, ValueError, OverflowError):
-            raise ConfigurationError(f"{said}: a number is needed") from None
+            raise ConfigurationError(f"{setting}: expected a number") from None
         if not 0 < number < inf:
-            raise ConfigurationError(f"{said}: it must be above 0")
+            raise ConfigurationError(f"{setting}: it must be above 0")
         if name == "attempts" and number != int(number):
-            raise ConfigurationError(f"{said}: a whole number is needed")
+            raise ConfigurationError(f"{setting}: expected a whole number")
         settings[name] = int(number) if name == "attempts" else number
     return settings

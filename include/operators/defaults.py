@@ -1,4 +1,4 @@
-"""What the DAGs of the project have in common: names, limits, priorities, and the queue of urgent tasks."""
+"""Defaults of all DAGs of the project: names, limits, priorities, and the queue for urgent tasks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ZONE = "Europe/Paris"
 
 
 class Priority(IntEnum):
-    """Absolute weights: of the tasks that are ready to run, the scheduler starts the heaviest first.
+    """Absolute weights: among the tasks that are ready to run, the scheduler starts the one with the highest first.
 
-    Airflow's default rule adds up the weights of downstream tasks, which lets the first task of a long DAG overtake the
+    Airflow's default rule adds the weights of downstream tasks, so that the first task of a long DAG would overtake the
     only task of a short one.
     """
 
@@ -41,13 +41,13 @@ def dag_defaults(
     retry_delay: timedelta,
     late_after: timedelta | None = None,
 ) -> dict[str, Any]:
-    """Return the arguments that every `DAG` of the project is made with.
+    """Return the arguments of a `DAG` of the project.
 
-    :param doc: the docstring of the DAG file; its heading becomes the name that users see.
-    :param description: one sentence, to which the schedule is added in words.
-    :param schedule: cron expression, None for a DAG that people trigger.
+    :param doc: the docstring of the DAG file; its heading becomes the display name.
+    :param description: one sentence; the schedule is appended in words.
+    :param schedule: cron expression; None for a DAG that is triggered manually.
     :param zone: time zone of the schedule.
-    :param has_intervals: False for a DAG whose runs do not read their data interval, and so cannot be backfilled.
+    :param has_intervals: False for a DAG whose runs ignore their data interval, so that it cannot be backfilled.
     :param priority: weight of the tasks, unless a task sets its own.
     :param late_after: alert when a run has not ended within this time of being queued.
     """
@@ -90,11 +90,11 @@ def schedule_in_words(schedule: str | None, zone: str = ZONE) -> str:
 
 
 def urgent_queue() -> str:
-    """Return the Celery queue of the tasks that must start within seconds.
+    """Return the Celery queue of tasks that must start within seconds.
 
-    `AIRFLOW__PROVIDER_SYNC__URGENT_QUEUE` names it; by default it is the queue of all tasks. Under the Celery executor,
-    a worker of its own (`airflow celery worker --queues urgent`) keeps loads from holding these tasks up. Other
-    executors ignore it.
+    `AIRFLOW__PROVIDER_SYNC__URGENT_QUEUE` sets it; the default is the queue of all tasks. With the Celery executor, a
+    separate worker (`airflow celery worker --queues urgent`) prevents loads from delaying these tasks. Other executors
+    ignore it.
     """
     queue = conf.get("provider_sync", "urgent_queue", fallback="") or conf.get("operators", "default_queue")
     return str(queue)

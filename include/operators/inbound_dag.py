@@ -1,4 +1,4 @@
-"""The DAG of an inbound provider: the same three tasks for each."""
+"""Builds the DAG of an inbound provider, which has three tasks."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def inbound_dag(
     tables: Sequence[str],
     doc_md: str | None,
 ) -> DAG:
-    """Build the DAG that loads what a provider lists: open a load, sync its venues in batches, close it.
+    """Return a DAG that opens a load of a provider, syncs its venues in batches, and closes the load.
 
     :param provider: dotted path of the provider class.
-    :param description: one sentence on what the DAG loads; its schedule is added in words.
-    :param schedule: cron expression, in Paris time; a run reads from the venue's watermark on, a backfill its interval.
-    :param tables: the tables that it feeds; the asset of each gets an event when a run wrote rows of it.
+    :param description: one sentence on what the DAG loads; the schedule is appended in words.
+    :param schedule: cron expression in Paris time. A run reads from the venue's watermark; a backfill run reads its
+        interval.
+    :param tables: the tables that it writes; a run that wrote rows emits an event of the table's asset.
 
-    All tasks run in the pool of the DAG's name. Its slots bound how many of them call the service at once, and the
-    slots of all pools together leave room for urgent DAGs.
+    All tasks run in a pool with the name of the DAG. Its slots limit how many of them call the service at once, and
+    the slots of all pools together leave room for urgent DAGs.
     """
     with AlertingDAG(
         dag_id,
@@ -45,9 +46,9 @@ def inbound_dag(
             priority=Priority.LOADS,
             retries=3,
             retry_delay=timedelta(minutes=2),
-            late_after=timedelta(hours=5),  # before the working day
+            late_after=timedelta(hours=5),  # before business hours
         ),
-        is_paused_upon_creation=True,  # a new installation calls no service before a person says so
+        is_paused_upon_creation=True,  # a new installation calls no service until a person unpauses it
         dagrun_timeout=timedelta(hours=12),
         params=sync_params(),
         tags=[Movement.INBOUND, subject],

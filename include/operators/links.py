@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class LoadReportLink(BaseOperatorLink):
-    """Leads from a task of a load to the task that closes it, whose log is the report of all its venues."""
+    """Links from a task of a load to `close_load`, whose log has the report of all venues."""
 
     name = "Load report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address of the closing task in the web UI."""
+        """Return the address of `close_load` in the web UI."""
         base = conf.get("api", "base_url", fallback="").rstrip("/")
         return f"{base}/dags/{quote(ti_key.dag_id)}/runs/{quote(ti_key.run_id)}/tasks/close_load"

@@ -1,21 +1,20 @@
-"""What opens and closes a load in the ledger."""
+"""Operators that open and close a load in the ledger."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from include.errors import ConfigurationError, EarlierTaskFailed, FatalError
+from include.errors import EarlierTaskFailed, FatalError
 from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, database
 from include.operators.links import LoadReportLink
-from include.operators.params import SyncParams, read_params
+from include.operators.params import SyncParams, load_parameters, read_params
+from include.operators.runs import full_run_id
 
 if TYPE_CHECKING:
-    import psycopg
     from airflow.sdk import Context
 
     from include.providers.base import LocalProvider
@@ -24,20 +23,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_LABEL = 150
-"""Characters of a batch's name in the web UI, which adds the outcome to it."""
+"""Maximum length of a batch's name in the web UI, which adds the outcome to it."""
 AT_MOST_BATCHES = 16
-"""Mapped tasks that the venue links of a load are dealt out to."""
+"""Maximum number of mapped tasks that share the venue links of a load."""
 
 
 class OpenLoadOperator(BaseOperator):
     """Open a load of a provider; returns its batches, one per mapped `ProviderSyncOperator`.
 
-    The DAG run's parameters choose the venue links and how they are read; a backfill run reads its own data interval.
-    Fields that a person edited and wants to give back are given back once, with the opening of the load. Pushes
+    The parameters of the DAG run select the venue links and how they are read; a backfill run reads its own data
+    interval. Manual overrides to release are released once, when the load is opened. The task pushes the XCom
     `catalog_id` for the `CloseLoadOperator`.
 
     :param provider: dotted path of the provider class.
-    :param at_most_batches: how many mapped tasks the venue links are dealt out to.
+    :param at_most_batches: maximum number of mapped tasks that share the venue links.
     """
 
     ui_color = "#dbeafe"
@@ -52,95 +51,65 @@ class OpenLoadOperator(BaseOperator):
         self.conn_id = conn_id
 
     def execute(self, context: Context) -> list[dict[str, int | str]]:
-        """Open the load, or the same one again when this task is cleared."""
+        """Open the load; reopens it when this task is cleared."""
         from include.providers import load_provider
         from include.store import ledger
 
-        asked = read_params(context, SyncParams)
-        provider_class = load_provider(self.provider)
-        run = context["dag_run"]
-        is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
-        parameters = ledger.LoadParameters(
-            venue_links=tuple("".join(link.split()) for link in asked.venue_links),
-            full_refresh=asked.full_refresh,
-            limit=asked.limit,
-            dry_run=asked.dry_run,
-            chunk_size=asked.chunk_size,
-            interval_start=run.data_interval_start if is_backfill else None,
-            interval_end=run.data_interval_end if is_backfill else None,
-            replay=asked.replay_rejected,
-            accept_shrunk=asked.accept_shrunk,
-            error_limit=asked.error_limit,
-        )
-        if parameters.replay and parameters.full_refresh:
-            raise ConfigurationError(
-                "replay_rejected reads what was kept of rejected records, full_refresh reads the service: choose one"
-            )
-        if is_backfill and provider_class.window == "none":
-            log.warning("%s cannot tell yesterday from today: one run reads all, more add nothing", provider_class.name)
-        run_id = f"{run.dag_id}/{run.run_id}"
+        params, run_id = read_params(context, SyncParams), full_run_id(context)
+        parameters, provider_class = load_parameters(params, context), load_provider(self.provider)
         with database(self.conn_id) as connection:
             with connection.transaction():
-                _release_fields(connection, asked.release_fields, run_id, provider_class, parameters)
+                if params.release_fields:
+                    _release_once(connection, params, run_id, provider_class)
                 catalog_id = ledger.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
             batches = ledger.batch_labels(connection, catalog_id)
         context["ti"].xcom_push(key="catalog_id", value=catalog_id)
-        if not batches and parameters.replay:
-            log.info("No rejected record of %s waits to be replayed: nothing to do", provider_class.name)
-        elif not batches:
-            log.warning("%s has no active venue link: link a venue with the DAG venue_links", provider_class.name)
-        log.info("Load %s of %s: %s batches, %s", catalog_id, provider_class.name, len(batches), _asked(parameters))
+        _log_opened(catalog_id, provider_class, parameters, len(batches))
         return [
             {"catalog_id": catalog_id, "batch": batch, "label": label[:MAX_LABEL]} for batch, label in batches.items()
         ]
 
 
-def _release_fields(
-    connection: psycopg.Connection[Any],
-    entries: Sequence[str],
-    run_id: str,
-    provider_class: type[LocalProvider],
-    parameters: LoadParameters,
-) -> None:
-    """Give fields back to the providers, unless an earlier try of this task has done it; log what happens next."""
+def _release_once(connection: Any, params: SyncParams, run_id: str, provider_class: type[LocalProvider]) -> None:
+    """Release manual overrides unless an earlier try of this run has done so: a person may have edited them since."""
+    from include.inbound.release import release_overrides
     from include.store import ledger
-    from include.store.overrides import release
 
-    if not entries:
-        return
     if ledger.was_opened(connection, run_id):
-        log.info("Fields were released when this load was opened first: not again")
+        log.info("Not releasing fields again: they were released when this load was opened first")
         return
-    released = release(connection, entries, dry_run=parameters.dry_run)
-    for entry, fields in released.items():
-        told = ", ".join(fields) or "nothing was held back"
-        log.info("%s %s: %s", "Dry run, would release" if parameters.dry_run else "Released", entry, told)
-    if not any(released.values()):
-        return
-    next_step = "The provider's values are written by the next listing that has the records"
-    if provider_class.window != "none" and not parameters.full_refresh:
-        next_step += (
-            f". {provider_class.name} lists what changed since the last run: to have them at once, trigger this DAG "
-            "again with full_refresh, and with venue_links to read only the venues they are of"
-        )
-    if any(entry.startswith("offer.") and fields for entry, fields in released.items()):
-        next_step += ". Offers of the stock API keep what they hold: no sync writes them again once they are there"
-    log.info("%s", next_step)
+    release_overrides(
+        connection,
+        params.release_fields,
+        provider_class,
+        full_refresh=params.full_refresh,
+        dry_run=params.dry_run,
+    )
 
 
-def _asked(parameters: LoadParameters) -> str:
-    usual = type(parameters)()
-    changed = [name for name in parameters.__struct_fields__ if getattr(parameters, name) != getattr(usual, name)]
-    return ", ".join(f"{name} {getattr(parameters, name)}" for name in changed) or "no parameters"
+def _log_opened(catalog_id: int, provider_class: type[LocalProvider], parameters: LoadParameters, batches: int) -> None:
+    name = provider_class.name
+    if parameters.interval_start is not None and provider_class.window == "none":
+        log.warning("%s has no date filter: every backfill run reads the whole listing, so one run is enough", name)
+    if not batches and parameters.replay:
+        log.info("Nothing to do: no rejected record of %s waits to be replayed", name)
+    elif not batches:
+        log.warning("%s has no active venue link: link a venue with the DAG venue_links", name)
+    defaults = type(parameters)()
+    changed = [
+        field for field in parameters.__struct_fields__ if getattr(parameters, field) != getattr(defaults, field)
+    ]
+    described = ", ".join(f"{field} {getattr(parameters, field)}" for field in changed) or "no parameters"
+    log.info("Load %s of %s: %s batches, %s", catalog_id, name, batches, described)
 
 
 class CloseLoadOperator(BaseOperator):
-    """Close a load, say what it did, and fail unless it is loaded.
+    """Close a load and log what it did; fails unless the load is loaded.
 
     :param opened_by: task id of the `OpenLoadOperator`.
-    :param retention_days: payloads kept for diagnosis are cleared after so many days.
+    :param retention_days: days after which stored payloads of rejected records are cleared.
     """
 
     ui_color = "#dcfce7"
@@ -162,17 +131,14 @@ class CloseLoadOperator(BaseOperator):
         with database(self.conn_id) as connection:
             summary = ledger.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)
-        for line in _report(summary):
-            log.info("%s", line)
-        if purged:
-            log.info("Cleared %s payloads of rejected records older than %s days", purged, self.retention_days)
+        _log_closed(summary, purged, self.retention_days)
         if summary.state != "loaded":
             raise FatalError(_failure(summary))
-        totals: dict[str, Any] = {"catalog_id": summary.catalog_id, "state": _state(summary)}
-        totals |= {"dry_run": summary.dry_run, **summary.counts}
+        counts = {"catalog_id": summary.catalog_id, "state": _state(summary), "dry_run": summary.dry_run}
+        counts |= summary.counts
         changed = {} if summary.dry_run else summary.written
-        emit_events(self, context, {table: totals | {"rows": rows} for table, rows in changed.items()})
-        return totals
+        emit_events(self, context, {table: counts | {"rows": rows} for table, rows in changed.items()})
+        return counts
 
 
 _COUNTS = {
@@ -184,32 +150,34 @@ _COUNTS = {
     "skipped": "skipped",
     "held_back": "with manual overrides kept",
 }
-"""What the report of a load counts, the decisive figures first; counts of zero are left out."""
+"""The counts that the log of a closed load shows, the decisive ones first. Zeros are left out."""
 
 
 def _state(summary: LoadSummary) -> str:
-    """How a load ended, in the words that users see."""
+    """Return the state of a load for users, who also need to know of rejected records."""
     return "loaded with rejects" if summary.state == "loaded" and summary.counts["rejected"] else summary.state
 
 
-def _report(summary: LoadSummary) -> list[str]:
-    """What a load did, in short lines."""
+def _log_closed(summary: LoadSummary, purged: int, retention_days: int) -> None:
     counts = [f"{summary.counts[name]:,.0f} {words}" for name, words in _COUNTS.items() if summary.counts[name]]
     links = {"failed": summary.failed, "done": summary.done, "skipped": summary.skipped}
-    return [
-        f"Load {summary.catalog_id} is {_state(summary)}{' (dry run: nothing was written)' if summary.dry_run else ''}",
-        f"  Objects: {', '.join(counts) or 'none'}",
-        f"  Venue links: {', '.join(f'{number:,} {state}' for state, number in links.items() if number) or 'none'}",
-        f"  Work: {summary.counts['records']:,.0f} records in {summary.counts['seconds']:.1f} s",
-    ]
+    dry_run = " (dry run: nothing was written)" if summary.dry_run else ""
+    log.info("Load %s is %s%s", summary.catalog_id, _state(summary), dry_run)
+    log.info("  Objects: %s", ", ".join(counts) or "none")
+    log.info(
+        "  Venue links: %s", ", ".join(f"{number:,} {state}" for state, number in links.items() if number) or "none"
+    )
+    log.info("  Work: %s records in %.1f s", f"{summary.counts['records']:,.0f}", summary.counts["seconds"])
+    if purged:
+        log.info("Cleared %s payloads of rejected records older than %s days", purged, retention_days)
 
 
 def _failure(summary: LoadSummary) -> str:
-    """Which venue links failed, why, and what to do."""
+    """Return the error of a load: the venue links that failed, why, and what to do."""
     total = summary.done + summary.failed + summary.skipped
     lines = [
         f"Load {summary.catalog_id} is {summary.state}: {summary.failed} of {total} venue links failed.",
-        "Clear their sync_venues tasks with downstream to load what is left.",
+        "To load what is left, clear their sync_venues tasks with downstream.",
         *(f"  - {venue}: {error}" for venue, error in summary.errors.items()),
     ]
     if unnamed := summary.failed - len(summary.errors):

@@ -1,8 +1,8 @@
 """Send alerts: to Teams, or through the Airflow notifier that the Variable `alerts_notifier` names.
 
-The Variable is JSON, `{"notifier": "<class path>", "kwargs": {…}}`, read whenever an alert is sent. The notifier's
-template fields see `{{ alert.title }}`, `{{ alert.text }}`, `{{ alert.html }}`, `{{ alert.url }}`, `{{ alert.tone }}`
-and `{{ alert.facts }}`. Fields for a message that the Variable does not set are filled with these.
+The Variable is JSON, `{"notifier": "<class path>", "kwargs": {…}}`, and is read for each alert. The template fields of
+the notifier may use `{{ alert.title }}`, `{{ alert.text }}`, `{{ alert.html }}`, `{{ alert.url }}`, `{{ alert.tone }}`
+and `{{ alert.facts }}`. Message fields that the Variable does not set are filled in from `DEFAULTS`.
 
 https://airflow.apache.org/docs/apache-airflow/stable/howto/notifications.html
 """
@@ -43,61 +43,63 @@ DEFAULTS: dict[str, Any] = {
         "url": "{{ alert.url }}",
     },
 }
-"""What the message of a notifier is, by the name of its argument, when the Variable does not say."""
+"""Default messages, by the name of the notifier's argument."""
 
 
 def send_alert(
-    make: Callable[[], Alert], context: Mapping[str, Any] | None = None, *, teams_conn_id: str = TEAMS
+    make_alert: Callable[[], Alert], context: Mapping[str, Any] | None = None, *, teams_conn_id: str = TEAMS
 ) -> bool:
-    """Make and send an alert; False, with a line in the log, if it was not delivered. Never raises.
+    """Send an alert; returns False, with a line in the log, if it was not delivered. Never raises.
 
-    A notifier that is set but does not work is replaced by Teams, if there is that connection. `context` is Airflow's;
-    the notifier's templates see it too.
+    If the configured notifier fails, the alert goes to Teams, if the connection exists.
+
+    :param make_alert: returns the alert.
+    :param context: Airflow's context, which the templates of the notifier may use.
     """
     from include.connectors.redaction import Redactor, redact
 
     try:
-        alert = make()
+        alert = make_alert()
     except Exception as error:
-        log.warning("The alert could not be made: %s: %s", type(error).__name__, redact(error))
+        log.warning("Could not create the alert: %s: %s", type(error).__name__, redact(error))
         return False
-    hide: Callable[[object], str] = redact
+    redact_secrets: Callable[[object], str] = redact
     try:
         if text := str(Variable.get(SETTING, default=None) or "").strip():
             path, kwargs = _read(text)
             secrets = list(_secrets(kwargs))
-            hide = Redactor(secrets)
+            redact_secrets = Redactor(secrets)
             for secret in secrets:
                 mask_secret(secret)
             _notify(path, kwargs, alert, context or {})
             log.info("Sent the alert %r through %s", alert.title, path)
             return True
     except ConfigurationError as error:
-        log.warning("The Airflow Variable %s %s. Trying Teams instead", SETTING, hide(error))
+        log.warning("The Airflow Variable %s %s. Trying Teams instead", SETTING, redact_secrets(error))
     except Exception as error:  # a notifier may raise anything
-        shown = f"{type(error).__name__}: {hide(error)}"
+        shown = f"{type(error).__name__}: {redact_secrets(error)}"
         log.warning("The notifier of the Airflow Variable %s failed: %s. Trying Teams instead", SETTING, shown)
     try:
         return post_to_teams(alert, teams_conn_id)
-    except Exception as error:  # the work that the alert is about must not fail
-        log.warning("The alert could not be delivered to Teams: %s: %s", type(error).__name__, redact(error))
+    except Exception as error:  # an alert must not make the task fail
+        log.warning("Could not deliver the alert to Teams: %s: %s", type(error).__name__, redact(error))
         return False
 
 
 def _read(text: str) -> tuple[str, dict[str, Any]]:
-    """The class path and the arguments that the Variable sets."""
+    """Return the class path and the arguments in the Variable."""
     try:
         setting = json.loads(text)
     except ValueError as error:
-        raise ConfigurationError(f"is not JSON ({error}); an example: {EXAMPLE}") from None
+        raise ConfigurationError(f"is not JSON ({error}). Example: {EXAMPLE}") from None
     path = setting.get("notifier") if isinstance(setting, dict) else None
     if not isinstance(path, str) or not path:
-        raise ConfigurationError(f"does not name a notifier; an example: {EXAMPLE}")
+        raise ConfigurationError(f"does not name a notifier. Example: {EXAMPLE}")
     if unknown := sorted(setting.keys() - {"notifier", "kwargs"}):
-        raise ConfigurationError(f"has unknown keys: {', '.join(unknown)}; it takes notifier and kwargs")
+        raise ConfigurationError(f"has unknown keys: {', '.join(unknown)}; the keys are notifier and kwargs")
     kwargs = setting.get("kwargs") or {}
     if not isinstance(kwargs, dict):
-        raise ConfigurationError("needs an object of arguments as kwargs")
+        raise ConfigurationError("must have an object of arguments as kwargs")
     return path, kwargs
 
 
@@ -105,15 +107,15 @@ def _notify(path: str, kwargs: dict[str, Any], alert: Alert, context: Mapping[st
     notifier_class = _notifier_class(path)
     accepted = inspect.signature(notifier_class).parameters
     missing = {name: value for name, value in DEFAULTS.items() if name in accepted and name not in kwargs}
-    if "data" in kwargs:  # the body of the HTTP notifier is one or the other
+    if "data" in kwargs:  # the HTTP notifier accepts either of them as body
         missing.pop("json", None)
     try:
         notifier = notifier_class(**missing, **kwargs)
     except TypeError as error:
-        raise ConfigurationError(f"has kwargs that {path} does not take: {error}") from None
-    full: Any = {**context, "alert": alert}
-    notifier.render_template_fields(full)
-    notifier.notify(full)
+        raise ConfigurationError(f"has kwargs that {path} does not accept: {error}") from None
+    full_context: Any = {**context, "alert": alert}
+    notifier.render_template_fields(full_context)
+    notifier.notify(full_context)
 
 
 def _notifier_class(path: str) -> type[BaseNotifier]:
@@ -132,7 +134,7 @@ def _notifier_class(path: str) -> type[BaseNotifier]:
 
 
 def _secrets(value: Any, name: str = "") -> Iterator[str]:
-    """The values among the arguments that must not be logged: secrets, and addresses that are secrets."""
+    """Yield the argument values that must not be logged: secrets, and URLs that contain one."""
     from include.connectors.redaction import looks_secret
 
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The DAG of an outbound target: the same three tasks for each."""
+"""The DAG of an outbound target: fill the queue, drain it, sum up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from include.operators.tags import Movement, Subject
 def outbound_dag(
     dag_id: str, *, target: str, description: str, schedule: str, subject: Subject, pool: str, doc_md: str | None
 ) -> DAG:
-    """Build the DAG that sends changes to a target: fill its queue, send what is due, sum up.
+    """Build the DAG that sends changes to a target.
 
     :param target: dotted path of the target class.
     :param description: one sentence on what the DAG sends; its schedule is added in words.
-    :param schedule: cron expression, in UTC; a backfill run queues the orders placed in its interval.
-    :param pool: the pool of all tasks; its slots bound how many of them run at once.
+    :param schedule: cron expression in UTC; a backfill run queues the orders placed in its interval.
+    :param pool: Airflow pool of all tasks; its slots limit how many run concurrently.
     """
     with AlertingDAG(
         dag_id,
@@ -35,7 +35,7 @@ def outbound_dag(
             retry_delay=timedelta(seconds=20),
             late_after=timedelta(minutes=30),
         ),
-        is_paused_upon_creation=True,  # a new installation writes to nobody before a person says so
+        is_paused_upon_creation=True,  # a new installation sends nothing until a person unpauses the DAG
         dagrun_timeout=timedelta(hours=6),
         params=outbound_params(),
         tags=[Movement.OUTBOUND, subject],
@@ -49,7 +49,7 @@ def outbound_dag(
             pool=pool,
             execution_timeout=timedelta(hours=4),
             map_index_template="{{ task.label }}",
-        ).expand(claimer=filled.output)
+        ).expand(worker=filled.output)
         summed_up = CloseOutboundOperator(
             task_id="sum_up",
             target=target,

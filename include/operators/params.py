@@ -1,7 +1,7 @@
-"""The parameters of the DAGs: each is defined once, with its form text, its JSON schema and its Python type.
+"""Parameters of the DAGs. Each is defined once, with its form text, its JSON schema and its Python type.
 
-`sync_params()` and its siblings make the forms of Airflow's trigger dialog. `read_params()` gives an operator the
-parameters of its run, checked and converted, however the run was created: by form, REST, command line or backfill.
+`sync_params()` and similar functions return the trigger forms. `read_params()` returns the validated and converted
+parameters of a run, whether it was created by form, REST, command line or backfill.
 """
 
 from __future__ import annotations
@@ -17,45 +17,48 @@ from airflow.sdk import Param, Variable
 from airflow.sdk.exceptions import ParamValidationError
 
 from include.errors import ConfigurationError
+from include.operators.runs import has_type
 from include.operators.unknown_params import unknown_params
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.store.ledger import LoadParameters
+
 USUAL_MINUTES = 30
 MAX_MINUTES = 1440
-"""Of one run that patches a search index."""
+"""Default and maximum time limit of a run that patches a search index."""
 
 INT4 = 2**31 - 1
 INT8 = 2**63 - 1
-"""The largest values of PostgreSQL's integer and bigint. Airflow cannot hand larger numbers to a task either."""
+"""Maximum values of PostgreSQL's integer and bigint. Airflow cannot pass larger numbers to a task either."""
 MAX_RECORDS = 1_000_000_000
 MAX_ITEMS = 10_000
-"""Entries of a list of venues or orders."""
+"""Maximum length of a list of venues or orders."""
 MAX_SHOWN_LENGTH = 200
-"""Characters of a wrong value in a message."""
+"""Maximum length of an invalid value in an error message."""
 
 STORABLE = r"^[^\u0000\ud800-\udfff]*$"
-"""Text that PostgreSQL can hold, as a pattern."""
+"""Pattern of text that PostgreSQL can store."""
 
 YES, NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-"""How an Airflow variable says it."""
+"""Accepted values of an Airflow variable for a switch."""
 
-WHAT = "Run Parameters"
-"""The section of what people set most. Airflow opens the section of this name; the others start folded."""
+MAIN_SECTION = "Run Parameters"
+"""Section of the most frequent parameters. Airflow expands the section of this name; the others start folded."""
 
 PROVIDERS = Path(__file__).parents[1] / "providers"
 
 Form = TypeVar("Form")
 
 
-# What kinds of parameters there are. In every form, null means the default.
+# Kinds of parameters. In every form, null means the default.
 
 
-def _parameter(  # noqa: PLR0917 - short names for what every parameter has
+def _parameter(  # noqa: PLR0917 - every parameter has all of these
     default: Any, read: Callable[[Any], Any], title: str, description: str, section: str, schema: dict[str, Any]
 ) -> Any:
-    """The field of a form: `read` converts a checked value; what is callable in the schema is called by the form."""
+    """Return the field of a form. `read` converts a validated value; callables in `schema` are called by the form."""
     shown = list(default) if isinstance(default, tuple) else default
     schema = {**schema, "title": title, "section": section}
     return field(default=default, metadata={"shown": shown, "description": description, "schema": schema, "read": read})
@@ -66,13 +69,13 @@ def _switch(title: str, description: str, *, section: str) -> Any:
 
 
 def _yes_or_no(title: str, description: str, *, section: str) -> Any:
-    """Yes, no, or what the Airflow variable says."""
+    """A switch that an Airflow variable sets if the form leaves it empty."""
     schema = {
-        "type": ["null", "string", "boolean"],  # with a string in it the form shows a list, which can be left empty
+        "type": ["null", "string", "boolean"],  # "string" makes the form show a list, which may be empty
         "enum": [None, True, False],
         "values_display": {"true": "yes", "false": "no", "null": "as the Airflow variable says"},
     }
-    return _parameter(None, bool, title, f"{description} Empty = as the Airflow variable says.", section, schema)
+    return _parameter(None, bool, title, f"{description} Empty = the value of the Airflow variable.", section, schema)
 
 
 def _number(
@@ -92,7 +95,7 @@ def _choice(title: str, description: str, *, section: str, **schema: Any) -> Any
 
 
 def _lines(title: str, description: str, *, section: str, longest: int, numbers: bool = False) -> Any:
-    """A list of texts, one per line. With `numbers`, JSON may also give numbers, such as ids."""
+    """A list of texts, one per line. With `numbers`, JSON may also have numbers, such as ids."""
     text: dict[str, Any] = {"type": "string", "maxLength": longest, "pattern": STORABLE}
     items = {"anyOf": [text, {"type": "integer", "minimum": 1, "maximum": INT8}]} if numbers else text
     schema = {"type": ["null", "array"], "items": items, "maxItems": MAX_ITEMS}
@@ -105,12 +108,12 @@ def _read_lines(values: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _document(title: str, description: str, *, section: str, **schema: Any) -> Any:
-    """JSON that the engine checks; here its size and its numbers are bounded."""
+    """A JSON document. The engine validates its content; the schema limits its size and its numbers."""
     return _parameter(None, lambda value: value, title, description, section, schema)
 
 
 def _json(depth: int) -> dict[str, Any]:
-    """The schema of any JSON value that is not nested deeper than this, nor larger than a person would write."""
+    """Return the schema of any JSON value up to this depth, of a size that a person might write."""
     schema: dict[str, Any] = {
         "type": ["null", "boolean", "number", "string"],
         "minimum": -(2**63),
@@ -125,16 +128,16 @@ def _json(depth: int) -> dict[str, Any]:
 
 
 def _members(depth: int) -> dict[str, Any]:
-    """The schema of the members of an object, whose values are not nested deeper than this."""
+    """Return the schema of the members of an object, with values up to this depth."""
     names = {"maxLength": 200, "pattern": STORABLE}
     return {"maxProperties": 1000, "propertyNames": names, "additionalProperties": _json(depth)}
 
 
 @cache
 def provider_names() -> tuple[str, ...]:
-    """The providers that venues can be linked to, by the name of their row in `provider`.
+    """Return the providers that venues can be linked to, by the `local_class` of their row.
 
-    They are read from the source, since a DAG file must not import the providers while it is parsed.
+    They are read from the source code, because parsing a DAG file must not import the providers.
     """
     modules = [ast.parse(file.read_text(encoding="utf-8")) for file in sorted(PROVIDERS.glob("*.py"))]
     classes = {node.name: node for module in modules for node in module.body if isinstance(node, ast.ClassDef)}
@@ -145,7 +148,7 @@ def provider_names() -> tuple[str, ...]:
 
 
 def _constants(name: str, classes: Mapping[str, ast.ClassDef], below: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """The attributes of a class, its own and inherited ones, that are set to a constant."""
+    """Return the own and inherited attributes of a class that are set to a constant."""
     if name not in classes or name in below:
         return {}
     found: dict[str, Any] = {}
@@ -163,29 +166,29 @@ def _constants(name: str, classes: Mapping[str, ast.ClassDef], below: frozenset[
 
 @dataclass(frozen=True, kw_only=True)
 class SyncParams:
-    """Parameters of an inbound DAG; the defaults make the daily run."""
+    """Parameters of an inbound DAG. The defaults are those of the daily run."""
 
     venue_links: tuple[str, ...] = _lines(
         "Venues",
         "SIRET or link id, one per line; empty = all active venues. `make status` and the DAG venue_links list them.",
-        section=WHAT,
+        section=MAIN_SECTION,
         longest=40,
         numbers=True,
     )
     full_refresh: bool = _switch(
-        "Full refresh", "Read everything, not only what changed since the last run.", section=WHAT
+        "Full refresh", "Read everything, not only what changed since the last run.", section=MAIN_SECTION
     )
     limit: int | None = _number(
         "Limit",
-        "Stop after this many records per venue; empty = read all. The next run reads what this one left out.",
-        section=WHAT,
+        "Stop after this many records per venue; empty = read all. The next run reads the remaining ones.",
+        section=MAIN_SECTION,
         minimum=1,
         maximum=MAX_RECORDS,
     )
     dry_run: bool = _switch("Dry run", "Write nothing. The log shows what would be created and updated.", section="How")
     chunk_size: int = _number(
         "Chunk size",
-        "How many objects are saved at once. The default suits almost every run.",
+        "Number of objects saved in one transaction. The default suits almost every run.",
         section="How",
         minimum=1,
         maximum=10_000,
@@ -193,29 +196,29 @@ class SyncParams:
     )
     error_limit: int | None = _number(
         "Error limit",
-        "Stop when more than this many venues have failed. Empty = the usual limit of this provider, if it has one.",
+        "Stop when more than this many venues have failed. Empty = the default limit of this provider, if it has one.",
         section="How",
         minimum=0,
         maximum=1_000_000,
     )
     replay_rejected: bool = _switch(
         "Replay rejected records",
-        "Read the records that were rejected and not yet resolved, instead of the service. Do this after they or the "
-        "parser were repaired; `make problems` lists them.",
+        "Read the rejected records that are not resolved yet, instead of the service. Use it after repairing them or "
+        "the parser; `make problems` lists them.",
         section="Repair",
     )
     accept_shrunk: bool = _switch(
         "Accept a shrunken listing",
-        "Believe a complete listing although it lacks much of what the venue had before. Check on the provider's site "
-        "first that this is true.",
+        "Accept a complete listing even if it lacks much of what the venue had before. First check on the provider's "
+        "site that this is correct.",
         section="Repair",
     )
     release_fields: tuple[str, ...] = _lines(
         "Release fields",
-        "Let the provider write fields again that a person edited, one per line: stock.123.price, or stock.123 for all "
-        "fields of that stock. `SELECT * FROM fields_held_back` lists them. The next listing that has the record "
-        "writes them; with full refresh that is this run. For stocks and movies; existing offers of the stock APIs are "
-        "never written again.",
+        "Remove manual overrides, so that the provider writes these fields again. One per line: stock.123.price, or "
+        "stock.123 for all fields of that stock. `SELECT * FROM fields_held_back` lists them. The next listing that "
+        "has the record writes them; with full refresh, this run. For stocks and movies; existing offers of the stock "
+        "APIs are never updated.",
         section="Repair",
         longest=100,
     )
@@ -223,14 +226,14 @@ class SyncParams:
 
 @dataclass(frozen=True, kw_only=True)
 class VenueLinkParams:
-    """Parameters of the DAG that says who feeds which venue; the defaults only show the links."""
+    """Parameters of the DAG for venue links. The defaults only show the links."""
 
     action: str = _parameter(
         "show",
         str,
         "Action",
-        "What to do. The log of a run that shows the links lists them with their ids.",
-        WHAT,
+        "What to do. A run with the action show lists the links and their ids in its log.",
+        MAIN_SECTION,
         {
             "type": "string",
             "enum": ["show", "link", "change", "settings", "activate", "deactivate"],
@@ -247,27 +250,27 @@ class VenueLinkParams:
     venue: str | None = _text(
         "Venue",
         "SIRET or id of a venue. With show: only the links of this venue. The log of show lists both.",
-        section=WHAT,
+        section=MAIN_SECTION,
         longest=40,
     )
     link: int | None = _number(
         "Link",
         "Id of the link to change, from the log of show or `make status`. Empty = the only link of the venue.",
-        section=WHAT,
+        section=MAIN_SECTION,
         minimum=1,
         maximum=INT8,
     )
     provider: str | None = _choice(
         "Provider",
-        "Who is to feed the venue, with the actions link and change.",
-        section=WHAT,
+        "The provider that supplies the venue, for the actions link and change.",
+        section=MAIN_SECTION,
         enum=lambda: [None, *provider_names()],
         values_display={"null": "none"},
     )
     id_at_provider: str | None = _text(
         "Id at the provider",
-        "How the provider calls the venue. Empty = the venue's SIRET, or the id that is registered for the venue with "
-        "a provider that has ids of its own, such as Allociné.",
+        "Id of the venue at the provider. Empty = the venue's SIRET, or the id that is registered for the venue at a "
+        "provider with ids of its own, such as Allociné.",
         section="Details of the link",
         longest=70,
     )
@@ -285,25 +288,25 @@ class VenueLinkParams:
 class SearchParams:
     """Parameters of a DAG that patches a search index.
 
-    What a run leaves empty comes from the Airflow variable `<dag_id>_<parameter>`, for the parameters in `VARIABLES`.
+    Parameters in `VARIABLES` that a run leaves empty come from the Airflow variable `<dag_id>_<parameter>`.
     """
 
     dry_run: bool | None = _yes_or_no(
-        "Dry run", "Read only. The log shows how often each value occurs and what would change.", section=WHAT
+        "Dry run", "Only read. The log shows how often each value occurs and what would change.", section=MAIN_SECTION
     )
-    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section=WHAT)
+    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section=MAIN_SECTION)
     dry_run_notify: bool | None = _yes_or_no("Notify of the dry run", "A dry run sends one test alert.", section="How")
     compare_every: int | None = _number(
         "Compare every",
-        "After this many runs without a rebuild, compare the whole index with the rule; 0 = never. Empty = as the "
-        "Airflow variable says, and without one by the size of the index: 15 for 5,000 records, 1440 for 1,000,000.",
+        "After this many runs without a rebuild, compare the whole index with the rule; 0 = never. Empty = the value "
+        "of the Airflow variable, or by the size of the index: 15 for 5,000 records, 1440 for 1,000,000.",
         section="How",
         minimum=0,
         maximum=1_000_000,
     )
     time_limit_minutes: int | None = _number(
         "Time limit in minutes",
-        "End a run that takes longer; the next run continues. Empty = as the Airflow variable says, and without one "
+        "Stop a run that takes longer; the next run continues. Empty = the value of the Airflow variable, or "
         f"{USUAL_MINUTES}.",
         section="How",
         minimum=1,
@@ -316,49 +319,51 @@ VARIABLES = ("dry_run", "dry_run_notify", "compare_every", "time_limit_minutes")
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundParams:
-    """Parameters of an outbound DAG; the defaults send what changed."""
+    """Parameters of an outbound DAG. The defaults send what changed."""
 
     orders: tuple[str, ...] = _lines(
-        "Orders", "Codes of orders to send now, one per line, changed or not.", section=WHAT, longest=40
+        "Orders",
+        "Codes of orders to send now, one per line, even if they have not changed.",
+        section=MAIN_SECTION,
+        longest=40,
     )
     event: str | None = _text(
         "Event",
         "Slug of the event that these orders belong to. Empty = any event. `SELECT slug, name FROM source_event` lists "
         "them.",
-        section=WHAT,
+        section=MAIN_SECTION,
         longest=50,
     )
     limit: int | None = _number(
         "Limit",
-        "Stop after this many orders; empty = send all that are due.",
-        section=WHAT,
+        "Stop after this many orders; empty = send all due orders.",
+        section=MAIN_SECTION,
         minimum=1,
         maximum=MAX_RECORDS,
     )
     dry_run: bool = _switch(
         "Dry run",
-        "Send nothing. The log shows what would be sent of these orders (or of the next ones in the queue) and which "
-        "fields would change.",
+        "Send nothing. The log shows what would be sent for these orders (or for the next ones in the queue), and "
+        "which fields would change.",
         section="How",
     )
-    send_unchanged: bool = _switch("Send unchanged", "Also send what equals what was sent last.", section="How")
+    send_unchanged: bool = _switch("Send unchanged", "Also send objects that equal what was sent last.", section="How")
     retry: str | None = _choice(
         "Retry",
-        "Try the orders again that wait for a person: all of them, or those with one reason. `make problems` lists "
-        "them.",
+        "Retry parked orders: all of them, or those with one reason. `make problems` lists them.",
         section="Repair",
         enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
         values_display={"null": "nothing"},
     )
     cancel: tuple[str, ...] = _lines(
         "Cancel",
-        "Codes of orders to take out of the queue, one per line; the log keeps them.",
+        "Codes of orders to remove from the queue, one per line. They stay in the log.",
         section="Repair",
         longest=40,
     )
     mappings: list[dict[str, Any]] | None = _document(  # noqa: RUF009 - it gives a field
         "Mappings",
-        "New mappings for this target, as JSON. They are checked first, then kept as a new version.",
+        "New mappings for this target, as JSON. They are validated, then stored as a new version.",
         section="Mappings",
         type=["null", "array"],
         items={"type": "object", **_members(3)},
@@ -366,30 +371,43 @@ class OutboundParams:
     )
     mappings_version: int | None = _number(
         "Mappings: back to version",
-        "Use an earlier version of the mappings again.",
+        "Return to this earlier version of the mappings.",
         section="Mappings",
         minimum=1,
         maximum=INT4,
     )
+    copy_event_from: str | None = _text(
+        "Copied event: original",
+        "After an event was copied: the slug of the original. The stored mappings of all targets then use the check-in "
+        "lists of the copy, matched by name, as a new version; entries of lists without a copy are marked as invalid.",
+        section="Mappings",
+        longest=50,
+    )
+    copy_event_to: str | None = _text(
+        "Copied event: copy",
+        "The slug of the copy of that event.",
+        section="Mappings",
+        longest=50,
+    )
 
 
 def sync_params() -> dict[str, Param]:
-    """The form of every inbound DAG."""
+    """Return the form of an inbound DAG."""
     return _form(SyncParams)
 
 
 def venue_link_params() -> dict[str, Param]:
-    """The form of the DAG that says who feeds which venue."""
+    """Return the form of the DAG for venue links."""
     return _form(VenueLinkParams)
 
 
 def search_params() -> dict[str, Param]:
-    """The form of a DAG that patches a search index."""
+    """Return the form of a DAG that patches a search index."""
     return _form(SearchParams)
 
 
 def outbound_params() -> dict[str, Param]:
-    """The form of every outbound DAG."""
+    """Return the form of an outbound DAG."""
     return _form(OutboundParams)
 
 
@@ -403,26 +421,26 @@ def _param(parameter: Field[Any]) -> Param:
     return Param(found["shown"], found["description"], **schema)
 
 
-# Reading them in a task
+# Reading parameters in a task
 
 
 def read_params(context: Context, form: type[Form]) -> Form:
-    """The parameters of the run that a task belongs to, checked and converted; null and "" give the default.
+    """Return the validated and converted parameters of a run; null and "" give the default.
 
-    Every operator calls this first, so that a run with a parameter that does not exist does nothing at all.
+    Every operator calls this first, so that a run with an unknown parameter does nothing at all.
 
     :param form: one of the classes above.
 
     Raises:
-        ConfigurationError: the run has an unknown parameter or a value that is not allowed, or this Airflow ignores
-            the parameters of runs.
+        ConfigurationError: the run has an unknown parameter or an invalid value, or this Airflow ignores the parameters
+            of runs.
     """
     run, params = context["dag_run"], context["params"]
     conf = run.conf or {}
     names = [each.name for each in fields(form)]  # type: ignore[arg-type]
     known = dict.fromkeys([*names, *context["dag"].params, *context["task"].params])
     if unknown := unknown_params(conf, known):
-        raise ConfigurationError(f"{run.dag_id} {unknown}. Nothing was done: trigger it again with the right name")
+        raise ConfigurationError(f"{run.dag_id} {unknown}. Nothing was done: trigger it again with the correct name")
     if ignored := [name for name, value in conf.items() if [params.get(name)] != [value]]:
         raise ConfigurationError(
             f"This Airflow ignores the parameters of runs, here {', '.join(ignored)}: nothing was done. Set "
@@ -432,7 +450,7 @@ def read_params(context: Context, form: type[Form]) -> Form:
 
 
 def _value(parameter: Field[Any], given: Any) -> Any:
-    """The value of one parameter: the given one, converted, or its default."""
+    """Return the converted value of a parameter, or its default."""
     if given is None or given == "":
         return parameter.default
     try:
@@ -443,7 +461,7 @@ def _value(parameter: Field[Any], given: Any) -> Any:
 
 
 def _reason(error: ParamValidationError) -> str:
-    """What jsonschema says, without the schema and the whole of a long value."""
+    """Return jsonschema's message without the schema, shortened."""
     reason = str(getattr(error.args[0], "message", error.args[0]))
     return (
         reason
@@ -452,32 +470,60 @@ def _reason(error: ParamValidationError) -> str:
     )
 
 
-# Airflow variables in place of parameters
+def load_parameters(params: SyncParams, context: Context) -> LoadParameters:
+    """Return the parameters of a load as the ledger stores them, with the data interval of a backfill run.
+
+    Raises:
+        ConfigurationError: two parameters exclude each other.
+    """
+    from include.store.ledger import LoadParameters
+
+    if params.replay_rejected and params.full_refresh:
+        raise ConfigurationError(
+            "replay_rejected reads stored rejected records, full_refresh reads the service: choose one of them"
+        )
+    run = context["dag_run"]
+    is_backfill = has_type(run, "backfill")
+    return LoadParameters(
+        venue_links=tuple("".join(link.split()) for link in params.venue_links),
+        full_refresh=params.full_refresh,
+        limit=params.limit,
+        dry_run=params.dry_run,
+        chunk_size=params.chunk_size,
+        interval_start=run.data_interval_start if is_backfill else None,
+        interval_end=run.data_interval_end if is_backfill else None,
+        replay=params.replay_rejected,
+        accept_shrunk=params.accept_shrunk,
+        error_limit=params.error_limit,
+    )
+
+
+# Airflow variables as defaults of parameters
 
 
 def read_search_params(context: Context) -> SearchParams:
-    """The parameters of a run that patches an index, those left empty from the Airflow variables.
+    """Return the parameters of a run that patches an index; empty ones come from the Airflow variables.
 
     Raises:
-        ConfigurationError: as `read_params`, or an Airflow variable has a value that is not allowed.
+        ConfigurationError: as `read_params`, or an Airflow variable has an invalid value.
     """
-    asked = read_params(context, SearchParams)
-    values = {each.name: getattr(asked, each.name) for each in fields(asked)}
-    for each in fields(asked):
+    params = read_params(context, SearchParams)
+    values = {each.name: getattr(params, each.name) for each in fields(params)}
+    for each in fields(params):
         if each.name in VARIABLES and values[each.name] is None:
             values[each.name] = _variable(each, f"{context['dag_run'].dag_id}_{each.name}")
     return SearchParams(**values)
 
 
 def _variable(parameter: Field[Any], name: str) -> Any:
-    """The value of an Airflow variable under the schema of its parameter; the default without one."""
+    """Return the value of an Airflow variable, validated with the schema of its parameter; the default without one."""
     if (given := Variable.get(name, default=None)) is None:
         return parameter.default
     text = str(given).strip()
     schema = parameter.metadata["schema"]
     if "boolean" in schema["type"]:
         if text.lower() not in (*YES, *NO):
-            raise ConfigurationError(f"The Airflow variable {name} says {_shown(text)}: true or false is needed")
+            raise ConfigurationError(f"The Airflow variable {name} has {_shortened(text)}: expected true or false")
         return text.lower() in YES
     if not text:
         return parameter.default
@@ -485,14 +531,13 @@ def _variable(parameter: Field[Any], name: str) -> Any:
     number = _whole_number(text)
     if number is None or not lowest <= number <= highest:
         raise ConfigurationError(
-            f"The Airflow variable {name} says {_shown(text)}: a whole number from {lowest} on is needed, at most "
-            f"{highest}"
+            f"The Airflow variable {name} has {_shortened(text)}: expected a whole number from {lowest} to {highest}"
         )
     return number
 
 
 def _whole_number(text: str) -> int | None:
-    """The number that a text says, also when it is written as 15.0; None if it is no whole number."""
+    """Return the number in a text, also if it is written as 15.0; None if it is not a whole number."""
     try:
         number = float(text) if len(text) <= 20 else float("nan")
     except ValueError:
@@ -500,5 +545,5 @@ def _whole_number(text: str) -> int | None:
     return int(number) if number.is_integer() else None
 
 
-def _shown(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")

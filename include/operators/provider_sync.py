@@ -1,4 +1,4 @@
-"""Runs a batch of venue links through the inbound engine."""
+"""The operator that syncs a batch of venue links."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONCERNS_ALL = (RateLimited, DatabaseUnavailable)
-"""Errors that stop the batch at once: each further venue link would fail alike.
+STOPS_BATCH = (RateLimited, DatabaseUnavailable)
+"""Errors that stop the batch at once, because every further venue link would fail in the same way.
 
-AccessRefused and Unreachable stop it when two links in a row fail with them.
+AccessRefused and Unreachable stop it when they occur for two links in a row.
 """
+
+COUNTS = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "seconds")
 
 
 class ProviderSyncOperator(BaseOperator):
-    """Synchronise the venue links of one batch, one after the other.
+    """Sync the venue links of one batch, one after the other.
 
-    A link that fails does not stop the others; the task fails at the end and names those that did. Clearing or
-    retrying it does only what is left, each link from its last saved chunk on.
+    A link that fails does not stop the others; the task fails at the end and names the failed ones. A retry, or a
+    cleared task, runs only what is left, each link from its last saved chunk.
 
     :param batch: `{"catalog_id": …, "batch": …, "label": …}`, as the `OpenLoadOperator` returns them.
-
-    `label` names the mapped task in the web UI, by its venues, and after it ran by its outcome too.
     """
 
     template_fields: Sequence[str] = ("batch",)
@@ -67,36 +67,28 @@ class ProviderSyncOperator(BaseOperator):
 
     @property
     def label(self) -> str:
-        """What the web UI calls this task."""
+        """Name of the mapped task in the web UI: its venues, and after it ran, the outcome."""
         venues = str(self.batch.get("label", f"Batch {self.batch['batch']}"))
         return f"{venues}: {self.outcome}" if self.outcome else venues
 
     def execute(self, context: Context) -> dict[str, float]:
-        """Run what is left of the batch; returns the sums of its reports."""
-        from include.store import ledger
-
+        """Sync what is left of the batch; returns the sums of the reports."""
         self.outcome = "failed"
         read_params(context, SyncParams)
         catalog_id, number = self.batch["catalog_id"], self.batch["batch"]
         with database(self.conn_id) as connection, _Batch(connection, catalog_id, number) as batch:
-            log.info("Batch %s of load %s: %s venue links to do", number, catalog_id, len(batch.instances))
+            log.info("Batch %s of load %s: %s venue links to sync", number, catalog_id, len(batch.instances))
             for instance in batch.instances:
-                if ledger.past_error_limit(connection, catalog_id):
-                    raise FatalError(
-                        f"Load {catalog_id} has more failed operations than {batch.named_limit} allows. "
-                        "When their cause is gone, clear the task that opens the load, with downstream"
-                    )
-                connection.commit()
+                batch.check_error_limit()
                 batch.run(instance)
         self.outcome = _outcome(batch)
         if batch.failures:
             raise LinksFailed(batch.failures, attempted=len(batch.instances))
-        names = ("records", "checked", "created", "updated", "unchanged", "skipped", "rejected", "seconds")
-        return {name: sum(getattr(report, name) for report in batch.reports) for name in names}
+        return {name: sum(getattr(report, name) for report in batch.reports) for name in COUNTS}
 
 
 def _outcome(batch: _Batch) -> str:
-    """How a batch ended, in a few words."""
+    """Return the outcome of a batch in a few words."""
     if batch.failures:
         failed, of = len(batch.failures), len(batch.instances)
         return "failed" if failed == of else f"partially loaded, {failed} of {of} failed"
@@ -105,12 +97,13 @@ def _outcome(batch: _Batch) -> str:
 
 
 class _Batch:
-    """What is left of a batch, with one connector per service."""
+    """The unfinished venue links of a batch, with one connector per service."""
 
     def __init__(self, connection: psycopg.Connection[Any], catalog_id: int, number: int) -> None:
         from include.store import ledger
 
         self.connection = connection
+        self.catalog_id = catalog_id
         self.parameters = ledger.load_parameters(connection, catalog_id)
         self.instances = ledger.pending_instances(connection, catalog_id, number)
         self.reports: list[SyncReport] = []
@@ -120,20 +113,28 @@ class _Batch:
         self._storage: ObjectStorage | None = None
         self._opened = ExitStack()
 
-    @property
-    def named_limit(self) -> str:
-        """Which error limit holds."""
-        limit = self.parameters.error_limit
-        return "catalog_scheme.error_limit" if limit is None else f"its parameter error_limit, {limit},"
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._opened.close()
 
+    def check_error_limit(self) -> None:
+        """Raise FatalError if too many operations of the load have failed, in this batch or in others."""
+        from include.store import ledger
+
+        is_exceeded = ledger.past_error_limit(self.connection, self.catalog_id)
+        self.connection.commit()
+        if is_exceeded:
+            limit = self.parameters.error_limit
+            source = "catalog_scheme.error_limit" if limit is None else f"its parameter error_limit, {limit},"
+            raise FatalError(
+                f"Load {self.catalog_id} has more failed operations than {source} allows. After fixing their cause, "
+                "clear the task that opens the load, with downstream"
+            )
+
     def run(self, instance: Instance) -> None:
-        """Synchronise a link. Its error is kept, and the others go on, unless it would be theirs too."""
+        """Sync one link. Collect its error so that the other links still run; raise it if it affects all of them."""
         import psycopg
 
         from include.providers import load_provider
@@ -151,18 +152,18 @@ class _Batch:
         except (psycopg.Error, DatabaseUnavailable):
             raise
         except ProviderSyncError as error:
-            self._note(instance, error)
+            self._record(instance, error)
             is_refused = isinstance(error, (AccessRefused, Unreachable))
             is_refused_again = is_refused and self._was_refused
             self._was_refused = is_refused
-            if is_refused_again or isinstance(error, CONCERNS_ALL):
+            if is_refused_again or isinstance(error, STOPS_BATCH):
                 raise
             log_text(logging.ERROR, f"{label} failed: {error}")
             self.failures[label] = error
         except Exception as error:
             log.exception("Failed unexpectedly: %s", label)
-            self.failures[label] = FatalError(f"{type(error).__name__}: {error}; its traceback is in the log")
-            self._note(instance, self.failures[label])
+            self.failures[label] = FatalError(f"{type(error).__name__}: {error}; see the traceback in the log")
+            self._record(instance, self.failures[label])
         else:
             self._was_refused = False
             if report.state == "done":
@@ -202,7 +203,7 @@ class _Batch:
         return report
 
     def _storage_for(self, provider: LocalProvider) -> ObjectStorage | None:
-        """Where the pictures of a provider are kept; None for one without pictures."""
+        """Return the object storage for images; None for a provider without images."""
         if self._storage is None and provider.has_pictures():
             from include.operators.storage import thumbs_storage
 
@@ -210,25 +211,25 @@ class _Batch:
         return self._storage if provider.has_pictures() else None
 
     def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:
-        """The connector of the batch. If there can be none, no link can be synchronised, and each is told why."""
+        """Return the batch's connector. If it cannot be created, store the error for all links, and raise it."""
         if operation not in self._connectors:
             try:
                 self._connectors[operation] = self._opened.enter_context(connector_for(provider_class))
             except ConfigurationError as error:
                 for instance in self.instances:
-                    self._note(instance, error)
+                    self._record(instance, error)
                 raise
         return self._connectors[operation]
 
-    def _note(self, instance: Instance, error: ProviderSyncError) -> None:
-        """Note a failure that came before the engine began, so that closing the load can name it."""
+    def _record(self, instance: Instance, error: ProviderSyncError) -> None:
+        """Store a failure that occurred before the engine started, so that `close_load` can name it."""
         from include.models.report import SyncReport
         from include.store import ledger
 
         try:
-            now = ledger.load_instance(self.connection, instance.id)
+            current = ledger.load_instance(self.connection, instance.id)
         except ConfigurationError:
-            return  # it went with its venue link
-        if now.attempts == instance.attempts and now.state in ("new", "failed"):
-            ledger.fail(self.connection, now, SyncReport(), str(error), start_over=False)
+            return  # it was deleted together with its venue link
+        if current.attempts == instance.attempts and current.state in ("new", "failed"):
+            ledger.fail(self.connection, current, SyncReport(), str(error), start_over=False)
         self.connection.commit()

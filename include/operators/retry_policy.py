@@ -1,4 +1,4 @@
-"""Retries by the error tree: what a retry can help is tried again, after the wait that the service asked for."""
+"""Retries according to the error tree: only errors that a retry can fix, after the wait that the service requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ErrorTreePolicy(RetryPolicy):
     """Retry a `RetryableError` (no sooner than its `retry_after`), fail at once on a `FatalError`.
 
-    Anything else takes Airflow's own course: the task's `retries` and `retry_delay`.
+    For any other exception, the task's `retries` and `retry_delay` apply.
     """
 
     def evaluate(
@@ -26,21 +26,21 @@ class ErrorTreePolicy(RetryPolicy):
         max_tries: int,
         context: Context | None = None,
     ) -> RetryDecision:
-        """Decide by the place of the exception in the tree of `include.errors`."""
+        """Decide by the class of the exception; see `include.errors`."""
         if isinstance(exception, LinksFailed) and not exception.is_retryable:
-            return RetryDecision(RetryAction.FAIL, None, "no retry can help the venue links that failed")
+            return RetryDecision(RetryAction.FAIL, None, "a retry cannot fix the venue links that failed")
         if isinstance(exception, (RetryableError, LinksFailed)):
             wait = timedelta(seconds=exception.retry_after) if exception.retry_after else None
-            known = wait or (context["task"].retry_delay if context else None)
-            when = f" {_in(known)}" if known else ""
-            return RetryDecision(RetryAction.RETRY, wait, f"{type(exception).__name__}: tried again{when}")
+            delay = wait or (context["task"].retry_delay if context else None)
+            when = f" {_in(delay)}" if delay else ""
+            return RetryDecision(RetryAction.RETRY, wait, f"{type(exception).__name__}: retried{when}")
         if isinstance(exception, FatalError):
-            return RetryDecision(RetryAction.FAIL, None, f"{type(exception).__name__}: a person has to look at it")
+            return RetryDecision(RetryAction.FAIL, None, f"{type(exception).__name__}: a person must fix the cause")
         return RetryDecision(RetryAction.DEFAULT)
 
 
 def _in(wait: timedelta) -> str:
-    """When that is, in words."""
+    """Return a wait in words."""
     seconds = wait.total_seconds()
     for unit, size in (("h", 3600), ("min", 60)):
         if seconds >= size:

@@ -1,4 +1,4 @@
-"""Watches a search index and patches it after each rebuild."""
+"""The operator that patches a search index after each rebuild."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 from airflow.sdk.execution_time.timeout import timeout
 
 from include.errors import IndexBusy
-from include.operators.alerts import run_url
 from include.operators.algolia import AlgoliaHook
 from include.operators.connections import SYNC_DB, database
 from include.operators.notifiers import send_alert
-from include.operators.params import USUAL_MINUTES, read_search_params
+from include.operators.params import USUAL_MINUTES, SearchParams, read_search_params
+from include.operators.runs import full_run_id, has_type, run_url
 from include.operators.step_log import log_patch
 from include.operators.teams import TEAMS
 
@@ -26,17 +26,18 @@ if TYPE_CHECKING:
 
     from include.connectors.algolia import AlgoliaIndex
     from include.models.alerts import Alert
-    from include.search.watch import RunReport, Settings
+    from include.patches.base import Patch
+    from include.search.watch import RunReport
 
 log = logging.getLogger(__name__)
 
 
 class SearchPatchOperator(BaseOperator):
-    """Look whether an index was rebuilt, and give its records what the patches say.
+    """Check whether an index was rebuilt, and if so, patch its records.
 
-    What the run's parameters leave empty is taken from the Airflow variables `<dag_id>_<parameter>`.
+    Parameters that the run leaves empty come from the Airflow variables `<dag_id>_<parameter>`.
 
-    :param patches: dotted paths of `Patch` objects; all of them are done in one pass.
+    :param patches: dotted paths of `Patch` objects; one pass applies all of them.
     """
 
     ui_color = "#fae8ff"
@@ -57,74 +58,91 @@ class SearchPatchOperator(BaseOperator):
         self.conn_id = conn_id
 
     def execute(self, context: Context) -> dict[str, Any] | None:
-        """One look; returns what was done, None when there was nothing to do."""
+        """Check the index once; returns the counts of the pass, or None if there was nothing to do."""
         from include.patches.base import load_patch
-        from include.search.watch import Settings, watch_index
 
-        run, asked = context["dag_run"], read_search_params(context)
-        settings = Settings(
-            force=asked.force,
-            dry_run=bool(asked.dry_run),
-            is_manual=str(getattr(run.run_type, "value", run.run_type)) == "manual",
-            compare_every=asked.compare_every,
-        )
-        notifies = bool(asked.dry_run_notify)
+        params = read_search_params(context)
         patches = [load_patch(path) for path in self.patches]
-        with _limit(asked.time_limit_minutes or USUAL_MINUTES), database(self.conn_id) as connection:
+        with _time_limit(params.time_limit_minutes or USUAL_MINUTES), database(self.conn_id) as connection:
             connection.autocommit = True
             with AlgoliaHook(self.algolia_conn_id).get_conn() as index:
-                try:
-                    report = watch_index(index, connection, patches, settings, run_id=f"{run.dag_id}/{run.run_id}")
-                except IndexBusy as busy:
-                    raise AirflowSkipException(f"{busy}: it does the work of this run too") from None
+                report = _watch(context, params, index, connection, patches)
                 log_patch(report)
-                self._alert(context, report, index, connection, settings, notifies=notifies)
-        if report.report is None:
-            return None
-        told = {name: getattr(report.report, name) for name in ("read", "changed", "refused_count", "seconds")}
-        return {"reason": report.reason, "moves": len(report.moves), "dry_run": report.dry_run, **told}
+                self._send_alerts(context, params, report, index, connection)
+        return _counts(report)
 
-    def _alert(
+    def _send_alerts(
         self,
         context: Context,
+        params: SearchParams,
         report: RunReport,
         index: AlgoliaIndex,
         connection: psycopg.Connection[Any],
-        settings: Settings,
-        *,
-        notifies: bool,
     ) -> None:
-        """Send an alert of a patch; of a dry run when it was triggered by hand, or when a setting has changed."""
+        """Send an alert after a patch; send a test message of a dry run if a person triggered it or changed a setting.
+
+        A test message that could not be delivered is sent by the next scheduled run.
+        """
         from include.search import alerts
-        from include.store.search import note_settings, settings_changed
+        from include.store.search import save_settings, settings_changed
 
         url = run_url(context["dag_run"].dag_id, context["run_id"])
+        dry_run, is_test = bool(params.dry_run), bool(params.dry_run and params.dry_run_notify)
 
-        def send(make: Callable[[], Alert]) -> bool:
-            return send_alert(make, context, teams_conn_id=self.teams_conn_id)
+        def send(make_alert: Callable[[], Alert]) -> bool:
+            return send_alert(make_alert, context, teams_conn_id=self.teams_conn_id)
 
-        if (done := report.report) and not settings.dry_run and (done.changed or report.moves or settings.force):
-            send(lambda: alerts.patched(index.name, report, done, url=url))
-        if settings.is_manual:
-            if settings.dry_run and notifies:
+        if (counts := report.report) and not dry_run and (counts.changed or report.moves or params.force):
+            send(lambda: alerts.patched(index.name, report, counts, url=url))
+        if has_type(context["dag_run"], "manual"):
+            if is_test:
                 send(lambda: alerts.dry_run(index.name, report, url=url))
             return
-        where = (index.application_id, index.name)
-        chosen = f"dry_run {settings.dry_run}, dry_run_notify {notifies}"
-        if settings_changed(connection, *where, chosen):
-            is_test = settings.dry_run and notifies
-            if not is_test or send(lambda: alerts.dry_run(index.name, report, url=url)):
-                note_settings(connection, *where, chosen)
+        key = (index.application_id, index.name)
+        settings = f"dry_run {dry_run}, dry_run_notify {bool(params.dry_run_notify)}"
+        if settings_changed(connection, *key, settings) and (
+            not is_test or send(lambda: alerts.dry_run(index.name, report, url=url))
+        ):
+            save_settings(connection, *key, settings)
+
+
+def _watch(
+    context: Context,
+    params: SearchParams,
+    index: AlgoliaIndex,
+    connection: psycopg.Connection[Any],
+    patches: Sequence[Patch],
+) -> RunReport:
+    """Run the search engine; skips the task if another run is working on the index."""
+    from include.search.watch import Settings, watch_index
+
+    settings = Settings(
+        force=params.force,
+        dry_run=bool(params.dry_run),
+        is_manual=has_type(context["dag_run"], "manual"),
+        compare_every=params.compare_every,
+    )
+    try:
+        return watch_index(index, connection, patches, settings, run_id=full_run_id(context))
+    except IndexBusy as busy:
+        raise AirflowSkipException(f"{busy}, which does the work of this run, too") from None
+
+
+def _counts(report: RunReport) -> dict[str, Any] | None:
+    if report.report is None:
+        return None
+    counts = {name: getattr(report.report, name) for name in ("read", "changed", "refused_count", "seconds")}
+    return {"reason": report.reason, "moves": len(report.moves), "dry_run": report.dry_run, **counts}
 
 
 @contextmanager
-def _limit(minutes: int) -> Iterator[None]:
-    """End what is going on after so many minutes."""
+def _time_limit(minutes: int) -> Iterator[None]:
+    """Fail the task after this many minutes."""
     try:
         with timeout(minutes * 60):  # type: ignore[no-untyped-call]
             yield
     except AirflowTaskTimeout:
         raise AirflowFailException(
-            f"Ended after the time limit of {minutes} minutes; the next run goes on where this one stood. If the index "
-            "needs longer, raise time_limit_minutes"
+            f"Stopped after the time limit of {minutes} minutes; the next run resumes where this one stopped. If the "
+            "index needs more time, raise time_limit_minutes"
         ) from None

@@ -1,4 +1,4 @@
-"""Where pictures are kept: the Airflow Variable `thumbs_storage`, a URL that Airflow's object storage understands.
+"""The object storage for images: the Airflow Variable `thumbs_storage`, a URL for Airflow's object storage.
 
 `file:///srv/thumbs`, or with the provider package of the service `s3://conn_id@bucket/prefix`, `gs://…`, `abfs://…`:
 https://airflow.apache.org/docs/apache-airflow/stable/core-concepts/objectstorage.html
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 VARIABLE = "thumbs_storage"
 _CONTENT_TYPE_OF = {"s3": "ContentType", "s3a": "ContentType", "gs": "content_type", "gcs": "content_type"}
-"""By protocol: what its file system calls the content type."""
+"""Name of the argument for the content type, by protocol."""
 
 
 class BucketStorage:
-    """Objects below a path of Airflow's object storage."""
+    """Stores objects under a path of Airflow's object storage."""
 
     def __init__(self, root: ObjectStoragePath) -> None:
         self._root = root
@@ -37,25 +37,26 @@ class BucketStorage:
         self._content_type = _CONTENT_TYPE_OF.get(root.protocol)
 
     def has(self, key: str) -> bool:
-        """Whether there is an object of this key."""
+        """Return whether an object with this key exists."""
         return bool(self._fs.exists((self._root / key).path))
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Write an object; a bucket has it whole or not at all."""
+        """Write an object atomically."""
         path = (self._root / key).path
         options = {self._content_type: content_type} if self._content_type else {}
         try:
             self._fs.pipe_file(path, data, **options)
-        except FileNotFoundError:  # real folders are made, names in a bucket need none
+        except FileNotFoundError:  # a local folder must exist; a bucket has no folders
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(path, data, **options)
 
 
 def thumbs_storage() -> ObjectStorage:
-    """The storage that the Variable names; without it a folder `thumbs` beside AIRFLOW_HOME, or in it.
+    """Return the storage at the URL in the Variable; without one, a folder `thumbs` next to AIRFLOW_HOME or in it.
 
     Raises:
-        ConfigurationError: it is no URL, its provider package is not installed, or its connection does not exist.
+        ConfigurationError: the Variable is not a URL, the provider package is not installed, or the connection does not
+            exist.
     """
     from include.store.objects import FolderStorage
 
@@ -65,12 +66,12 @@ def thumbs_storage() -> ObjectStorage:
     parts = urlsplit(url)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
-            raise ConfigurationError(
-                f"The Variable {VARIABLE} is {url!r}: a folder of this machine is file:///its/path"
-            )
+            raise ConfigurationError(f"The Variable {VARIABLE} is {url!r}: a local folder is file:///path/to/folder")
         return FolderStorage(Path(url2pathname(parts.path)))
     if not parts.scheme or "://" not in url:
-        raise ConfigurationError(f"The Variable {VARIABLE} is {redact(url)!r}: a URL is needed, s3://… or file:///…")
+        raise ConfigurationError(
+            f"The Variable {VARIABLE} is {redact(url)!r}: expected a URL such as s3://… or file:///…"
+        )
     from airflow.sdk import ObjectStoragePath
 
     try:
@@ -87,7 +88,10 @@ def thumbs_storage() -> ObjectStorage:
 
 
 def _default_folder() -> Path:
-    """Beside AIRFLOW_HOME, where it outlives a new one; in it where nothing may be written beside, as in an image."""
+    """`thumbs` next to AIRFLOW_HOME, where it survives a new AIRFLOW_HOME.
+
+    It is inside AIRFLOW_HOME when the parent is read-only, as in containers.
+    """
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser().resolve()
-    beside = home.parent / "thumbs"
-    return beside if os.access(beside if beside.exists() else home.parent, os.W_OK) else home / "thumbs"
+    folder = home.parent / "thumbs"
+    return folder if os.access(folder if folder.exists() else home.parent, os.W_OK) else home / "thumbs"

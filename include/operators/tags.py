@@ -1,4 +1,4 @@
-"""The tags of the DAGs: one of each family."""
+"""Tags of the DAGs. Each DAG has one `Movement` and one `Subject`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Movement(StrEnum):
-    """Which way data flows."""
+    """The direction of the data."""
 
     INBOUND = "inbound"
     SEARCH = "search"
@@ -14,7 +14,7 @@ class Movement(StrEnum):
 
 
 class Subject(StrEnum):
-    """What it is about."""
+    """The kind of the data."""
 
     STOCKS = "stocks"
     SHOWTIMES = "showtimes"

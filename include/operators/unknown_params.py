@@ -1,4 +1,4 @@
-"""What to say about a parameter that a DAG does not have. It needs no Airflow: the command line says it too."""
+"""The error text for a parameter that a DAG does not have. Free of Airflow, since `local` uses it, too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_NAME_LENGTH = 60
 
 
 def unknown_params(given: Iterable[str], known: Collection[str]) -> str | None:
-    """What is wrong with the names of a run's parameters, to follow the DAG's name; None if all of them are known.
+    """Return an error text about unknown parameters that follows the name of the DAG; None if all are known.
 
-    Names the parameter that was probably meant: `has no parameter dryrun (did you mean dry_run?); it has: …`.
+    It suggests the intended parameter: `has no parameter dryrun (did you mean dry_run?); it has: …`.
     """
     wrong = sorted(name for name in given if name not in known)
     if not wrong:
@@ -29,5 +29,5 @@ def unknown_params(given: Iterable[str], known: Collection[str]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """A name without what people vary: case, hyphens, underscores."""
+    """Return a name in lowercase, without hyphens and underscores."""
     return "".join(filter(str.isalnum, name)).lower()

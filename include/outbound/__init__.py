@@ -1,1 +1,1 @@
-"""What is sent to other systems: queue, mappings, source fields, targets."""
+"""The outbound engine: queue what changed, send it to targets, store the results."""

@@ -1,1 +1,1 @@
-"""What a search index gets back after each rebuild: one module per patch."""
+"""Patches that search indices get back after each rebuild. One module per patch."""

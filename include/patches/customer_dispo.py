@@ -1,4 +1,4 @@
-"""`customerDispo`: what the site tells its customers about an offer's availability."""
+"""`customerDispo`: the availability of an offer as the site shows it to customers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ NEVER_AVAILABLE = (1, 5)
 
 
 def customer_dispo(record: Record) -> Values:
-    """'disponible' for what is in stock, unless of a nature that never is; else what `disponibiliteForFO` says."""
+    """Return 'disponible' for an offer in stock, unless its nature is in `NEVER_AVAILABLE`.
+
+    Any other offer gets the value of `disponibiliteForFO`; null stays null. A record without that attribute is left
+    unchanged.
+    """
     if "disponibiliteForFO" not in record:
         return {}
     availability = record["disponibiliteForFO"]
@@ -23,7 +27,7 @@ def customer_dispo(record: Record) -> Values:
 
 
 def near_miss(record: Record) -> str | None:
-    """Tell of an availability that is meant as 'en stock' but not written so."""
+    """Return a remark on an availability that is 'en stock' except for case, spaces, hyphens or underscores."""
     availability = record.get("disponibiliteForFO")
     if not isinstance(availability, str) or availability == IN_STOCK:
         return None
@@ -33,7 +37,7 @@ def near_miss(record: Record) -> str | None:
 
 
 def _number(nature: object) -> float | None:
-    """A nature as a number, also from text; true and false are none."""
+    """Return a nature as a number, also if it is written as text; None for booleans and everything else."""
     if isinstance(nature, bool) or not isinstance(nature, int | float | str):
         return None
     try:
@@ -43,5 +47,9 @@ def _number(nature: object) -> float | None:
 
 
 CUSTOMER_DISPO = Patch(
-    "customer_dispo", ("disponibiliteForFO", "nature"), ("customerDispo",), customer_dispo, near_miss
+    "customer_dispo",
+    reads=("disponibiliteForFO", "nature"),
+    writes=("customerDispo",),
+    values=customer_dispo,
+    remark=near_miss,
 )

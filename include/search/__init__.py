@@ -1,1 +1,1 @@
-"""Algolia: notice that an index was rebuilt, and patch what a rebuild loses."""
+"""The search engine: detect that an Algolia index was rebuilt, and restore the attributes that a rebuild loses."""

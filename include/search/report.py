@@ -1,4 +1,4 @@
-"""What a pass over an index found and did."""
+"""Counts of a pass over an index."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 MAX_SAMPLES = 20
 MAX_VALUES = 100
-"""Different values, or remarks, that are counted one by one."""
+"""Different values, or remarks, that are counted separately; all further ones count as `OTHERS`."""
 OTHERS = "(others)"
 
 
 class PatchCounts(msgspec.Struct):
-    """What one patch found: records to change, left alone, and how often each value and remark came."""
+    """Counts of one patch: records that differ, records left unchanged, and the frequency of each value and remark."""
 
     changed: int = 0
     left_alone: int = 0
@@ -23,10 +23,15 @@ class PatchCounts(msgspec.Struct):
 
 
 class PassReport(msgspec.Struct):
-    """Counts of one pass. It is what is kept in PostgreSQL, so that a pass that was killed goes on counting.
+    """Counts of one pass. They are stored with its checkpoint, so that a resumed pass continues to count.
 
-    `samples` are the first changes, `refused` the first records that could not be patched, and why: what Algolia said,
-    or what the patch raised.
+    :param read: records read.
+    :param total: records of the index, as Algolia announced them.
+    :param changed: records with at least one value that differs.
+    :param batches: batches that Algolia accepted.
+    :param samples: the first changes, each with `objectID`, `before` and `after`.
+    :param refused: by `objectID`, why the first records could not be patched: Algolia's message, or the patch's error.
+    :param refused_count: records that could not be patched.
     """
 
     read: int = 0
@@ -39,27 +44,27 @@ class PassReport(msgspec.Struct):
     refused: dict[str, str] = {}
     refused_count: int = 0
 
-    def add_sample(self, object_id: object, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Keep a change, if it is one of the first; an attribute that was not there is left out of `before`."""
+    def add_sample(self, record: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Add a change to the samples until they are full. `before` lacks attributes that the record lacks."""
         if len(self.samples) < MAX_SAMPLES:
-            before = {name: held[name] for name in wanted if name in held}
-            self.samples.append({"objectID": object_id, "before": before, "after": dict(wanted)})
+            before = {name: record[name] for name in changes if name in record}
+            self.samples.append({"objectID": record.get("objectID"), "before": before, "after": dict(changes)})
 
     def add_refused(self, object_id: object, reason: str) -> None:
-        """Note a record that could not be patched."""
+        """Count a record that could not be patched."""
         self.refused_count += 1
         if len(self.refused) < MAX_SAMPLES:
             self.refused[str(object_id)] = reason
 
 
 def count(counts: dict[str, int], value: object) -> None:
-    """Count a value among at most a hundred different ones."""
-    shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    if shown not in counts and len(counts) >= MAX_VALUES:
-        shown = OTHERS
-    counts[shown] = counts.get(shown, 0) + 1
+    """Count a value, under its text or its JSON, among at most `MAX_VALUES` different ones."""
+    key = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if key not in counts and len(counts) >= MAX_VALUES:
+        key = OTHERS
+    counts[key] = counts.get(key, 0) + 1
 
 
-def shown(value: str) -> str:
-    """A counted value as people read it: quoted if it would not be seen whole."""
+def readable(value: str) -> str:
+    """Return a counted value for people: quoted if it is empty or has spaces at an end."""
     return value if value and value == value.strip() else repr(value)

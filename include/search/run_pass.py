@@ -1,7 +1,7 @@
-"""One pass over an index: browse, compare, send what differs, wait until it is published.
+"""One pass over an index: browse all records, compare them with the patches, send the differences.
 
-The next page is read while the last one is compared and up to four batches are on their way. What is kept in memory is
-a page, the batches in flight and the counts, whatever the size of the index.
+One thread requests the next page while the current one is compared, and others send up to `in_flight` batches. Memory
+holds one page, these batches and the counts, whatever the size of the index.
 """
 
 from __future__ import annotations
@@ -20,29 +20,38 @@ import msgspec
 from include.connectors import cancellation
 from include.connectors.algolia import MAX_RECORDS, AlgoliaIndex, Browsed
 from include.errors import PaginationError, RequestRefused, ServiceUnavailable
-from include.patches.base import Patch, attributes_of, differences
+from include.patches.base import Patch, differences, requested_attributes
 from include.search.report import MAX_SAMPLES, PassReport, PatchCounts, count
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 5_000_000
-"""Of one batch; Algolia advises against more than 10 MB
+"""Maximum size of a batch; Algolia advises against more than 10 MB
 (https://www.algolia.com/doc/guides/sending-and-managing-data/send-and-update-your-data/in-depth/limitations)."""
 MAX_UNPUBLISHED = 64
-"""Tasks of ours that may wait at once; Algolia slows an application down from a hundred on
+"""Maximum number of unpublished tasks of a pass; Algolia throttles an application that has a hundred
 (https://support.algolia.com/hc/en-us/articles/4406975251089)."""
 MAX_TASK_SECONDS = 600.0
+"""Maximum wait for a task of this pass."""
 MAX_RESUME_SECONDS = 30.0
-"""Waited for a task, and for those that a killed run had left."""
-KEEP_SECONDS = 0.5
+"""Maximum wait for a task of the run that a pass resumes."""
+CHECKPOINT_SECONDS = 0.5
+"""Minimum time between two checkpoints."""
 MAX_BUFFERED_SECONDS = 2.0
+"""After this time a batch is sent although it is not full, so that checkpoints do not wait for it."""
 PROGRESS_SECONDS = 5.0
-TOO_LARGE = (400, 413, 422)
-"""Answers that blame the content of a batch."""
+"""Time between two log lines."""
+BAD_CONTENT = (400, 413, 422)
+"""Status codes of a response that refuses a batch because of a record in it."""
 
 
-class Mark(msgspec.Struct):
-    """Where a pass stands: all that came before `cursor` is with Algolia, in `tasks` what may not be published yet."""
+class Checkpoint(msgspec.Struct):
+    """Where to resume a pass.
+
+    :param cursor: cursor of the next page; Algolia has accepted all changes of the pages before.
+    :param tasks: tasks that may not be published yet.
+    :param report: counts of the pages before `cursor`.
+    """
 
     cursor: str | None
     tasks: list[int]
@@ -54,39 +63,48 @@ def run_pass(
     patches: Sequence[Patch],
     *,
     dry_run: bool = False,
-    resume: Mark | None = None,
-    most_pages: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    max_pages: int | None = None,
     in_flight: int = 4,
-    keep: Callable[[Mark], None] = lambda _: None,
-    superseded: Callable[[], bool] = lambda: False,
+    save_checkpoint: Callable[[Checkpoint], None] = lambda _: None,
+    is_superseded: Callable[[], bool] = lambda: False,
 ) -> tuple[PassReport, bool]:
-    """Give every record the values of the patches; returns the report, and whether the pass went to its end.
+    """Give every record the values of the patches; returns the report, and whether all pages were read.
 
-    `keep` is called with the place up to which the work is safe, now and then; a pass that gets it as `resume` goes on
-    there. `superseded` is asked after each page: when it says so, or after `most_pages`, the pass waits for what it
-    sent, and ends.
+    The pass waits until Algolia has published its changes.
+
+    :param dry_run: only read and compare.
+    :param checkpoint: where to resume an earlier pass; None starts from the first page.
+    :param max_pages: stop after this many pages.
+    :param in_flight: how many batches are sent at once.
+    :param save_checkpoint: called about twice a second with a checkpoint from which the pass could be resumed.
+    :param is_superseded: called after each page; the pass stops when it returns True.
 
     Raises:
-        PaginationError: the index repeats its cursors.
-        ProviderSyncError: whatever Algolia answered, after the connector's own tries.
+        PaginationError: Algolia returned the same cursor twice.
+        ProviderSyncError: a request failed after the connector's retries.
     """
-    attributes = attributes_of(patches)
-    ending = Event()
-    reader = ThreadPoolExecutor(1, "browse", cancellation.bind, (ending,))
-    senders = ThreadPoolExecutor(in_flight, "patch", cancellation.bind, (ending,))
-    running = _Pass(index, patches, senders, dry_run=dry_run, resume=resume, keep=keep, in_flight=in_flight)
+    attributes = requested_attributes(patches)
+    cancelled = Event()
+    reader = ThreadPoolExecutor(1, "browse", cancellation.bind, (cancelled,))
+    senders = ThreadPoolExecutor(in_flight, "patch", cancellation.bind, (cancelled,))
+    this_pass = _Pass(
+        index, patches, senders, dry_run=dry_run, checkpoint=checkpoint, save=save_checkpoint, in_flight=in_flight
+    )
     try:
-        is_whole = running.read(lambda cursor: reader.submit(index.browse, attributes, cursor), superseded, most_pages)
-        running.settle()
+        is_complete = this_pass.read(
+            lambda cursor: reader.submit(index.browse, attributes, cursor), is_superseded, max_pages
+        )
+        this_pass.finish()
     finally:
-        ending.set()  # what is on its way when something fails is not waited for
+        cancelled.set()  # after an error, requests in flight are abandoned
         for pool in (reader, senders):
             pool.shutdown(wait=False, cancel_futures=True)
-    return running.report, is_whole
+    return this_pass.report, is_complete
 
 
 class _Pass:
-    """What is going on in a pass; everything but `_send` runs in one thread."""
+    """The state of a pass. Everything but `_send` runs in one thread."""
 
     def __init__(
         self,
@@ -95,68 +113,69 @@ class _Pass:
         senders: ThreadPoolExecutor,
         *,
         dry_run: bool,
-        resume: Mark | None,
-        keep: Callable[[Mark], None],
+        checkpoint: Checkpoint | None,
+        save: Callable[[Checkpoint], None],
         in_flight: int,
     ) -> None:
         self._index = index
         self._patches = patches
         self._dry_run = dry_run
-        self._keep = keep
+        self._save = save
         self._senders = senders
         self._in_flight = in_flight
-        self.report = resume.report if resume else PassReport()
-        self._cursor = resume.cursor if resume else None
-        self._tasks: deque[int] = deque(resume.tasks if resume else ())
-        self._spent = self.report.seconds
-        self._began = self._kept_at = self._told_at = time.monotonic()
+        self.report = checkpoint.report if checkpoint else PassReport()
+        self._cursor = checkpoint.cursor if checkpoint else None
+        self._tasks: deque[int] = deque(checkpoint.tasks if checkpoint else ())
+        self._earlier_seconds = self.report.seconds
+        self._started_at = self._saved_at = self._logged_at = time.monotonic()
         self._counts = [self.report.patches.setdefault(patch.name, PatchCounts()) for patch in patches]
         self._buffer: list[Mapping[str, Any]] = []
         self._buffered_bytes = 0
         self._buffered_at = 0.0
-        self._sent: deque[Future[dict[str, str]]] = deque()
-        self._acknowledged = self._numbered = 0
-        self._marks: deque[tuple[int, str, bytes]] = deque()
+        self._in_transit: deque[Future[dict[str, str]]] = deque()
+        self._sent = self._accepted = 0
+        # Ends of pages: how many batches Algolia must have accepted by then, the next cursor, the encoded report.
+        self._pages: deque[tuple[int, str, bytes]] = deque()
         self._safe: tuple[int, str, bytes] | None = None
 
     def read(
         self,
         browse: Callable[[str | None], Future[Browsed]],
-        superseded: Callable[[], bool],
-        most_pages: int | None,
+        is_superseded: Callable[[], bool],
+        max_pages: int | None,
     ) -> bool:
-        """Read from the cursor on and send what differs; True when the last page was read."""
-        try:  # of the run that was killed: what it sent should be readable first
+        """Read pages and send the differences; returns whether the last page was reached."""
+        try:  # changes that the resumed run sent should be visible before they are compared
             self._wait_for_tasks(MAX_RESUME_SECONDS)
         except ServiceUnavailable as error:
-            log.warning("%s: going on without it, what it changes may be sent again", error)
+            log.warning("%s. Continuing without it; its changes may be sent again", error)
         cursors: set[int] = set()
-        coming = browse(self._cursor)
+        next_page = browse(self._cursor)
         pages = 0
         while True:
-            page = coming.result()
+            page = next_page.result()
             if page.cursor:
                 if hash(page.cursor) in cursors:
-                    raise PaginationError("Algolia gave the same cursor twice", record=self.report.read)
+                    raise PaginationError("Algolia returned the same cursor twice", record=self.report.read)
                 cursors.add(hash(page.cursor))
-                coming = browse(page.cursor)
+                next_page = browse(page.cursor)
             if self.report.total is None:
                 self.report.total = page.total
             self._compare(page)
             self._collect()
             if page.cursor:
-                self._mark(page.cursor)
-            self._tell()
+                self._checkpoint(page.cursor)
+            self._log_progress()
             if not page.cursor:
                 return True
             pages += 1
-            if pages == most_pages or superseded():
+            if pages == max_pages or is_superseded():
                 return False
 
-    def settle(self) -> None:
-        """Send the rest, and wait until all is published."""
+    def finish(self) -> None:
+        """Send the last batch and wait until all changes are published."""
         self._flush()
-        while self._sent:
+        while self._in_transit:
             self._collect(wait=True)
         self._wait_for_tasks()
         self.report.seconds = self._seconds()
@@ -170,7 +189,7 @@ class _Pass:
                 try:
                     values, differing = differences(patch, record)
                     remark = patch.remark(record)
-                except Exception as error:  # whatever an author's function raises concerns this record only
+                except Exception as error:  # an error in an author's function concerns this record only
                     self._refuse(record.get("objectID"), f"{patch.name} raised {type(error).__name__}: {error}")
                     continue
                 if not values:
@@ -184,12 +203,12 @@ class _Pass:
                     changes.update(differing)
             if changes:
                 report.changed += 1
-                report.add_sample(record.get("objectID"), record, changes)
+                report.add_sample(record, changes)
                 if not self._dry_run:
                     self._add({"objectID": record["objectID"], **changes})
 
     def _add(self, change: Mapping[str, Any]) -> None:
-        size = len(msgspec.json.encode(change)) + 70  # with what the batch puts around it
+        size = len(msgspec.json.encode(change)) + 70  # the action and braces around it in the batch
         if len(self._buffer) >= MAX_RECORDS or self._buffered_bytes + size > MAX_BYTES:
             self._flush()
         if not self._buffer:
@@ -200,18 +219,21 @@ class _Pass:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        while len(self._sent) >= self._in_flight:
+        while len(self._in_transit) >= self._in_flight:
             self._collect(wait=True)
-        self._sent.append(self._senders.submit(self._send, self._buffer))
-        self._numbered += 1
+        self._in_transit.append(self._senders.submit(self._send, self._buffer))
+        self._sent += 1
         self._buffer, self._buffered_bytes = [], 0
 
     def _send(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-        """Send a batch from a thread of its own; returns what Algolia did not take, by object id."""
+        """Send a batch; returns the reasons for refused records by object id. Runs in a thread of the pool.
+
+        Algolia refuses a whole batch because of one record. Sending it again in halves finds that record.
+        """
         try:
             self._tasks.append(self._index.patch(records))
         except RequestRefused as error:
-            if error.status not in TOO_LARGE:
+            if error.status not in BAD_CONTENT:
                 raise
             if len(records) == 1:
                 return {str(records[0]["objectID"]): str(error)}
@@ -222,50 +244,50 @@ class _Pass:
         return {}
 
     def _collect(self, *, wait: bool = False) -> None:
-        """Take what the sent batches came to, in their order."""
-        while self._sent and (wait or self._sent[0].done()):
-            for object_id, reason in self._sent.popleft().result().items():
+        """Collect the results of sent batches in their order; with `wait`, wait for the first one."""
+        while self._in_transit and (wait or self._in_transit[0].done()):
+            for object_id, reason in self._in_transit.popleft().result().items():
                 self._refuse(object_id, reason)
-            self._acknowledged += 1
+            self._accepted += 1
             self.report.batches += 1
             wait = False
 
     def _refuse(self, object_id: object, reason: str) -> None:
-        """Leave a record out; the first few are told at once."""
+        """Count a record that could not be patched; the first ones are logged."""
         self.report.add_refused(object_id, reason)
         if self.report.refused_count <= MAX_SAMPLES:
             log.warning("%s could not be patched: %s", object_id, reason)
 
-    def _mark(self, cursor: str) -> None:
-        """Note the end of a page, and keep the last one before which everything was acknowledged."""
+    def _checkpoint(self, cursor: str) -> None:
+        """Save a checkpoint at the last page of which Algolia has accepted all changes, and of all pages before it."""
         if self._buffer and time.monotonic() - self._buffered_at > MAX_BUFFERED_SECONDS:
             self._flush()
         self.report.seconds = self._seconds()
-        self._marks.append((self._numbered + bool(self._buffer), cursor, msgspec.json.encode(self.report)))
-        while self._marks and self._marks[0][0] <= self._acknowledged:
-            self._safe = self._marks.popleft()
-        if self._safe and not self._dry_run and time.monotonic() - self._kept_at >= KEEP_SECONDS:
+        # The report is encoded at once: it continues to count while this page waits for its batches.
+        self._pages.append((self._sent + bool(self._buffer), cursor, msgspec.json.encode(self.report)))
+        while self._pages and self._pages[0][0] <= self._accepted:
+            self._safe = self._pages.popleft()
+        if self._safe and not self._dry_run and time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
             _, cursor, report = self._safe
-            self._keep(Mark(cursor, list(self._tasks.copy()), msgspec.json.decode(report, type=PassReport)))
-            self._kept_at, self._safe = time.monotonic(), None
+            self._save(Checkpoint(cursor, list(self._tasks.copy()), msgspec.json.decode(report, type=PassReport)))
+            self._saved_at, self._safe = time.monotonic(), None
 
     def _wait_for_tasks(self, longest: float = MAX_TASK_SECONDS) -> None:
-        """The newest first: the others are then published, or nearly so."""
+        # The newest task first: when it is published, the others usually are, too.
         wait = partial(self._index.wait_until_published, longest=longest)
-        waiting = [self._senders.submit(wait, task) for task in reversed(self._tasks)]
-        for each in waiting:
+        for each in [self._senders.submit(wait, task) for task in reversed(self._tasks)]:
             each.result()
         self._tasks.clear()
 
-    def _tell(self) -> None:
-        if time.monotonic() - self._told_at >= PROGRESS_SECONDS:
-            self._told_at = time.monotonic()
+    def _log_progress(self) -> None:
+        if time.monotonic() - self._logged_at >= PROGRESS_SECONDS:
+            self._logged_at = time.monotonic()
             total = f" of {self.report.total:,}" if self.report.total else ""
             log.info(
-                "%s%s records read, %s differ, %s batches taken, %.0f records/s",
+                "%s%s records read, %s differ, %s batches sent, %.0f records/s",
                 f"{self.report.read:,}", total, f"{self.report.changed:,}", self.report.batches,
                 self.report.read / max(self._seconds(), 0.001),
             )  # fmt: skip
 
     def _seconds(self) -> float:
-        return self._spent + time.monotonic() - self._began
+        return self._earlier_seconds + time.monotonic() - self._started_at

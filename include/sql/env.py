@@ -1,7 +1,7 @@
-"""Alembic's entry: runs the revisions on the connection that `include.store.migrate` hands in."""
+"""Alembic's entry point: runs the revisions on the connection of `include.store.migrate`, in its transaction."""
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transaction_per_migration=True)
+context.configure(connection=context.config.attributes["connection"])
 with context.begin_transaction():
     context.run_migrations()

@@ -1,6 +1,6 @@
 """${message}."""
 
-from include.store.migrate import run_sql_beside
+from include.store.migrate import run_sql_file
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -8,4 +8,4 @@ down_revision = ${repr(down_revision)}
 
 def upgrade() -> None:
     """${message}."""
-    run_sql_beside(__file__)
+    run_sql_file(__file__)

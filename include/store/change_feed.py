@@ -1,10 +1,10 @@
-"""The change feed: the table into which the database itself writes which rows changed, for others to read.
+"""The change feed: a table in which the database itself records which objects changed.
 
-Triggers write it, in the transaction of the change: an entry per object and kind of change of a statement. Entries are
-read in the order of transactions, and only below the oldest one that is still open
-(https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT), so that one that is committed late
-is never passed over. A transaction that has written something, anywhere on the same PostgreSQL server, and stays open
-therefore holds the feed back until it ends: nothing is lost, but all readers wait. `lags` says so.
+Triggers write to it in the transaction of the change: per statement, one entry for each object and kind of change.
+Consumers read the entries in transaction order, and only up to the oldest transaction that is still open
+(https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT): a transaction that commits late is
+never skipped. In return, one long-running write transaction anywhere on the PostgreSQL server delays all consumers.
+Nothing is lost meanwhile; `lags` reports the delay.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import msgspec
 import psycopg
@@ -27,7 +27,7 @@ SOURCES = ("order", "offer")
 SUBSCRIBE_TRIES = 20
 PAUSE_SECONDS = 0.2
 LOCK_MILLISECONDS = 300
-"""How long a subscription lets writers of its tables wait at a time: less than PostgreSQL's deadlock_timeout."""
+"""How long one attempt to subscribe may block writers: less than PostgreSQL's deadlock_timeout."""
 LOWEST_ID = -(2**63)
 
 BLOCK = """
@@ -36,13 +36,10 @@ BLOCK = """
       AND txid < %(horizon)s::text::xid8
     ORDER BY txid, source_id FETCH FIRST %(limit)s ROWS WITH TIES
 """
-"""The entries of `source` beyond the position `txid`, `source_id`, below `horizon`: `limit`, and the rest of the last
-object."""
+"""Selects the next `limit` entries of `source` after the position (`txid`, `source_id`) and below `horizon`.
 
-_READ = f"""
-    SELECT DISTINCT txid::text::bigint AS txid, source_id, change, at FROM ({BLOCK}) AS block
-    ORDER BY txid, source_id, change
-"""  # noqa: S608 - composed of constants
+WITH TIES: entries of one transaction and object are never split between two blocks."""
+
 _READ_AGAIN = """
     WITH read_again AS (DELETE FROM change_feed RETURNING source, source_id, change, at)
     INSERT INTO change_feed (source, txid, source_id, change, at)
@@ -67,16 +64,16 @@ _PURGE = """
     ORDER BY doomed.txid DESC, source_id DESC LIMIT 1
 """
 _LAGS = """
-    SELECT consumer, held.source, oldest.at AS oldest_at,
+    SELECT consumer, reader.source, oldest.at AS oldest_at,
            coalesce(greatest(extract(epoch FROM clock_timestamp() - oldest.at), 0), 0)::float8 AS seconds,
            coalesce(oldest.txid >= pg_snapshot_xmin(pg_current_snapshot()), false) AS is_held_back
-    FROM change_feed_consumer AS held
+    FROM change_feed_consumer AS reader
     LEFT JOIN LATERAL (
         SELECT txid, at FROM change_feed AS fed
-        WHERE fed.source = held.source AND (fed.txid, fed.source_id) > (held.last_txid, held.last_id)
+        WHERE fed.source = reader.source AND (fed.txid, fed.source_id) > (reader.last_txid, reader.last_id)
         ORDER BY fed.txid, fed.source_id LIMIT 1
     ) AS oldest ON true
-    ORDER BY consumer, held.source
+    ORDER BY consumer, reader.source
 """
 _OPEN_TRANSACTION = """
     SELECT format('process %s (%s) since %s, %s', pid,
@@ -88,25 +85,17 @@ _OPEN_TRANSACTION = """
 
 
 class Position(msgspec.Struct, frozen=True):
-    """How far a consumer has read: the transaction and the object of its last entry."""
+    """The last entry that a consumer has read, by its transaction and object."""
 
     txid: int
     source_id: int
-
-
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """A kind of change of an object, by the transaction `txid`, which began at `at`."""
-
-    source_id: int
-    change: str
-    at: datetime
-    txid: int
 
 
 class Lag(msgspec.Struct):
-    """How old the oldest entry is that a consumer has not read; None and 0 if it has read all.
+    """How far a consumer is behind: the time and age of its oldest unread entry (None and 0 if there is none).
 
-    `is_held_back`: it may not read it yet, as an older transaction is still open: `held_by`, if it can be seen.
+    `is_held_back`: the entry cannot be read yet because an older transaction is still open. `held_by` describes that
+    transaction, or is None if this user may not see it.
     """
 
     consumer: str
@@ -119,22 +108,24 @@ class Lag(msgspec.Struct):
     def __str__(self) -> str:
         if self.oldest_at is None:
             return f"{self.consumer} has read all changes ({self.source})"
-        told = f"{self.consumer} has not read changes ({self.source}) of the last {self.seconds:.0f} s"
+        lag = f"{self.consumer} is {self.seconds:.0f} s behind ({self.source})"
         if not self.is_held_back:
-            return told
-        return f"{told}: a transaction that is still open holds them back, {self.held_by or 'which cannot be seen'}"
+            return lag
+        return f"{lag}: blocked by an open transaction, {self.held_by or 'which this user may not see'}"
 
 
-def subscribe(connection: psycopg.Connection[Any], consumer: str, source: str) -> bool:
-    """Let `consumer` read what changes from now on in `source` (order or offer); returns whether that is new.
+def subscribe(connection: psycopg.Connection, consumer: str, source: str) -> bool:
+    """Subscribe `consumer` to changes of `source` (order or offer) from now on; returns whether that is new.
 
-    Whatever is committed after this is read, and perhaps what others were committing meanwhile. The first consumer of
-    a source puts triggers on its tables, which needs a moment in which nobody writes to them: it is tried several
-    times, so that writers never wait for long and no deadlock comes of it. Commit before you read what there is.
+    Everything committed after this call will be read, possibly also what others are committing during it. Commit
+    before you read the current state of the tables.
+
+    The first consumer of a source creates the triggers on its tables, which needs a moment without writers. To block
+    writers only briefly, and to avoid deadlocks, this tries several times with a short lock timeout.
 
     Raises:
         ConfigurationError: there is no such source.
-        DatabaseUnavailable: transactions that write to these tables stayed open all the time.
+        DatabaseUnavailable: write transactions on these tables stayed open during all attempts.
     """
     if _is_subscribed(connection, consumer, source):
         return False
@@ -145,25 +136,33 @@ def subscribe(connection: psycopg.Connection[Any], consumer: str, source: str) -
     )
 
 
-def unsubscribe(connection: psycopg.Connection[Any], consumer: str, source: str) -> bool:
-    """Forget `consumer`; the last one of a source takes the triggers along. Returns whether there was one.
+def unsubscribe(connection: psycopg.Connection, consumer: str, source: str) -> bool:
+    """Remove `consumer`, and with the last consumer of a source its triggers; returns whether it was subscribed.
 
     Raises:
-        DatabaseUnavailable: transactions that use these tables stayed open all the time.
+        DatabaseUnavailable: transactions on these tables stayed open during all attempts.
     """
     return _with_short_locks(
         connection, "DELETE FROM change_feed_consumer WHERE consumer = %s AND source = %s", (consumer, source)
     )
 
 
-def horizon(connection: psycopg.Connection[Any]) -> int:
-    """The oldest transaction that is still open: everything below it can be read."""
+def list_consumers(connection: psycopg.Connection, prefix: str) -> list[tuple[str, str]]:
+    """Return the (consumer, source) pairs of all consumers whose name starts with `prefix`, in order."""
+    rows = connection.execute(
+        "SELECT consumer, source FROM change_feed_consumer WHERE starts_with(consumer, %s) ORDER BY 1, 2", (prefix,)
+    )
+    return [(consumer, source) for consumer, source in rows]
+
+
+def horizon(connection: psycopg.Connection) -> int:
+    """Return the oldest transaction that is still open: all entries of older ones can be read."""
     row = connection.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone()
     return int(row[0]) if row else 0
 
 
-def lock_position(connection: psycopg.Connection[Any], consumer: str, source: str) -> Position:
-    """How far `consumer` has read; a second reader of the same name waits here until the transaction ends.
+def lock_position(connection: psycopg.Connection, consumer: str, source: str) -> Position:
+    """Return how far `consumer` has read, and lock that row: other readers of the same consumer wait.
 
     Raises:
         ConfigurationError: it has not subscribed.
@@ -175,55 +174,23 @@ def lock_position(connection: psycopg.Connection[Any], consumer: str, source: st
     ).fetchone()
     if row is None:
         raise ConfigurationError(f"{consumer} has not subscribed to changes ({source})")
-    txid, source_id, is_from_here = row
-    if is_from_here:
+    txid, source_id, is_same_server = row
+    if is_same_server:
         return Position(txid, source_id)
-    _begin_anew(connection)
+    _reset_positions(connection)
     return lock_position(connection, consumer, source)
 
 
-def read(connection: psycopg.Connection[Any], consumer: str, source: str, limit: int) -> list[Change]:
-    """What changed beyond the position of `consumer`, oldest transaction first: some `limit` entries, none at the end.
+def purge(connection: psycopg.Connection, *, limit: int = 20_000) -> int:
+    """Delete the entries that all consumers have read, or that have no consumer; returns how many.
 
-    To be called in a transaction: `advance` in the same one makes the changes count as read together with what was
-    done about them. All that one transaction did to one object comes at once, also beyond the limit.
-
-    Raises:
-        ConfigurationError: it has not subscribed.
-    """
-    position = lock_position(connection, consumer, source)
-    with connection.cursor(row_factory=class_row(Change)) as cursor:
-        cursor.execute(
-            _READ,
-            {
-                "source": source,
-                "txid": position.txid,
-                "source_id": position.source_id,
-                "limit": limit,
-                "horizon": horizon(connection),
-            },
-        )
-        return cursor.fetchall()
-
-
-def advance(connection: psycopg.Connection[Any], consumer: str, source: str, last: Change | Position) -> None:
-    """All changes up to `last` are done with: the last one that `read` returned."""
-    connection.execute(
-        "UPDATE change_feed_consumer SET last_txid = %s::text::xid8, last_id = %s WHERE consumer = %s AND source = %s",
-        (last.txid, last.source_id, consumer, source),
-    )
-
-
-def purge(connection: psycopg.Connection[Any], *, limit: int = 20_000) -> int:
-    """Remove what all consumers have read, or what nobody reads any more; returns how many entries.
-
-    A transaction per `limit` entries, if the connection is in autocommit mode.
+    In autocommit mode, each batch of `limit` entries is a transaction of its own.
     """
     return sum(_purge_source(connection, source, limit) for source in SOURCES)
 
 
-def lags(connection: psycopg.Connection[Any]) -> list[Lag]:
-    """How far behind each consumer is, by its name: for logs and warnings."""
+def lags(connection: psycopg.Connection) -> list[Lag]:
+    """Return how far behind each consumer is, by name: for logs and warnings."""
     with connection.cursor(row_factory=class_row(Lag)) as cursor:
         found = cursor.execute(_LAGS).fetchall()
     if any(lag.is_held_back for lag in found):
@@ -233,8 +200,8 @@ def lags(connection: psycopg.Connection[Any]) -> list[Lag]:
     return found
 
 
-def _purge_source(connection: psycopg.Connection[Any], source: str, limit: int) -> int:
-    """Remove what all consumers of a source have read; begins each batch where the last one ended."""
+def _purge_source(connection: psycopg.Connection, source: str, limit: int) -> int:
+    """Delete what all consumers of a source have read. Each batch starts where the last one ended."""
     purged, txid, source_id = 0, 0, LOWEST_ID
     while True:
         row = connection.execute(
@@ -248,7 +215,7 @@ def _purge_source(connection: psycopg.Connection[Any], source: str, limit: int) 
             return purged
 
 
-def _is_subscribed(connection: psycopg.Connection[Any], consumer: str, source: str) -> bool:
+def _is_subscribed(connection: psycopg.Connection, consumer: str, source: str) -> bool:
     return bool(
         connection.execute(
             "SELECT FROM change_feed_consumer WHERE consumer = %s AND source = %s", (consumer, source)
@@ -256,8 +223,8 @@ def _is_subscribed(connection: psycopg.Connection[Any], consumer: str, source: s
     )
 
 
-def _with_short_locks(connection: psycopg.Connection[Any], statement: LiteralString, parameters: Sequence[str]) -> bool:
-    """Run a statement that may need locks on busy tables; returns whether it wrote a row."""
+def _with_short_locks(connection: psycopg.Connection, statement: LiteralString, parameters: Sequence[str]) -> bool:
+    """Run a statement that may need locks on busy tables, with a short lock timeout; returns whether it wrote."""
     for _ in range(SUBSCRIBE_TRIES):
         try:
             with connection.transaction(), _lock_timeout(connection, f"{LOCK_MILLISECONDS}ms"):
@@ -266,26 +233,27 @@ def _with_short_locks(connection: psycopg.Connection[Any], statement: LiteralStr
             time.sleep(PAUSE_SECONDS)
         except errors.CheckViolation:
             raise ConfigurationError(
-                f"There are no changes of {parameters[1]!r}, only of {', '.join(SOURCES)}"
+                f"There is no change feed for {parameters[1]!r}, only for {', '.join(SOURCES)}"
             ) from None
     raise DatabaseUnavailable(
-        "Other transactions write to the tables of the change feed all the time: its triggers could not be changed"
+        "Could not change the triggers of the change feed: other transactions keep its tables locked"
     )
 
 
 @contextmanager
-def _lock_timeout(connection: psycopg.Connection[Any], value: str) -> Iterator[None]:
-    """Another lock_timeout for a few statements of a transaction."""
+def _lock_timeout(connection: psycopg.Connection, value: str) -> Iterator[None]:
+    """Change lock_timeout for a few statements of a transaction, then restore it."""
     row = connection.execute("SELECT current_setting('lock_timeout')").fetchone()
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (value,))
     yield
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (row[0] if row else "0",))
 
 
-def _begin_anew(connection: psycopg.Connection[Any]) -> None:
-    """After a dump was restored on another server, which counts transactions anew: let all consumers read all again.
+def _reset_positions(connection: psycopg.Connection) -> None:
+    """Let all consumers read everything again, after a dump was restored on another server.
 
-    Positions and entries of the two servers cannot be compared; what was read before is only said twice.
+    Each server counts its own transactions, so the stored positions and entries mean nothing on another one. Reading a
+    change twice is harmless.
     """
     connection.execute(
         "UPDATE change_feed_consumer"

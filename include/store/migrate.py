@@ -1,11 +1,17 @@
-"""Brings the database up to date with the revisions in `include/sql/versions`.
+"""Brings the database up to date: the revisions of its tables, then its views and comments.
 
-A revision is a small Python file that names its predecessor, and a `.sql` file of the same name that does the work.
+- `include/sql/versions` has the revisions. Each is a small Python file that names its predecessor, and a `.sql` file of
+  the same name. A released revision does not change.
+- `include/sql/views` has one `CREATE OR REPLACE VIEW` per file, and `include/sql/comments.sql` describes everything in
+  the database. Both always describe the newest revision, and are applied again when they have changed. A revision that
+  changes a column drops the views that use it first.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +22,6 @@ from alembic.script import ScriptDirectory
 
 from include.errors import ConfigurationError, DatabaseUnavailable
 
-log = logging.getLogger(__name__)
-
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
 OLDEST_POSTGRESQL = 15
 MIGRATION_LOCK = 7_230_917_001
@@ -25,20 +29,22 @@ MIGRATION_LOCK = 7_230_917_001
 
 
 def migrate(conninfo: str) -> list[str]:
-    """Run what is missing; returns the revisions that were run, oldest first.
+    """Run the missing revisions; returns them, oldest first.
 
-    `conninfo` is a PostgreSQL connection string or URI. Every revision is one transaction; two callers at once wait
-    for each other.
+    All of them, and the views and comments, are one transaction: a failure changes nothing. Concurrent calls wait for
+    each other.
+
+    :param conninfo: a PostgreSQL connection string or URI.
 
     Raises:
-        DatabaseUnavailable: no connection could be made.
-        ConfigurationError: the address makes no sense, the server is older than PostgreSQL 15, or a newer version of
-            the project has migrated the database.
+        DatabaseUnavailable: PostgreSQL cannot be reached.
+        ConfigurationError: `conninfo` is invalid, the server is older than PostgreSQL 15, or a newer version of the
+            project has migrated the database.
     """
     import psycopg
 
     config = Config()
-    config.set_main_option("script_location", str(SQL_FOLDER).replace("%", "%%"))  # of configparser
+    config.set_main_option("script_location", str(SQL_FOLDER).replace("%", "%%"))  # read by configparser
     scripts = ScriptDirectory.from_config(config)
     revisions = list(scripts.walk_revisions())
     engine = sqlalchemy.create_engine(
@@ -48,14 +54,14 @@ def migrate(conninfo: str) -> list[str]:
         connection = engine.connect()
     except sqlalchemy.exc.OperationalError as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot be reached: {str(error.orig).strip()}") from None
-    except sqlalchemy.exc.ProgrammingError:  # whose text repeats parts of it, passwords too
+    except sqlalchemy.exc.ProgrammingError:  # its text may contain the password
         raise ConfigurationError("The address of the database is not a PostgreSQL connection string or URI") from None
     with connection:
         version = connection.dialect.server_version_info or (0,)
         if int(version[0]) < OLDEST_POSTGRESQL:
             raise ConfigurationError(
-                f"PostgreSQL {version[0]} is too old, {OLDEST_POSTGRESQL} or newer is needed:"
-                " upgrade the server, or let AIRFLOW_CONN_SYNC_DB name a newer one"
+                f"PostgreSQL {version[0]} is too old, {OLDEST_POSTGRESQL} or newer is required:"
+                " upgrade the server, or set AIRFLOW_CONN_SYNC_DB to a newer one"
             )
         connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         connection.commit()
@@ -63,10 +69,11 @@ def migrate(conninfo: str) -> list[str]:
         if unknown := [revision for revision in before if revision not in {each.revision for each in revisions}]:
             raise ConfigurationError(
                 f"The database is at revision {', '.join(unknown)}, which this version of the project does not have: a "
-                "newer version has migrated it. Update the project, or restore a backup from before"
+                "newer version has migrated it. Update the project, or restore an older backup"
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        apply_views_and_comments(connection)
         connection.commit()
         after = _current_revisions(connection)
         connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
@@ -76,11 +83,56 @@ def migrate(conninfo: str) -> list[str]:
     return ran[::-1]
 
 
-def run_sql_beside(revision_file: str) -> None:
-    """Run the `.sql` file that stands beside a revision file, in the revision's transaction."""
-    sql = Path(revision_file).with_suffix(".sql").read_text(encoding="utf-8")
-    driver: Any = op.get_bind().connection.driver_connection
-    driver.execute(sql)
+def run_sql_file(revision_file: str) -> None:
+    """Run the `.sql` file next to a revision file, in the transaction of the migration."""
+    _driver(op.get_bind()).execute(Path(revision_file).with_suffix(".sql").read_text(encoding="utf-8"))
+
+
+def apply_views_and_comments(connection: sqlalchemy.Connection) -> None:
+    """Create or replace all views and comments, unless the database has exactly these.
+
+    A comment on Alembic's table stores their digest. `CREATE OR REPLACE` keeps the grants of a view and the views that
+    users built on it. It cannot remove or rename columns; in that case all views are dropped first.
+    """
+    import psycopg
+
+    views = _views()
+    comments = (SQL_FOLDER / "comments.sql").read_text(encoding="utf-8")
+    digest = hashlib.sha256("\n".join([*views.values(), comments]).encode()).hexdigest()
+    version_comment = f"Revision of the database schema. Digest of its views and comments: {digest}"
+    driver = _driver(connection)
+    driver.execute("SET LOCAL lock_timeout = '10s'")
+    missing = driver.execute(
+        "SELECT obj_description('alembic_version'::regclass, 'pg_class') IS DISTINCT FROM %s"
+        " OR EXISTS (SELECT FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NULL)",
+        (version_comment, list(views)),
+    ).fetchone()
+    if not missing[0]:
+        return
+    try:
+        with driver.transaction():
+            driver.execute("\n".join(views.values()))
+    except psycopg.errors.InvalidTableDefinition:
+        driver.execute(f"DROP VIEW IF EXISTS {', '.join(views)}")
+        driver.execute("\n".join(views.values()))
+    driver.execute(comments)
+    driver.execute(f"COMMENT ON TABLE alembic_version IS '{version_comment}'")
+
+
+def _views() -> dict[str, str]:
+    """Return the statements of all views by name, each after the views that it reads."""
+    files = sorted((SQL_FOLDER / "views").glob("*.sql"))
+    views = {file.stem: file.read_text(encoding="utf-8") for file in files}
+    reads = {
+        name: {other for other in views if other != name and re.search(rf"\b{other}\b", text)}
+        for name, text in views.items()
+    }
+    return {name: views[name] for name in TopologicalSorter(reads).static_order()}
+
+
+def _driver(connection: sqlalchemy.Connection) -> Any:
+    """Return the psycopg connection, which runs several statements at once."""
+    return connection.connection.driver_connection
 
 
 def _current_revisions(connection: sqlalchemy.Connection) -> list[str]:

@@ -1,8 +1,8 @@
-"""Reads what outbound targets are sent, through the views `source_*`."""
+"""Reads orders and offers for outbound targets, through the views `source_*`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,15 +19,15 @@ from include.models.orders import (
     Order,
     Position,
     Question,
+    SourceItem,
     SourceOffer,
     SourceStock,
 )
 
-Connection = psycopg.Connection[Any]
 T = TypeVar("T")
 
 BATCH = 10_000
-"""Ids that are read at once."""
+"""Ids read per query."""
 
 _EVENT = (
     "event_id, slug, name, date_from, date_to, locales, name_parts, public_url, questions::text, checkin_lists::text"
@@ -53,7 +53,7 @@ _json = msgspec.json.Decoder().decode
 
 
 class OrderKey(NamedTuple):
-    """An order, as the queue needs to know it."""
+    """The ids and the code of an order."""
 
     order_id: int
     event_id: int
@@ -61,21 +61,22 @@ class OrderKey(NamedTuple):
 
 
 def load(
-    connection: Connection, source: str, ids: Collection[int], events: dict[int, Event] | None = None
-) -> dict[int, Any]:
-    """Orders or offers by id: what `source` says."""
+    connection: psycopg.Connection, source: str, ids: Collection[int], events: dict[int, Event] | None = None
+) -> Mapping[int, SourceItem]:
+    """Return orders (`source` is "order") or offers, by id; see `load_orders` and `load_offers`."""
     return load_orders(connection, ids, events) if source == "order" else load_offers(connection, ids)
 
 
 def load_orders(
-    connection: Connection, ids: Collection[int], events: dict[int, Event] | None = None
+    connection: psycopg.Connection, ids: Collection[int], events: dict[int, Event] | None = None
 ) -> dict[int, Order]:
-    """Orders by id, each with its event and all its positions by number, in three queries however many they are.
+    """Return orders by id, each with its event and all its positions by number, in three queries.
 
-    Without those that are gone, or whose event is. `events` lends the events it has and takes up those that are read.
+    Orders that no longer exist, or whose event does not, are missing. `events` is a cache: events in it are not read
+    again, and events that are read are added.
 
     Raises:
-        ConfigurationError: a view gives what is no order.
+        ConfigurationError: a view is missing, or returns values that do not make up an order.
     """
     events = {} if events is None else events
     orders = _read(connection, "source_order", _ORDER, ids, key="order_id", build=_order)
@@ -92,34 +93,44 @@ def load_orders(
     return orders
 
 
-def load_events(connection: Connection, ids: Collection[int]) -> dict[int, Event]:
-    """Events by id, with their questions and check-in lists, in one query."""
+def load_events(connection: psycopg.Connection, ids: Collection[int]) -> dict[int, Event]:
+    """Return events by id, with their questions and check-in lists, in one query."""
     return _read(connection, "source_event", _EVENT, ids, key="event_id", build=_event)
 
 
-def event_ids(connection: Connection) -> list[int]:
-    """The ids of all events."""
+def event_ids(connection: psycopg.Connection) -> list[int]:
+    """Return the ids of all events."""
     return [row[0] for row in connection.execute("SELECT event_id FROM source_event")]
 
 
-def load_offers(connection: Connection, ids: Collection[int]) -> dict[int, SourceOffer]:
-    """Offers by id, with their stocks, in one query."""
+def find_event(connection: psycopg.Connection, slug: str) -> Event:
+    """Return the event with this slug.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    rows = connection.execute("SELECT event_id FROM source_event WHERE slug = %s", (slug,)).fetchall()
+    for event in load_events(connection, [row[0] for row in rows]).values():
+        return event
+    raise ConfigurationError(f"There is no event {slug!r}")
+
+
+def load_offers(connection: psycopg.Connection, ids: Collection[int]) -> dict[int, SourceOffer]:
+    """Return offers by id, with their stocks, in one query."""
     return _read(connection, "source_offer", _OFFER, ids, key="offer_id", build=_offer)
 
 
 def find_orders(
-    connection: Connection, *, codes: Sequence[str] | None = None, event_slug: str | None = None
+    connection: psycopg.Connection, *, codes: Sequence[str] | None = None, event_slug: str | None = None
 ) -> list[OrderKey]:
-    """The orders with these codes (None: all) of an event (None: of any), by event and code.
+    """Return the orders with these codes (None: all) in an event (None: in any), sorted by event and code.
 
     Raises:
-        ConfigurationError: an event or code is unknown, or a code is that of several events and none was named.
+        ConfigurationError: an event or code is unknown, or several events have an order with the same code and
+            `event_slug` is None.
     """
-    if (
-        event_slug is not None
-        and not connection.execute("SELECT FROM source_event WHERE slug = %s", (event_slug,)).fetchall()
-    ):
-        raise ConfigurationError(f"There is no event {event_slug!r}")
+    if event_slug is not None:
+        find_event(connection, event_slug)
     codes = None if codes is None else list(dict.fromkeys(codes))
     found = connection.execute(
         "SELECT order_id, event_id, code FROM source_order"
@@ -134,11 +145,11 @@ def find_orders(
 
 
 def orders_between(
-    connection: Connection, start: datetime | None, end: datetime | None, *, batch: int = BATCH
+    connection: psycopg.Connection, start: datetime | None, end: datetime | None, *, batch: int = BATCH
 ) -> Iterator[OrderKey]:
-    """The orders placed from `start` on and before `end`, by id; None: without that bound.
+    """Yield the orders placed at or after `start` and before `end`, by id; None means no bound.
 
-    They are read in batches, without a transaction around: the caller may write and commit in between.
+    Each batch is a query of its own, so the caller may write and commit in between.
     """
     last = -1
     while True:
@@ -161,18 +172,24 @@ def _check_codes(codes: Sequence[str], keys: Sequence[OrderKey], event_slug: str
     if unknown := [code for code in codes if code not in found]:
         raise ConfigurationError(f"There is no order{where} with the code {', '.join(unknown)}")
     if several := [code for code in codes if found.count(code) > 1]:
-        raise ConfigurationError(f"Several events have an order {', '.join(several)}: say of which event")
+        raise ConfigurationError(f"Several events have an order {', '.join(several)}: specify the event")
 
 
 def _read(
-    connection: Connection, view: str, columns: str, ids: Collection[int], *, key: str, build: Callable[[Any], T]
+    connection: psycopg.Connection,
+    view: str,
+    columns: str,
+    ids: Collection[int],
+    *,
+    key: str,
+    build: Callable[[Any], T],
 ) -> dict[int, T]:
-    """What is built of the rows of a view, by their first column."""
-    wanted = f"{{{','.join(map(str, ids))}}}"
+    """Return the objects built from the rows of a view, by their first column."""
+    requested = f"{{{','.join(map(str, ids))}}}"
     statement = f"SELECT {columns} FROM {view} WHERE {key} = ANY (%s::bigint[])"  # noqa: S608 - constants
     try:
         with connection.cursor(binary=True) as cursor:
-            return {row[0]: build(row) for row in cursor.execute(statement, (wanted,))}
+            return {row[0]: build(row) for row in cursor.execute(statement, (requested,))}
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InsufficientPrivilege) as error:
         raise ConfigurationError(f"{view}: {error.diag.message_primary}") from None
     except msgspec.DecodeError as error:

@@ -1,57 +1,44 @@
-"""The versions of the mappings of outbound targets; one of each target is current."""
+"""Versions of the mappings of outbound targets (`outbound_mapping`); one version of each target is current."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg.rows import class_row
 
+from include.models.outbound import MappingVersion
 from include.store.rows import as_json
 
 _COLUMNS = "SELECT version, is_current, note, created_at, mappings FROM outbound_mapping"
 
 
-class MappingVersion(msgspec.Struct):
-    """A row of `outbound_mapping`; the mappings are JSON objects under neutral names."""
-
-    version: int
-    is_current: bool
-    note: str
-    created_at: datetime
-    mappings: list[dict[str, Any]]
-
-
-def find_current(connection: psycopg.Connection[Any], target: str) -> MappingVersion | None:
-    """The version in use."""
+def find_current(connection: psycopg.Connection, target: str) -> MappingVersion | None:
+    """Return the current version, None if the target has no mappings."""
     with connection.cursor(row_factory=class_row(MappingVersion)) as cursor:
         return cursor.execute(f"{_COLUMNS} WHERE target = %s AND is_current", (target,)).fetchone()
 
 
-def list_versions(connection: psycopg.Connection[Any], target: str) -> list[MappingVersion]:
-    """All versions, the newest first."""
+def list_versions(connection: psycopg.Connection, target: str) -> list[MappingVersion]:
+    """Return all versions, the newest first."""
     with connection.cursor(row_factory=class_row(MappingVersion)) as cursor:
         return cursor.execute(f"{_COLUMNS} WHERE target = %s ORDER BY version DESC", (target,)).fetchall()
 
 
-def list_targets(connection: psycopg.Connection[Any]) -> list[str]:
-    """The targets that have mappings, by name."""
+def list_targets(connection: psycopg.Connection) -> list[str]:
+    """Return the targets that have mappings, by name."""
     rows = connection.execute("SELECT target FROM outbound_mapping WHERE is_current ORDER BY target")
     return [row[0] for row in rows]
 
 
-def lock_versions(connection: psycopg.Connection[Any]) -> None:
-    """Let nobody else add versions until the transaction ends; reading goes on."""
+def lock_versions(connection: psycopg.Connection) -> None:
+    """Lock the table against new versions until the transaction ends; reads are not blocked."""
     connection.execute("LOCK TABLE outbound_mapping IN SHARE ROW EXCLUSIVE MODE")
 
 
-def add_version(
-    connection: psycopg.Connection[Any], target: str, mappings: Sequence[dict[str, Any]], note: str = ""
-) -> int:
-    """Make these mappings the current ones; returns their version, an unchanged one if they are so already."""
+def add_version(connection: psycopg.Connection, target: str, mappings: Sequence[dict[str, Any]], note: str = "") -> int:
+    """Make these mappings the current version; returns its number. Mappings that are already current get no new one."""
     document = as_json(list(mappings))
     with connection.transaction():
         lock_versions(connection)

@@ -1,4 +1,4 @@
-"""What fails now or waits for a person. Read only; failed loads are in `include.store.status`."""
+"""Open problems: what is failing, and what waits for a person. Read-only; `include.store.status` has failed loads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from psycopg.rows import class_row
 
 
 class Rejections(msgspec.Struct):
-    """Rejected records of a venue that wait for the same reason. `example_id` and `reference` are those of one."""
+    """Unresolved rejected records of a venue with the same reason.
+
+    :param replayable: number of those whose payload is still stored.
+    :param example_id: id of the newest; `reference` and `run_id` are its key and its run.
+    """
 
     provider: str
     local_class: str
@@ -19,7 +23,6 @@ class Rejections(msgspec.Struct):
     reason: str
     count: int
     replayable: int
-    """Those whose payload is still there."""
     example_id: int
     reference: str | None
     run_id: str | None
@@ -27,32 +30,37 @@ class Rejections(msgspec.Struct):
 
 
 class UnsentOrder(msgspec.Struct):
-    """An order or offer that could not be sent: parked until a person acts, or tried again at `next_try_at`."""
+    """An order or offer that could not be sent.
+
+    :param reason: why it is parked until a person acts; None if it is retried at `next_try_at`.
+    """
 
     target: str
     code: str
     event: str | None
     reason: str | None
-    """Why it is parked; None: it is tried again."""
     messages: list[str]
     failed_attempts: int
     next_try_at: datetime | None
 
 
 class SearchProblem(msgspec.Struct):
-    """A search index whose open pass stands still, or whose last pass left records unpatched."""
+    """A search index whose last pass failed or left records unpatched.
+
+    :param refused: number of records that could not be patched.
+    :param refusals: reasons by the ids of some of these records.
+    """
 
     index_name: str
     error: str | None
     refused: int
     refusals: dict[str, str]
-    """Reasons by the ids of some of the records."""
     at: datetime
     run_id: str | None
 
 
 class Incident(msgspec.Struct):
-    """Something that has been failing since `began_at`."""
+    """A DAG that has been failing since `began_at`."""
 
     subject: str
     began_at: datetime
@@ -62,7 +70,7 @@ class Incident(msgspec.Struct):
 
 
 class OffSale(msgspec.Struct):
-    """Stocks of a venue that its provider no longer lists although something is booked."""
+    """Booked stocks of a venue that its provider no longer lists."""
 
     provider: str | None
     venue: str
@@ -91,7 +99,7 @@ _UNSENT = """
     ORDER BY reason IS NULL, target, triggered_at, code
 """
 
-# A comparison of the whole index, and of each patch, is one pass: the last one tells how the index is.
+# Each pass reads the whole index, so the last one shows its state.
 _SEARCH = """
     SELECT pass.index_name, pass.error, coalesce((pass.report ->> 'refused_count')::bigint, 0) AS refused,
            coalesce(pass.report -> 'refused', '{}') AS refusals, coalesce(pass.finished_at, pass.started_at) AS at,
@@ -122,37 +130,37 @@ _OFF_SALE = """
 
 
 def rejections(connection: psycopg.Connection[object], providers: Sequence[str] | None = None) -> list[Rejections]:
-    """Rejected records that wait, by provider, venue and reason; the commonest first."""
+    """Return unresolved rejected records by provider, venue and reason, the most frequent first."""
     with connection.cursor(row_factory=class_row(Rejections)) as cursor:
         return cursor.execute(_REJECTIONS, {"providers": _listed(providers)}).fetchall()
 
 
 def unsent_orders(connection: psycopg.Connection[object], targets: Sequence[str] | None = None) -> list[UnsentOrder]:
-    """What could not be sent to outbound targets, parked ones first, then the oldest first."""
+    """Return what could not be sent to these targets (None: all): parked ones first, then the oldest first."""
     with connection.cursor(row_factory=class_row(UnsentOrder)) as cursor:
         return cursor.execute(_UNSENT, {"targets": _listed(targets)}).fetchall()
 
 
 def search_problems(connection: psycopg.Connection[object], dag_id: str | None = None) -> list[SearchProblem]:
-    """Indices whose last pass failed or left records unpatched."""
+    """Return the indices with problems; `dag_id` limits them to passes of this DAG."""
     with connection.cursor(row_factory=class_row(SearchProblem)) as cursor:
         return cursor.execute(_SEARCH, {"dag": dag_id}).fetchall()
 
 
 def incidents(connection: psycopg.Connection[object], dag_id: str | None = None) -> list[Incident]:
-    """What is failing, the oldest first."""
+    """Return open incidents, the oldest first; `dag_id` limits them to this DAG."""
     with connection.cursor(row_factory=class_row(Incident)) as cursor:
         return cursor.execute(_INCIDENTS, {"dag": dag_id}).fetchall()
 
 
 def off_sale(connection: psycopg.Connection[object], providers: Sequence[str] | None = None) -> list[OffSale]:
-    """Booked stocks that a complete listing no longer has, by venue."""
+    """Return booked stocks that a complete listing no longer had, by venue."""
     with connection.cursor(row_factory=class_row(OffSale)) as cursor:
         return cursor.execute(_OFF_SALE, {"providers": _listed(providers)}).fetchall()
 
 
 def count_overrides(connection: psycopg.Connection[object]) -> int:
-    """How many fields are manual overrides, which no provider overwrites."""
+    """Return the number of manual overrides."""
     row = connection.execute("SELECT count(*) FROM fields_held_back").fetchone()
     return int(row[0]) if isinstance(row, tuple) else 0
 

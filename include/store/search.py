@@ -1,4 +1,4 @@
-"""What was seen of a search index, and the passes over it."""
+"""The state of each search index, and the passes over it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from psycopg.types.json import Jsonb
 
 
 class IndexState(msgspec.Struct):
-    """A row of `search_index`; the moves are JSON objects as they were handed in."""
+    """A row of `search_index`.
+
+    :param checkpoint_at: time of the newest entry of Algolia's log that was handled; None before the first patch.
+    :param handled_moves: moves that were handled and that the log may still list, as JSON objects.
+    :param records: size of the index at the last pass.
+    :param runs_since_comparison: runs since the whole index was last read.
+    :param dry_runs_shown: moves and reasons whose changes a scheduled dry run has already shown.
+    """
 
     checkpoint_at: datetime | None
     handled_moves: list[dict[str, Any]]
@@ -23,18 +30,18 @@ class IndexState(msgspec.Struct):
 
 
 class OpenPass(msgspec.Struct):
-    """A pass that has not come to its end; `mark` is where to go on, None at the beginning."""
+    """A pass that was not finished; `checkpoint` is where to resume it, None for the beginning."""
 
     id: int
     reason: str
     moves: list[dict[str, Any]]
     patches: list[str]
-    mark: dict[str, Any] | None
+    checkpoint: dict[str, Any] | None
     restarts: int
 
 
 def load_state(connection: psycopg.Connection[Any], application_id: str, index: str) -> IndexState:
-    """What is known of an index; of one that was never seen, a new row."""
+    """Return the state of an index; inserts a row for a new one."""
     connection.execute(
         "INSERT INTO search_index (application_id, index_name) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         (application_id, index),
@@ -49,7 +56,7 @@ def load_state(connection: psycopg.Connection[Any], application_id: str, index: 
 
 
 def save_state(connection: psycopg.Connection[Any], application_id: str, index: str, state: IndexState) -> None:
-    """Store what is known of an index."""
+    """Store the state of an index."""
     connection.execute(
         "UPDATE search_index SET checkpoint_at = %s, handled_moves = %s, records = %s, runs_since_comparison = %s,"
         " dry_runs_shown = %s WHERE application_id = %s AND index_name = %s",
@@ -65,8 +72,8 @@ def save_state(connection: psycopg.Connection[Any], application_id: str, index: 
     )
 
 
-def note_look(connection: psycopg.Connection[Any], application_id: str, index: str) -> None:
-    """Store that the log of an index was read just now, whatever follows from it."""
+def record_check(connection: psycopg.Connection[Any], application_id: str, index: str) -> None:
+    """Store that a run has just read the log of an index."""
     connection.execute(
         "UPDATE search_index SET checked_at = now() WHERE application_id = %s AND index_name = %s",
         (application_id, index),
@@ -74,7 +81,7 @@ def note_look(connection: psycopg.Connection[Any], application_id: str, index: s
 
 
 def settings_changed(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> bool:
-    """Whether the scheduled runs of an index had other settings before."""
+    """Whether the settings of the scheduled runs of an index differ from the stored ones."""
     row = connection.execute(
         "SELECT settings IS DISTINCT FROM %s FROM search_index WHERE application_id = %s AND index_name = %s",
         (settings, application_id, index),
@@ -82,8 +89,8 @@ def settings_changed(connection: psycopg.Connection[Any], application_id: str, i
     return bool(row and row[0])
 
 
-def note_settings(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> None:
-    """Remember the settings of the scheduled runs of an index."""
+def save_settings(connection: psycopg.Connection[Any], application_id: str, index: str, settings: str) -> None:
+    """Store the settings of the scheduled runs of an index."""
     connection.execute(
         "UPDATE search_index SET settings = %s WHERE application_id = %s AND index_name = %s",
         (settings, application_id, index),
@@ -91,10 +98,10 @@ def note_settings(connection: psycopg.Connection[Any], application_id: str, inde
 
 
 def find_open_pass(connection: psycopg.Connection[Any], application_id: str, index: str) -> OpenPass | None:
-    """The pass that a killed or failed run left open."""
+    """Return the pass that a killed or failed run left open."""
     with connection.cursor(row_factory=class_row(OpenPass)) as cursor:
         cursor.execute(
-            "SELECT id, reason, moves, patches, mark, restarts FROM search_pass"
+            "SELECT id, reason, moves, patches, mark AS checkpoint, restarts FROM search_pass"
             " WHERE application_id = %s AND index_name = %s AND state = 'open'",
             (application_id, index),
         )
@@ -111,13 +118,14 @@ def open_pass(
     patches: Sequence[str],
     run_id: str,
 ) -> int:
-    """Begin a pass; returns its id."""
+    """Open a pass; returns its id."""
     row = connection.execute(
         "INSERT INTO search_pass (application_id, index_name, reason, moves, patches, run_id)"
         " VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
         (application_id, index, reason, Jsonb(list(moves)), list(patches), run_id),
     ).fetchone()
-    return int(row[0]) if row else 0
+    assert row is not None  # INSERT … RETURNING
+    return int(row[0])
 
 
 def restart_pass(
@@ -128,7 +136,7 @@ def restart_pass(
     moves: Sequence[dict[str, Any]],
     patches: Sequence[str],
 ) -> None:
-    """Let a pass begin anew, for these moves."""
+    """Start an open pass from scratch, for these moves."""
     connection.execute(
         "UPDATE search_pass SET mark = NULL, reason = %s, moves = %s, patches = %s, restarts = restarts + 1"
         " WHERE id = %s",
@@ -136,32 +144,33 @@ def restart_pass(
     )
 
 
-def take_up_pass(connection: psycopg.Connection[Any], pass_id: int, run_id: str) -> None:
-    """Note which run goes on with a pass."""
+def resume_pass(connection: psycopg.Connection[Any], pass_id: int, run_id: str) -> None:
+    """Store that a run resumes an open pass."""
     connection.execute("UPDATE search_pass SET run_id = %s, error = NULL WHERE id = %s", (run_id, pass_id))
 
 
-def keep_mark(connection: psycopg.Connection[Any], pass_id: int, mark: dict[str, Any]) -> None:
-    """Store how far a pass is."""
+def save_checkpoint(connection: psycopg.Connection[Any], pass_id: int, checkpoint: dict[str, Any]) -> None:
+    """Store where to resume a pass. `checkpoint` has the report up to there as `report`."""
     connection.execute(
-        "UPDATE search_pass SET mark = %s, report = %s WHERE id = %s", (Jsonb(mark), Jsonb(mark["report"]), pass_id)
+        "UPDATE search_pass SET mark = %s, report = %s WHERE id = %s",
+        (Jsonb(checkpoint), Jsonb(checkpoint["report"]), pass_id),
     )
 
 
 def finish_pass(connection: psycopg.Connection[Any], pass_id: int, report: dict[str, Any], state: str = "done") -> None:
-    """Close a pass: done, or superseded by moves that came faster than they could be followed."""
+    """Close a pass as `done`, or as `superseded` when the index is rebuilt faster than it can be patched."""
     connection.execute(
         "UPDATE search_pass SET state = %s, report = %s, mark = NULL, error = NULL, finished_at = now() WHERE id = %s",
         (state, Jsonb(report), pass_id),
     )
 
 
-def note_error(connection: psycopg.Connection[Any], pass_id: int, error: str) -> None:
-    """Say on an open pass why it stands still; the next run takes it up."""
+def record_error(connection: psycopg.Connection[Any], pass_id: int, error: str) -> None:
+    """Store why an open pass failed; the next run resumes it."""
     connection.execute("UPDATE search_pass SET error = %s WHERE id = %s", (error, pass_id))
 
 
-def note_dry_run(
+def record_dry_run(
     connection: psycopg.Connection[Any],
     application_id: str,
     index: str,
@@ -171,7 +180,7 @@ def note_dry_run(
     report: dict[str, Any],
     run_id: str,
 ) -> None:
-    """Keep what a dry run found."""
+    """Store the report of a dry run."""
     connection.execute(
         "INSERT INTO search_pass (application_id, index_name, reason, patches, run_id, state, dry_run, report,"
         " finished_at) VALUES (%s, %s, %s, %s, %s, 'done', true, %s, now())",
@@ -180,7 +189,7 @@ def note_dry_run(
 
 
 def purge_passes(connection: psycopg.Connection[Any], retention_days: int) -> int:
-    """Remove passes that ended so many days ago; returns how many."""
+    """Delete passes that finished more than `retention_days` ago; returns how many."""
     return connection.execute(
         "DELETE FROM search_pass WHERE finished_at < now() - make_interval(days => %s)", (retention_days,)
     ).rowcount

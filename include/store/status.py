@@ -1,4 +1,4 @@
-"""How the synchronisation stands: a row per venue link, search index and outbound target. Read only."""
+"""The status of everything that is synced: one row per venue link, search index and outbound target. Read-only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from psycopg.rows import class_row
 
 
 class LinkStatus(msgspec.Struct):
-    """A venue link, or a provider without any, with its last load that was neither a dry run nor a replay.
+    """A venue link, or a provider without any, with its last load. Dry runs and replays do not count.
 
-    `read_at` is the watermark: the start of the last complete read. `state` and the counts are None before the first
-    load. `is_abandoned`: the venue is still to be read, but the load was closed without it, or its process is gone.
+    :param read_at: the watermark, which is the start of the last complete sync.
+    :param state: state of the last load; like the counts, None before the first load.
+    :param is_abandoned: the load was closed before the venue was read, or the process that read it has died.
     """
 
     provider: str
@@ -37,7 +38,14 @@ class LinkStatus(msgspec.Struct):
 
 
 class IndexStatus(msgspec.Struct):
-    """A search index: when a run last looked at it, found a rebuild, and patched it."""
+    """A search index.
+
+    :param checked_at: when a run last read Algolia's log.
+    :param rebuilt_at: when the index was last rebuilt, as far as a run has seen it.
+    :param patched_at: when the last patch was finished.
+    :param changed: number of records that the last patch changed.
+    :param error: why the open pass failed.
+    """
 
     index_name: str
     application_id: str
@@ -46,13 +54,20 @@ class IndexStatus(msgspec.Struct):
     rebuilt_at: datetime | None
     patched_at: datetime | None
     changed: int | None
-    """Records that the last patch changed."""
     error: str | None
-    """Why the pass that is open stands still."""
 
 
 class TargetStatus(msgspec.Struct):
-    """An outbound target: its queue, and what its last run did. `down` is why it takes nothing."""
+    """An outbound target.
+
+    :param queued: orders that wait for their first try.
+    :param sending: orders that a worker is sending.
+    :param to_retry: orders that failed and are retried.
+    :param parked: orders that failed and wait for a person.
+    :param ran_at: when the last run finished.
+    :param sent: orders that the last run sent.
+    :param down: why the target was unavailable to the last run.
+    """
 
     target: str
     queued: int
@@ -64,8 +79,9 @@ class TargetStatus(msgspec.Struct):
     down: str | None
 
 
-# Dry runs write nothing, and a replay reads no listing: neither tells how a venue stands. One pass finds the last loads
-# of all links. The lock is that of `include.store.locks.link_lock`.
+# Dry runs write nothing and replays read no listing, so neither shows the status of a venue. `last` finds the last
+# loads of all links in one scan. A running load was abandoned if its advisory lock is free; see
+# `include.store.locks.link_lock`.
 _LINKS = """
     WITH link AS (
         SELECT venue_provider.id, provider.id AS provider_id, provider.name AS provider, provider.local_class,
@@ -155,13 +171,13 @@ _TARGETS = """
 
 
 def link_statuses(connection: psycopg.Connection[object], providers: Sequence[str] | None = None) -> list[LinkStatus]:
-    """A row per venue link, and per provider without links; of these providers (`local_class`) only, None: of all."""
+    """Return the status of venue links and of providers without any; `providers` limits it to these `local_class`es."""
     with connection.cursor(row_factory=class_row(LinkStatus)) as cursor:
         return cursor.execute(_LINKS, {"providers": None if providers is None else list(providers)}).fetchall()
 
 
 def index_statuses(connection: psycopg.Connection[object], dag_id: str | None = None) -> list[IndexStatus]:
-    """A row per search index; only those that a DAG has patched, None: all."""
+    """Return the status of search indices; `dag_id` limits it to those that this DAG has patched."""
     with connection.cursor(row_factory=class_row(IndexStatus)) as cursor:
         return cursor.execute(_INDICES, {"dag": dag_id}).fetchall()
 
@@ -169,6 +185,6 @@ def index_statuses(connection: psycopg.Connection[object], dag_id: str | None = 
 def target_statuses(
     connection: psycopg.Connection[object], targets: Sequence[str], *, only_these: bool = False
 ) -> list[TargetStatus]:
-    """A row per outbound target: these, and, unless `only_these`, whatever else has a queue or ran before."""
+    """Return the status of these targets and, unless `only_these`, of all others that have a queue or have run."""
     with connection.cursor(row_factory=class_row(TargetStatus)) as cursor:
         return cursor.execute(_TARGETS, {"targets": list(targets), "all": not only_these}).fetchall()

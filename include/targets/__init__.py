@@ -1,8 +1,8 @@
-"""The targets of the project: one module each."""
+"""The outbound targets of the project: one module each, and the contract that they implement."""
 
 from __future__ import annotations
 
-from include.registry import Kind, load
+from include.registry import Kind, import_all, load, members
 from include.targets.base import OutboundSyncProvider
 
 
@@ -16,9 +16,17 @@ TARGETS: Kind[type[OutboundSyncProvider]] = Kind("target", packages=("include.ta
 
 
 def load_target(path: str) -> type[OutboundSyncProvider]:
-    """The target class of a dotted path like `include.targets.mailing_list.MailingList`.
+    """Return the target class at a dotted path such as `include.targets.mailing_list.MailingList`.
 
     Raises:
-        ConfigurationError: there is none, or it is not a target.
+        ConfigurationError: there is no such class, or it is not a target; the message lists the project's.
     """
     return load(path, TARGETS)
+
+
+def target_classes() -> list[type[OutboundSyncProvider]]:
+    """Return all targets of the project: the classes with an identifier in the modules of this package.
+
+    Raises whatever a module of the package raises that cannot be imported.
+    """
+    return [found for module in import_all(TARGETS) for found in members(module, TARGETS).values()]

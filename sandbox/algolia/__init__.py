@@ -1,1 +1,1 @@
-"""A stand-in for the search service's REST API: https://www.algolia.com/doc/rest-api/search/."""
+"""Stand-in for Algolia's search API: https://www.algolia.com/doc/rest-api/search/."""

@@ -1,7 +1,7 @@
-"""The application of `algolia`: its calls, its keys, its log.
+"""The endpoints of the Algolia stand-in, its API keys and its log.
 
-It is served at the root: the official clients know a host, but no path before `/1`. What the stand-in does not know it
-refuses, rather than leave it aside.
+The stand-in is served at the root, since the official clients cannot put a prefix before `/1`. It refuses parameters
+that it does not implement, rather than ignore them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from sandbox.algolia import reads, writes
-from sandbox.algolia.asked import Asked, Refused
 from sandbox.algolia.logs import Logs
+from sandbox.algolia.request import ApiError, ApiRequest
 from sandbox.algolia.store import Index, Store
-from sandbox.answers import Answer, refusal, send
 from sandbox.faults import ANY_SERVICE, Faults, Rule, Service
 from sandbox.offers import INDEX, offers
+from sandbox.responses import PlannedResponse, error_response, send
 from sandbox.world import World
 
 SERVICE = "algolia"
@@ -31,26 +31,28 @@ SERVICE = "algolia"
 
 @dataclass(frozen=True)
 class Call:
-    """A call: how faults name it, its method and path, the right that it needs, what answers it.
+    """An endpoint: its name in fault rules, its method and path, the right that it requires, and its function.
 
-    `kind` is its type in the log; one of none is not logged.
+    `kind` is its type in the log; a call without a kind is not logged.
     """
 
     name: str
     method: str
     path: re.Pattern[str]
     right: str
-    answer: Callable[[Asked], object]
+    respond: Callable[[ApiRequest], object]
     kind: str | None
 
 
-def _call(name: str, asked: str, right: str, answer: Callable[[Asked], object], kind: str | None = "query") -> Call:
-    method, path = asked.split()
+def _call(
+    name: str, endpoint: str, right: str, respond: Callable[[ApiRequest], object], kind: str | None = "query"
+) -> Call:
+    method, path = endpoint.split()
     pattern = path.replace("*", r"\*").replace("<", "(?P<").replace(">", ">[^/]+)")
-    return Call(name, method, re.compile(pattern), right, answer, kind)
+    return Call(name, method, re.compile(pattern), right, respond, kind)
 
 
-# Of two that match, the first counts.
+# The first match counts.
 CALLS = (
     _call("logs", "GET /1/logs", "logs", reads.get_logs, None),
     _call("list", "GET /1/indexes", "listIndexes", reads.list_indices),
@@ -72,7 +74,7 @@ CALLS = (
     _call("delete_object", "DELETE /1/indexes/<index>/<object>", "deleteObject", writes.delete_object, "build"),
 )
 
-MISHAPS = Service(ANY_SERVICE | {"repeat_page"}, tuple(dict.fromkeys(call.name for call in CALLS)))
+FAULTS = Service(ANY_SERVICE | {"repeat_page"}, tuple(dict.fromkeys(call.name for call in CALLS)))
 
 
 class Algolia:
@@ -83,7 +85,7 @@ class Algolia:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all that was written and logged: there is the index of the offers, as it was at first."""
+        """Empty the log, and go back to the initial index of offers."""
         settings = self.world.settings
         self.store = Store(settings.algolia_task_ms / 1000)
         self.logs = Logs(settings.algolia_log_entries)
@@ -93,56 +95,58 @@ class Algolia:
                 index.records.put(offer["objectID"], offer)
 
     def rights(self, request: Request) -> frozenset[str]:
-        """Return what the key of a request may do; one that there is not is refused."""
+        """Return the rights of the request's API key; raise `ApiError` (403) if the key is unknown."""
 
-        def said(name: str) -> str:
+        def credential(name: str) -> str:
             return request.headers.get(name) or request.query_params.get(name) or ""
 
-        rights = self.world.algolia_rights.get(said("x-algolia-api-key"))
-        if rights is None or said("x-algolia-application-id") != self.world.settings.algolia_application:
-            raise Refused(403, "Invalid Application-ID or API key")
+        rights = self.world.algolia_rights.get(credential("x-algolia-api-key"))
+        if rights is None or credential("x-algolia-application-id") != self.world.settings.algolia_application:
+            raise ApiError(403, "Invalid Application-ID or API key")
         return rights
 
 
 def router(algolia: Algolia, faults: Faults) -> APIRouter:
-    """Return the route of the service: one for all its paths, since the names in them may hold an encoded slash."""
+    """Return the route of the service: one for all paths, since names in a path may contain an encoded slash."""
     routes = APIRouter()
 
     @routes.api_route("/1/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"])
-    async def answer(request: Request) -> Response:
+    async def respond(http_request: Request) -> Response:
         start = time.perf_counter()
-        call, names = _find(request)
-        asked = Asked(algolia.store, algolia.logs, names, dict(request.query_params), await request.body())
-        fired: dict[str, Rule] = {}
+        call, names = _find(http_request)
+        request = ApiRequest(
+            algolia.store, algolia.logs, names, dict(http_request.query_params), await http_request.body()
+        )
+        active: dict[str, Rule] = {}
         try:
-            _prepare(asked, request, algolia.rights(request), call)
-            fired = faults.fire(
-                request,
+            _prepare(request, http_request, algolia.rights(http_request), call)
+            active = faults.inject(
+                http_request,
                 SERVICE,
                 index=names.get("index"),
                 call=call.name,
-                page=lambda: reads.browsed_page(asked) if call.name == "browse" else None,
+                page=lambda: reads.browsed_page(request) if call.name == "browse" else None,
             )
-            asked.again = "repeat_page" in fired
-            said = refusal(fired, _error) or Answer(msgspec.json.encode(call.answer(asked)))
-        except Refused as refused:
-            said = Answer(msgspec.json.encode(_error(refused.status, str(refused))), refused.status)
+            request.repeats_page = "repeat_page" in active
+            planned = error_response(active, _error_body) or PlannedResponse(msgspec.json.encode(call.respond(request)))
+        except ApiError as error:
+            planned = PlannedResponse(msgspec.json.encode(_error_body(error.status, str(error))), error.status)
         if call.kind:
-            _log(asked, request, call.kind, said, time.perf_counter() - start)
-        return await send(said, fired)
+            _log(request, http_request, call.kind, planned, time.perf_counter() - start)
+        return await send(planned, active)
 
     return routes
 
 
-def _no_path(_asked: Asked) -> object:
-    raise Refused(404, "Path not found")
+def _no_path(_request: ApiRequest) -> object:
+    raise ApiError(404, "Path not found")
 
 
 _NO_CALL = _call("none", "GET /", "", _no_path)
 
 
 def _find(request: Request) -> tuple[Call, dict[str, str]]:
-    """Return the call, and the names in its path."""
+    """Return the call and the values in its path."""
     path = request.scope["raw_path"].decode("latin-1")
     for call in CALLS:
         if call.method == request.method and (found := call.path.fullmatch(path)):
@@ -150,38 +154,38 @@ def _find(request: Request) -> tuple[Call, dict[str, str]]:
     return _NO_CALL, {}
 
 
-def _prepare(asked: Asked, request: Request, rights: frozenset[str], call: Call) -> None:
-    """Let in who may come in, and unpack the body."""
-    asked.rights = rights
+def _prepare(request: ApiRequest, http_request: Request, rights: frozenset[str], call: Call) -> None:
+    """Check the rights and decompress the body; raise `ApiError` if either fails."""
+    request.rights = rights
     if call.right:
-        asked.need(call.right)
-    if request.headers.get("content-encoding") == "gzip":
+        request.require(call.right)
+    if http_request.headers.get("content-encoding") == "gzip":
         try:
-            asked.body = gzip.decompress(asked.body)
+            request.body = gzip.decompress(request.body)
         except (OSError, EOFError, zlib.error) as error:
-            raise Refused(400, "The body is not gzip") from error
+            raise ApiError(400, "The body is not gzip") from error
 
 
-def _error(status: int, told: str) -> object:
-    return {"message": told, "status": status}
+def _error_body(status: int, message: str) -> object:
+    return {"message": message, "status": status}
 
 
-def _log(asked: Asked, request: Request, kind: str, said: Answer, seconds: float) -> None:
+def _log(request: ApiRequest, http_request: Request, kind: str, planned: PlannedResponse, seconds: float) -> None:
     secret = "x-algolia-api-key"
-    headers = [f"{name}: {'***' if name == secret else value}" for name, value in request.headers.items()]
-    told = {
-        "method": request.method,
-        "url": request.scope["raw_path"].decode("latin-1"),
-        "ip": request.client.host if request.client else "",
+    headers = [f"{name}: {'***' if name == secret else value}" for name, value in http_request.headers.items()]
+    fields = {
+        "method": http_request.method,
+        "url": http_request.scope["raw_path"].decode("latin-1"),
+        "ip": http_request.client.host if http_request.client else "",
         "query_headers": "\n".join(headers),
         "query_params": urlencode(
-            {name: "***" if name.lower() == secret else text for name, text in asked.query.items()}
+            {name: "***" if name.lower() == secret else text for name, text in request.query.items()}
         ),
         "processing_time_ms": str(round(seconds * 1000)),
-        "nb_api_calls": str(asked.operations),
+        "nb_api_calls": str(request.operations),
     }
-    if "index" in asked.path:
-        told["index"] = asked.name
-    if asked.hits is not None:
-        told["query_nb_hits"] = str(asked.hits)
-    asked.logs.note(kind, said.status, asked.body, said.body, **told)
+    if "index" in request.path:
+        fields["index"] = request.name
+    if request.hits is not None:
+        fields["query_nb_hits"] = str(request.hits)
+    request.logs.add(kind, planned.status, request.body, planned.body, **fields)

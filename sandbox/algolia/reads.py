@@ -1,4 +1,4 @@
-"""The calls of `algolia` that read. Records come in the order in which they were first added, there is no ranking."""
+"""The calls that read. Records come in the order in which they were first added; there is no ranking."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Meta, Raw, Struct, field
 
-from sandbox.algolia.asked import Asked, Refused, parse
 from sandbox.algolia.logs import LogType
 from sandbox.algolia.records import show
+from sandbox.algolia.request import ApiError, ApiRequest, parse
 from sandbox.algolia.store import Index
 
-_REACH = 1000  # hits that a search can get at
+_MAX_HITS = 1000  # that a search can page through
 
 HitsPerPage = Annotated[int, Meta(ge=1, le=1000)]
 Number = Annotated[int, Meta(ge=0)]
 
 
-class _Shown(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What browsing and searching both take; the parameters that only add to an answer are taken and left aside."""
+class _Query(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The parameters of browse and search. Those that would only add to the response are accepted and ignored."""
 
     query: str = ""
     attributes_to_retrieve: list[str] | None = None
@@ -32,18 +32,18 @@ class _Shown(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     get_ranking_info: bool = False
 
 
-class _Browse(_Shown):
+class _Browse(_Query):
     hits_per_page: HitsPerPage = 1000
     cursor: str | None = None
 
 
-class _Search(_Shown):
+class _Search(_Query):
     hits_per_page: HitsPerPage = 20
     page: Number = 0
 
 
 class _Cursor(Struct, rename="camel", forbid_unknown_fields=True):
-    """Where a browse goes on, and all else that it needs."""
+    """Where a browse continues, with the parameters of its first page."""
 
     place: Number
     page: Number
@@ -54,51 +54,51 @@ class _Cursor(Struct, rename="camel", forbid_unknown_fields=True):
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode()
 
 
-def _cursor(asked: Asked) -> _Cursor:
-    wanted = asked.read(_Browse)
-    if wanted.cursor is None:
-        if wanted.query:
-            raise Refused(400, "The stand-in does not browse with a query")
-        return _Cursor(0, 0, wanted.hits_per_page, wanted.attributes_to_retrieve)
+def _cursor(request: ApiRequest) -> _Cursor:
+    query = request.read(_Browse)
+    if query.cursor is None:
+        if query.query:
+            raise ApiError(400, "The stand-in does not support browsing with a query")
+        return _Cursor(0, 0, query.hits_per_page, query.attributes_to_retrieve)
     try:
-        return parse(base64.b64decode(wanted.cursor, b"-_", validate=True), _Cursor)
-    except (ValueError, Refused) as error:
-        raise Refused(400, "Invalid cursor") from error
+        return parse(base64.b64decode(query.cursor, b"-_", validate=True), _Cursor)
+    except (ValueError, ApiError) as error:
+        raise ApiError(400, "Invalid cursor") from error
 
 
-def browsed_page(asked: Asked) -> int | None:
-    """Return the number of the page that is browsed, from 1 on; None: it cannot be told."""
+def browsed_page(request: ApiRequest) -> int | None:
+    """Return the number of the browsed page, starting at 1; None if the request is invalid."""
     try:
-        return _cursor(asked).page + 1
-    except Refused:
+        return _cursor(request).page + 1
+    except ApiError:
         return None
 
 
-def browse(asked: Asked) -> object:
-    """Answer with a page, and with the cursor of the next one if there is one."""
-    cursor = _cursor(asked)
-    records = asked.index.records
+def browse(request: ApiRequest) -> object:
+    """Return a page, with the cursor of the next one if there is one."""
+    cursor = _cursor(request)
+    records = request.index.records
     page, place = records.page(cursor.place, cursor.hits_per_page)
-    asked.hits = len(records)
-    pages = -(-asked.hits // cursor.hits_per_page)
-    answer = _hits(page, cursor, cursor.page) | {"nbHits": asked.hits, "nbPages": pages}
-    if asked.again:
-        answer["cursor"] = cursor.text()
+    request.hits = len(records)
+    pages = -(-request.hits // cursor.hits_per_page)
+    response = _hits(page, cursor, cursor.page) | {"nbHits": request.hits, "nbPages": pages}
+    if request.repeats_page:
+        response["cursor"] = cursor.text()
     elif place is not None:
-        answer["cursor"] = msgspec.structs.replace(cursor, place=place, page=cursor.page + 1).text()
-    return answer
+        response["cursor"] = msgspec.structs.replace(cursor, place=place, page=cursor.page + 1).text()
+    return response
 
 
-def search(asked: Asked) -> object:
-    """Answer with a page of the records that have all words of the query in their texts."""
-    wanted = asked.read(_Search)
-    words = wanted.query.casefold().split()
-    found = [record for record in asked.index.records if not words or _has(record, words)]
-    first = wanted.page * wanted.hits_per_page
-    page = found[first : min(first + wanted.hits_per_page, _REACH)]
-    asked.hits = len(found)
-    pages = -(-min(asked.hits, _REACH) // wanted.hits_per_page)
-    return _hits(page, wanted, wanted.page) | {"nbHits": asked.hits, "nbPages": pages, "query": wanted.query}
+def search(request: ApiRequest) -> object:
+    """Return a page of the records whose texts contain all words of the query."""
+    query = request.read(_Search)
+    words = query.query.casefold().split()
+    found = [record for record in request.index.records if not words or _has(record, words)]
+    first = query.page * query.hits_per_page
+    page = found[first : min(first + query.hits_per_page, _MAX_HITS)]
+    request.hits = len(found)
+    pages = -(-min(request.hits, _MAX_HITS) // query.hits_per_page)
+    return _hits(page, query, query.page) | {"nbHits": request.hits, "nbPages": pages, "query": query.query}
 
 
 def _has(record: bytes, words: list[str]) -> bool:
@@ -106,14 +106,14 @@ def _has(record: bytes, words: list[str]) -> bool:
     return all([word in texts for word in words])
 
 
-def _hits(page: list[bytes], wanted: _Cursor | _Search, number: int) -> dict[str, Any]:
-    params: dict[str, Any] = {"hitsPerPage": wanted.hits_per_page}
-    if wanted.attributes_to_retrieve is not None:
-        params["attributesToRetrieve"] = msgspec.json.encode(wanted.attributes_to_retrieve).decode()
+def _hits(page: list[bytes], query: _Cursor | _Search, number: int) -> dict[str, Any]:
+    params: dict[str, Any] = {"hitsPerPage": query.hits_per_page}
+    if query.attributes_to_retrieve is not None:
+        params["attributesToRetrieve"] = msgspec.json.encode(query.attributes_to_retrieve).decode()
     return {
-        "hits": _show(page, wanted.attributes_to_retrieve),
+        "hits": _show(page, query.attributes_to_retrieve),
         "page": number,
-        "hitsPerPage": wanted.hits_per_page,
+        "hitsPerPage": query.hits_per_page,
         "processingTimeMS": 1,
         "query": "",
         "params": urlencode(params),
@@ -124,71 +124,71 @@ def _hits(page: list[bytes], wanted: _Cursor | _Search, number: int) -> dict[str
 def _show(records: list[bytes], attributes: list[str] | None) -> Raw:
     for attribute in attributes or ():
         if attribute.startswith("-") or "." in attribute:
-            raise Refused(400, f"The stand-in shows whole first-level attributes, not {attribute}")
+            raise ApiError(400, f"The stand-in returns whole first-level attributes only, not {attribute}")
     return show(records, attributes)
 
 
-def get_object(asked: Asked) -> object:
-    """Answer with a record."""
-    record = asked.index.records.get(asked.path["object"])
+def get_object(request: ApiRequest) -> object:
+    """Return a record."""
+    record = request.index.records.get(request.path["object"])
     if record is None:
-        raise Refused(404, "ObjectID does not exist")
-    attributes = asked.query.get("attributesToRetrieve")
+        raise ApiError(404, "ObjectID does not exist")
+    attributes = request.query.get("attributesToRetrieve")
     return Raw(bytes(_show([record], attributes.split(",") if attributes else None))[1:-1])
 
 
-class _Wanted(Struct, rename="camel"):
+class _ObjectRequest(Struct, rename="camel"):
     index_name: str
     object_id: str = field(name="objectID")
     attributes_to_retrieve: list[str] | None = None
 
 
 class _Objects(Struct):
-    requests: list[_Wanted]
+    requests: list[_ObjectRequest]
 
 
-def get_objects(asked: Asked) -> object:
-    """Answer with records of several indices, null for one that there is not."""
+def get_objects(request: ApiRequest) -> object:
+    """Return records of several indices; null for a missing record."""
     results = []
-    for wanted in asked.read(_Objects).requests:
-        index = asked.store.indices.get(wanted.index_name)
+    for each in request.read(_Objects).requests:
+        index = request.store.indices.get(each.index_name)
         if index is None:
-            raise Refused(404, f"Index {wanted.index_name} does not exist")
-        record = index.records.get(wanted.object_id)
-        results.append(None if record is None else Raw(bytes(_show([record], wanted.attributes_to_retrieve))[1:-1]))
+            raise ApiError(404, f"Index {each.index_name} does not exist")
+        record = index.records.get(each.object_id)
+        results.append(None if record is None else Raw(bytes(_show([record], each.attributes_to_retrieve))[1:-1]))
     return {"results": results}
 
 
-def get_settings(asked: Asked) -> object:
-    """Answer with the settings of an index."""
-    return asked.index.settings
+def get_settings(request: ApiRequest) -> object:
+    """Return the settings of an index."""
+    return request.index.settings
 
 
-def get_task(asked: Asked) -> object:
-    """Tell whether a task is done."""
-    number = asked.path["task"]
+def get_task(request: ApiRequest) -> object:
+    """Return whether a task is done."""
+    number = request.path["task"]
     try:
-        published = asked.store.is_published(int(number))
+        published = request.store.is_published(int(number))
     except (ValueError, LookupError) as error:
-        raise Refused(404, f"Task {number} does not exist") from error
+        raise ApiError(404, f"Task {number} does not exist") from error
     return {"status": "published" if published else "notPublished", "pendingTask": not published}
 
 
-def get_logs(asked: Asked) -> object:
-    """Answer with a part of the log."""
-    kind: Any = asked.query.get("type", "all")
+def get_logs(request: ApiRequest) -> object:
+    """Return a part of the log."""
+    kind: Any = request.query.get("type", "all")
     if kind not in get_args(LogType):
-        raise Refused(400, f"Invalid value for type: {kind}")
-    offset, length = asked.number("offset", 0, 0, 10**9), asked.number("length", 10, 1, 1000)
-    return {"logs": asked.logs.read(offset, length, kind, asked.query.get("indexName"))}
+        raise ApiError(400, f"Invalid value for type: {kind}")
+    offset, length = request.number("offset", 0, 0, 10**9), request.number("length", 10, 1, 1000)
+    return {"logs": request.logs.read(offset, length, kind, request.query.get("indexName"))}
 
 
-def list_indices(asked: Asked) -> object:
-    """Describe the indices."""
-    indices = sorted(asked.store.indices.items())
-    size = asked.number("hitsPerPage", 100, 1, 1000)
-    first = asked.number("page", 0, 0, 10**9) * size
-    items = [_describe(name, index, asked.store.pending(name)) for name, index in indices[first : first + size]]
+def list_indices(request: ApiRequest) -> object:
+    """Return the names and sizes of the indices."""
+    indices = sorted(request.store.indices.items())
+    size = request.number("hitsPerPage", 100, 1, 1000)
+    first = request.number("page", 0, 0, 10**9) * size
+    items = [_describe(name, index, request.store.pending(name)) for name, index in indices[first : first + size]]
     return {"items": items, "nbPages": -(-len(indices) // size)}
 
 

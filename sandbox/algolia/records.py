@@ -1,4 +1,4 @@
-"""The records of an index of `algolia`: how they are kept, how a partial update changes one, what is shown of them."""
+"""The records of an index: storage, partial updates, and selection of attributes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LIST_OPERATIONS = ("Add", "Remove", "AddUnique")
 
 
 class Records:
-    """The records of one index, as JSON, in the order in which they came.
+    """The records of one index, as JSON, in the order in which they were added.
 
-    A record stays in its place when it changes, and the place of a deleted one stays empty: who goes on behind a place
-    neither misses nor repeats a record that was there all the time.
+    A record keeps its place when it changes, and the place of a deleted one stays empty. A browse that continues from a
+    place therefore neither misses nor repeats a record that existed all the time.
     """
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ class Records:
         return (record for record in self._stored if record is not None)
 
     def copy(self) -> Records:
-        """Return a copy that shares the records themselves, which never change."""
+        """Return a copy. It shares the encoded records, which are immutable."""
         other = Records()
         other._places, other._stored = self._places.copy(), self._stored.copy()
         return other
 
     def get(self, object_id: str) -> bytes | None:
-        """Return a record; None: there is none."""
+        """Return a record, or None if there is none."""
         place = self._places.get(object_id)
         return None if place is None else self._stored[place]
 
     def put(self, object_id: str, attributes: dict[str, Any]) -> None:
-        """Add a record or replace it whole."""
+        """Add or replace a record."""
         record = _encode(attributes)
         place = self._places.setdefault(object_id, len(self._stored))
         if place == len(self._stored):
@@ -60,7 +60,7 @@ class Records:
             self._stored[place] = record
 
     def patch(self, object_id: str, attributes: dict[str, Any], *, create: bool) -> None:
-        """Replace first-level attributes of a record; where there is none, make one of them or do nothing."""
+        """Replace first-level attributes of a record. Add a missing record if `create`, otherwise ignore it."""
         record = self.get(object_id)
         if record is None and not create:
             return
@@ -69,13 +69,13 @@ class Records:
             self.put(object_id, merged)
 
     def remove(self, object_id: str) -> None:
-        """Delete a record, if it is there."""
+        """Delete a record, if it exists."""
         place = self._places.pop(object_id, None)
         if place is not None:
             self._stored[place] = None
 
     def page(self, first: int, size: int) -> tuple[list[bytes], int | None]:
-        """Return at most `size` records from a place on, and the place to go on from; None: these were the last."""
+        """Return up to `size` records from a place on, and the place of the next one; None if there is no next one."""
         found: list[bytes] = []
         for place in range(first, len(self._stored)):
             record = self._stored[place]
@@ -87,7 +87,7 @@ class Records:
 
 
 def merge(record: dict[str, Any] | None, attributes: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the record (None: there is none) with other attributes; None: an operation says to leave it alone."""
+    """Return the record (None: a new one) with other attributes; None if an operation forbids the change."""
     merged = dict(record or {})
     for name, value in attributes.items():
         if not (isinstance(value, dict) and "_operation" in value):
@@ -117,7 +117,7 @@ def _list_operation(operation: str, current: list[Any], operand: Any) -> list[An
 
 
 def check_operations(attributes: dict[str, Any]) -> None:
-    """Refuse, with a ValueError, built-in operations that there are not or that lack their value."""
+    """Raise ValueError for a built-in operation that is unknown or has no valid value."""
     for name, value in attributes.items():
         if isinstance(value, dict) and "_operation" in value:
             operation, operand = value["_operation"], value.get("value")
@@ -130,7 +130,7 @@ def check_operations(attributes: dict[str, Any]) -> None:
 
 
 def show(records: Iterable[bytes], attributes: Sequence[str] | None) -> Raw:
-    """Return records as a JSON array, with these first-level attributes of them and objectID; None or `*`: all."""
+    """Return records as a JSON array with objectID and these first-level attributes; None or `*`: all attributes."""
     array = b"[%b]" % b",".join(records)
     if attributes is None or "*" in attributes:
         return Raw(array)
@@ -139,7 +139,7 @@ def show(records: Iterable[bytes], attributes: Sequence[str] | None) -> Raw:
 
 @lru_cache(maxsize=64)
 def _narrow(attributes: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """Return what reads of records these attributes only, without looking into them."""
+    """Return a decoder for these attributes only; their values stay encoded."""
     names = {f"attribute_{number}": attribute for number, attribute in enumerate(attributes)}
     fields = [(name, Raw | UnsetType, UNSET) for name in names]
     return msgspec.json.Decoder(list[msgspec.defstruct("Narrowed", fields, rename=names, gc=False)])  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The indices of `algolia` and the tasks that change them."""
+"""The indices and the tasks that change them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FIRST_TASK = 1_000
 
 
 def now() -> str:
-    """Return the moment as the service writes it."""
+    """Return the current time in the service's format."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 @dataclass
 class Index:
-    """The records and the settings of an index."""
+    """An index: its records and its settings."""
 
     records: Records = field(default_factory=Records)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class _Task(NamedTuple):
 
 
 class Store:
-    """All indices. A write is a task: it is seen `delay` seconds after it was accepted, after all before it."""
+    """All indices. A write is a task: it takes effect `delay` seconds after it was accepted, in the order of tasks."""
 
     def __init__(self, delay: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._delay, self._clock = delay, clock
@@ -55,7 +55,7 @@ class Store:
 
     @property
     def indices(self) -> dict[str, Index]:
-        """The indices as a reader sees them now."""
+        """The indices, with all tasks applied that are due."""
         self._settle()
         return self._published
 
@@ -69,27 +69,27 @@ class Store:
                     self._published[name].updated = now()
 
     def is_published(self, task: int) -> bool:
-        """Tell whether a task is done; LookupError: there is none of this number."""
+        """Return whether a task is done; raise LookupError if there is no such task."""
         if not _FIRST_TASK < task <= self._last:
             raise LookupError(task)
         self._settle()
         return not self._pending or task < self._pending[0].number
 
     def pending(self, name: str) -> int:
-        """Count the tasks that an index waits for."""
+        """Return the number of pending tasks of an index."""
         self._settle()
         return sum(name in task.names for task in self._pending)
 
     def write(self, name: str, writes: Iterable[Write]) -> int:
-        """Accept the actions of a batch; returns the number of the task."""
+        """Accept the actions of a batch; return the number of the task."""
         return self._submit((name,), lambda: self._write(name, writes))
 
     def set_settings(self, name: str, settings: dict[str, Any]) -> int:
-        """Accept other settings; returns the number of the task."""
+        """Accept new settings; return the number of the task."""
         return self._submit((name,), lambda: self._open(name).settings.update(settings))
 
     def move(self, source: str, destination: str) -> int:
-        """Accept that an index takes the place of another; without a source nothing happens, as in the service."""
+        """Accept a move of an index over another one. As in the service, a missing source is no error."""
 
         def apply() -> None:
             if source in self._published:
@@ -98,7 +98,7 @@ class Store:
         return self._submit((source, destination), apply)
 
     def copy(self, source: str, destination: str, scope: Iterable[str] | None) -> int:
-        """Accept that an index is copied over another: whole, or only what the scope names (`settings`)."""
+        """Accept a copy of an index over another one: all of it, or only what the scope names (`settings`)."""
 
         def apply() -> None:
             if source not in self._published:

@@ -1,11 +1,11 @@
-"""A stand-in for the showtimes that Allociné gives to pass Culture, and for the posters of the movies.
+"""Stand-in for the showtime API that Allociné offers to pass Culture, and for the movies' posters.
 
 `GET /allocine/api/query/movieShowtimeList?theater=P0101` with `Authorization: Bearer <key>`, or the older
-`&token=<key>`: everything that a cinema shows from now on, in one answer, as the client in
-https://github.com/pass-culture/pass-culture-main reads it. Showtimes are local times of the cinema without a zone.
-Posters are at the addresses that the movies name and need no key: `GET /allocine/posters/<number>-<version>.jpg`.
+`&token=<key>`, returns all future showtimes of a cinema in one response, as the client in
+https://github.com/pass-culture/pass-culture-main expects. Showtimes are in the cinema's local time, without a zone.
+Posters are at the URLs that the movies name and need no key: `GET /allocine/posters/<number>-<version>.jpg`.
 
-Calls for fault rules: `showtimes` and `poster`; `venue` is the id in the address.
+Calls in fault rules: `showtimes` and `poster`; `venue` is the id in the URL.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from sandbox.answers import Answer, refusal, send
-from sandbox.bad_movies import BAD_RECORDS
-from sandbox.bad_records import render
 from sandbox.demo import venue
 from sandbox.faults import ANY_SERVICE, Faults, Service
 from sandbox.movies import (
@@ -34,13 +31,16 @@ from sandbox.movies import (
     theatres,
 )
 from sandbox.posters import bomb, poster
+from sandbox.responses import PlannedResponse, error_response, send
 from sandbox.suppliers import Link, Supplier
+from sandbox.suppliers.corrupt_movies import BAD_RECORDS
+from sandbox.suppliers.corrupt_records import render
 from sandbox.world import World, salt, scatter
 
 SERVICE = "allocine"
 _LISTING = ANY_SERVICE | {"empty_page", "bad_records", "duplicates", "shrunk_listing"}
 _POSTER = ANY_SERVICE | {"truncated_image", "image_bomb"}
-MISHAPS = Service(_LISTING | _POSTER, ("showtimes", "poster"), BAD_RECORDS)
+FAULTS = Service(_LISTING | _POSTER, ("showtimes", "poster"), BAD_RECORDS)
 
 _LINK_SETTINGS: tuple[dict[str, Any], ...] = (
     {"prices": [{"price": 9.5}], "is_duo": True},
@@ -49,7 +49,7 @@ _LINK_SETTINGS: tuple[dict[str, Any], ...] = (
 
 
 def suppliers(world: World) -> Sequence[Supplier]:
-    """Return the service; its cinemas are linked at different prices."""
+    """Return the service. Its cinemas are linked with different prices."""
     links = [
         Link(
             venue(FIRST_THEATRE + each.number, each.name, each.departement),
@@ -59,7 +59,7 @@ def suppliers(world: World) -> Sequence[Supplier]:
         )
         for each in theatres(world)
     ]
-    return [Supplier(SERVICE, "AllocineStocks", MISHAPS, partial(_router, world), links)]
+    return [Supplier(SERVICE, "AllocineStocks", FAULTS, partial(_router, world), links)]
 
 
 def _check_key(request: Request, key: str, token: str | None) -> None:
@@ -95,19 +95,19 @@ def _router(world: World, faults: Faults) -> APIRouter:
         _check_key(request, settings.allocine_key, token)
         if find_theatre(world, theater) is None:
             raise HTTPException(404, f"no theater {theater}")
-        fired = faults.fire(request, SERVICE, venue=theater, call="showtimes", possible=_LISTING)
+        active = faults.inject(request, SERVICE, venue=theater, call="showtimes", possible=_LISTING)
         edges = [_edge(world, str(request.base_url), *found) for found in movies(world, theater)]
-        if shrunk := fired.get("shrunk_listing"):
+        if shrunk := active.get("shrunk_listing"):
             edges = edges[: round(len(edges) * (1 - shrunk.missing))]
-        if "empty_page" in fired:
+        if "empty_page" in active:
             edges = []
-        if duplicates := fired.get("duplicates"):
+        if duplicates := active.get("duplicates"):
             edges = [copy for edge in edges[: duplicates.within] for copy in (edge, edge)] + edges[duplicates.within :]
         records = render(
-            settings.seed, edges, lambda edge: str(edge["node"]["movie"]["internalId"]), fired, BAD_RECORDS
+            settings.seed, edges, lambda edge: str(edge["node"]["movie"]["internalId"]), active, BAD_RECORDS
         )
         body = b'{"movieShowtimeList":{"totalCount":%d,"edges":[%b]}}' % (len(edges), b",".join(records))
-        return await send(refusal(fired) or Answer(body), fired)
+        return await send(error_response(active) or PlannedResponse(body), active)
 
     @routes.get(f"/{SERVICE}/posters/{{internal_id}}-{{version}}.jpg")
     async def show_poster(request: Request, internal_id: int, version: int) -> Response:
@@ -115,13 +115,13 @@ def _router(world: World, faults: Faults) -> APIRouter:
         newest = None if number is None else movie(world, number).poster_version
         if newest is None or not 1 <= version <= newest:
             raise HTTPException(404, f"no poster {internal_id}-{version}")
-        fired = faults.fire(request, SERVICE, venue=str(internal_id), call="poster", possible=_POSTER)
+        active = faults.inject(request, SERVICE, venue=str(internal_id), call="poster", possible=_POSTER)
         body, media_type = poster(settings.seed, internal_id, version)
-        answer = Answer(body, media_type=media_type)
-        if "truncated_image" in fired:
-            answer = replace(answer, body=body[: len(body) // 2])
-        if "image_bomb" in fired:
-            answer = replace(answer, body=bomb(), media_type="image/png")
-        return await send(refusal(fired) or answer, fired)
+        planned = PlannedResponse(body, media_type=media_type)
+        if "truncated_image" in active:
+            planned = replace(planned, body=body[: len(body) // 2])
+        if "image_bomb" in active:
+            planned = replace(planned, body=bomb(), media_type="image/png")
+        return await send(error_response(active) or planned, active)
 
     return routes

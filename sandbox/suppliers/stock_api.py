@@ -1,13 +1,13 @@
-"""Stand-ins for the stock interface that bookshops' software offers to pass Culture: four services, one interface.
+"""Stand-ins for the stock API that four bookshop systems offer to pass Culture.
 
 `GET /titelive/stocks/{siret}?limit=1000&after=<ref>&modifiedSince=2024-01-31T00:00:00Z`, as its client in
-https://github.com/pass-culture/pass-culture-main calls it: rows in ascending order of `ref`; `after` goes on behind a
-key and leaves `total` as it is; `modifiedSince` keeps the rows modified at that moment or later. Where they differ:
+https://github.com/pass-culture/pass-culture-main calls it. Rows come in ascending order of `ref`; `after` continues
+behind a key and does not change `total`; `modifiedSince` selects the rows modified at that time or later. Differences:
 
 - TiteLive: prices in cents;
-- Fnac: euros with up to three decimals, some prices null or missing; asks for Basic authentication (setting `auth`);
+- Fnac: euros with up to three decimals, some prices null or missing; requires Basic authentication (setting `auth`);
 - Libraires: euros, some books at 0;
-- Praxiel: euros; lists everything whatever `modifiedSince` says, and pages of 400 rows at most.
+- Praxiel: euros; ignores `modifiedSince`, and returns at most 400 rows per page.
 """
 
 from __future__ import annotations
@@ -17,38 +17,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from sandbox.answers import Answer, check_access, refusal, send
-from sandbox.bad_stocks import BAD_RECORDS, repeat, spoil
 from sandbox.demo import in_towns, venue, venues
 from sandbox.faults import ANY_SERVICE, Faults, Service
 from sandbox.listing import Listing
+from sandbox.responses import PlannedResponse, check_access, error_response, send
 from sandbox.suppliers import Link, Supplier
+from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, Row, corrupt, duplicate
 from sandbox.world import START, World, format_time, parse_time, salt, scatter
 
-MISHAPS = Service(
-    faults=ANY_SERVICE | {"empty_page", "repeat_page", "bad_records", "duplicates"}, bad_kinds=BAD_RECORDS
-)
+FAULTS = Service(faults=ANY_SERVICE | {"empty_page", "repeat_page", "bad_records", "duplicates"}, bad_kinds=BAD_RECORDS)
 _VALID_UNTIL = format_time(START + timedelta(days=3653))
 
 
-class Row(NamedTuple):
-    """A row of a listing, and when it was last modified."""
-
-    ref: str
-    available: int
-    price: int | Decimal | None
-    """As it is listed: cents of TiteLive, euros of the others."""
-    valid_until: str | None
-    modified: datetime
-
-
 Pricing = Callable[[int, int], int | Decimal | None]
-"""The price as a service lists it, from the cents and a number drawn for the row."""
+"""Returns the price as the service lists it, from the price in cents and a random number of the row."""
 
 
 def _in_euros(cents: int, _draw: int) -> Decimal:
@@ -62,16 +49,17 @@ def _in_euros_with_gaps(cents: int, draw: int) -> Decimal | None:
 
 @dataclass(frozen=True)
 class _Variant:
-    """What sets one of the services apart."""
+    """The specifics of one service."""
 
     service: str
     provider: str
     path: str
     pricing: Pricing
     shop: str = ""
-    """How its shops are called, before the name of a town."""
-    most: int = 1_000_000
-    differential: bool = True
+    """Start of its shops' names, before the town; empty for TiteLive, whose shops have names of their own."""
+    max_rows: int = 1_000_000
+    """Per page."""
+    has_modified_since: bool = True
 
 
 _VARIANTS = (
@@ -79,7 +67,13 @@ _VARIANTS = (
     _Variant("fnac", "FnacStocks", "/fnac/api/v1/pass-culture/stocks", _in_euros_with_gaps, "Le Grand Comptoir"),
     _Variant("libraires", "LibrairesStocks", "/libraires/stocks", _in_euros, "La Librairie du Marché"),
     _Variant(
-        "praxiel", "PraxielStocks", "/praxiel/3027011420000/stocks", _in_euros, "La Papeterie", 400, differential=False
+        "praxiel",
+        "PraxielStocks",
+        "/praxiel/3027011420000/stocks",
+        _in_euros,
+        "La Papeterie",
+        400,
+        has_modified_since=False,
     ),
 )
 
@@ -87,7 +81,7 @@ _VARIANTS = (
 def suppliers(world: World) -> Sequence[Supplier]:
     """Return the four services."""
     return [
-        Supplier(variant.service, variant.provider, MISHAPS, partial(_router, world, variant), _links(world, variant))
+        Supplier(variant.service, variant.provider, FAULTS, partial(_router, world, variant), _links(world, variant))
         for variant in _VARIANTS
     ]
 
@@ -103,11 +97,11 @@ def _links(world: World, variant: _Variant) -> list[Link]:
 
 
 def rows(world: World, venue: str, since: datetime | None = None) -> Iterator[Row]:
-    """Return what the listing of a venue (its SIRET) holds now: the truth that a test compares with."""
+    """Yield the rows that a venue (a SIRET) lists now, for tests to compare with."""
     number = world.venue_numbers[venue]
     (variant,) = (variant for variant in _VARIANTS if number in world.shops[variant.service])
     listing = Listing.of(world, number)
-    first, low = listing.first_generation(since if variant.differential else None), 0
+    first, low = listing.first_generation(since if variant.has_modified_since else None), 0
     while indexes := listing.select(first, low, 1000):
         yield from _rows(listing, first, indexes, variant.pricing)
         low = indexes[-1] + 1
@@ -127,7 +121,7 @@ def _rows(listing: Listing, first: int, indexes: Sequence[int], pricing: Pricing
         price = 500 + 10 * price if rest % 50 else 0
         valid_until = _VALID_UNTIL if settings.valid_until and rest % 20 == 1 else None
         generation = last_changes.get(index, 0)
-        if generation:  # no two generations give a row the same quantity and price
+        if generation:  # every generation gives a row another quantity or price
             available = (available + generation) % steps
             price += 20 * (generation // steps)
             if price and (index + generation) % 4 == 0:
@@ -151,7 +145,7 @@ def _is_time(text: str) -> str:
 
 
 class StockQuery(BaseModel):
-    """The query of a listing. Anything else in it is refused: a misspelt parameter should not go unnoticed."""
+    """The query of a listing. Unknown parameters are refused, so that a misspelt one does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -171,32 +165,34 @@ def _router(world: World, variant: _Variant, faults: Faults) -> APIRouter:
         if number not in world.shops[variant.service]:
             raise HTTPException(404, f"no venue with SIRET {siret}")
         listing = Listing.of(world, number)
-        since = parse_time(query.modified_since) if query.modified_since and variant.differential else None
+        since = parse_time(query.modified_since) if query.modified_since and variant.has_modified_since else None
         first = listing.first_generation(since)
-        limit = min(query.limit, settings.max_limit, variant.most)
+        limit = min(query.limit, settings.max_limit, variant.max_rows)
         low = listing.behind(query.after) if query.after else 0
 
         def page_number() -> int:
             before = listing.count(first, low)
-            return (before + limit // 2) // limit + 1  # rounded: the last rows of a page may have been bad ones
+            return (
+                (before + limit // 2) // limit + 1
+            )  # rounded, since the previous page may have ended in bad rows, which clients cannot continue behind
 
-        fired = faults.fire(request, variant.service, venue=siret, page=page_number)
-        if "repeat_page" in fired:
+        active = faults.inject(request, variant.service, venue=siret, page=page_number)
+        if "repeat_page" in active:
             low = 0
         indexes = listing.select(first, low, limit)
-        duplicates = fired.get("duplicates")
+        duplicates = active.get("duplicates")
         if duplicates and duplicates.across:
             indexes = [*listing.changed(first, 0, low)[-duplicates.across :], *indexes][:limit]
         page = _rows(listing, first, indexes, variant.pricing)
         if duplicates:
-            page = repeat(page, duplicates.within)[:limit]
-        if "empty_page" in fired:
+            page = duplicate(page, duplicates.within)[:limit]
+        if "empty_page" in active:
             page = []
-        if bad_records := fired.get("bad_records"):
-            stocks = b",".join(spoil(settings.seed, [(row, _render(row)) for row in page], bad_records))
+        if bad_records := active.get("bad_records"):
+            stocks = b",".join(corrupt(settings.seed, [(row, _render(row)) for row in page], bad_records))
         else:
             stocks = ",".join(map(_render, page)).encode()
         body = b'{"total":%d,"limit":%d,"offset":0,"stocks":[%b]}' % (listing.count(first), limit, stocks)
-        return await send(refusal(fired) or Answer(body), fired)
+        return await send(error_response(active) or PlannedResponse(body), active)
 
     return routes

@@ -175,7 +175,7 @@ class TestBadRecords:
         source.sync()
         wanted = rows()
         forget()
-        kinds = list(source.supplier.mishaps.bad_kinds)
+        kinds = list(source.supplier.faults.bad_kinds)
         source.fault("bad_records", kinds=kinds, share=0.15)
         report = source.sync()
         assert report.rejected > 0, "the stand-in spoilt some"
@@ -214,7 +214,7 @@ class TestBadRecords:
         assert connection.execute(marker, (source.links[0].id,)).fetchone() == before
 
     def test_a_bad_one_stays_bad_when_it_is_replayed(self, source, rejections):
-        source.fault("bad_records", kinds=list(source.supplier.mishaps.bad_kinds), share=0.15)
+        source.fault("bad_records", kinds=list(source.supplier.faults.bad_kinds), share=0.15)
         source.sync()
         before = len(rejections())
         report = source.sync(replay=True)

@@ -327,7 +327,7 @@ class TestSeveralObjectsPerRecord:
         report = sync(Shop(listing, venue_id), chunk_size=chunk_size)
         assert (report.created, report.skipped, report.rejected) == (6, 2, 1)
         assert connection.execute("SELECT reason FROM rejected_record").fetchall() == [
-            ("name: 1 to 140 characters are allowed",)
+            ("name: must have 1 to 140 characters",)
         ]
 
     def test_asking_for_rows_that_no_record_names_is_a_mistake_of_the_author(self, sync):

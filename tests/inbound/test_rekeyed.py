@@ -58,7 +58,7 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
 def test_the_task_log_tells_how_many_moved(caplog, number, told):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
-    assert ("1,200 moved: they took over another key, with their bookings" in caplog.text) is told
+    assert ("1,200 rekeyed: the provider renamed them, and their rows with bookings were kept" in caplog.text) is told
     assert (" moved" in caplog.text) is told
 
 

@@ -528,7 +528,7 @@ class TestFilling:
         assert gone() == {"a#4", "a#5"}
         assert sorted(rejections()) == [
             ("a#2", "gone from the listing: ValueError: made up", None),
-            ("a#3", "gone from the listing: quantity: it is negative", None),
+            ("a#3", "gone from the listing: quantity: must be 0 or above", None),
         ]
 
     def test_what_providers_may_not_write(self, listed, gone):

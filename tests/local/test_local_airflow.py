@@ -46,9 +46,9 @@ def test_nobody_is_an_administrator_without_a_password(checkout):
     assert env["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,operator:user,viewer:viewer"
 
 
-def test_every_user_that_is_named_can_sign_in_and_knows_what_for(checkout):
+def test_every_listed_user_can_sign_in_and_sees_the_rights(checkout):
     users = environment(checkout)["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(",")
-    assert [user.partition(":")[0] for user in users] == list(airflow.USERS_MAY) == ["admin", "operator", "viewer"]
+    assert [user.partition(":")[0] for user in users] == list(airflow.USER_RIGHTS) == ["admin", "operator", "viewer"]
 
 
 def test_connections_can_be_tested_unless_the_user_says_otherwise(checkout):
@@ -109,7 +109,7 @@ def test_a_taken_port_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(LocalError, match=rf"port {port} is taken by another program.*make up PORT="):
+        with pytest.raises(LocalError, match=rf"port {port} is in use by another program.*make up PORT="):
             airflow.check_port(port)
     airflow.check_port(airflow.free_port())
 
@@ -121,10 +121,10 @@ def test_the_dags_are_the_files(checkout):
     assert checkout.dag_ids() == ["a", "b"]
 
 
-def test_signs_in_when_asked_to_and_imports_everything():
+def test_signs_in_when_required_and_imports_everything():
     seen: list[tuple[str, str]] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         seen.append((request.method, request.url.path))
         if request.url.path == "/auth/token":
             assert json.loads(request.content) == {"username": "admin", "password": "pw"}
@@ -133,7 +133,7 @@ def test_signs_in_when_asked_to_and_imports_everything():
             return httpx.Response(401)
         return httpx.Response(200, json={"create": {"success": [], "errors": []}, "delete": None})
 
-    api = Api("http://test", "pw", httpx.MockTransport(answer))
+    api = Api("http://test", "pw", httpx.MockTransport(respond))
     api.import_settings(Settings((Connection("a", "http"),), {"v": 1}, (Pool("p", 8),)), ["sync_db"])
     assert seen == [
         ("PATCH", "/api/v2/connections"),
@@ -142,10 +142,10 @@ def test_signs_in_when_asked_to_and_imports_everything():
     ]
 
 
-def test_runs_that_were_cut_off_are_ended_but_not_those_of_dags_yet_unknown():
+def test_interrupted_runs_are_failed_except_those_of_unknown_dags():
     failed: list[str] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/v2/dags")
         if request.method == "PATCH":
             failed.append(path)
@@ -153,12 +153,12 @@ def test_runs_that_were_cut_off_are_ended_but_not_those_of_dags_yet_unknown():
         found = {"": {"dags": [{"dag_id": "old"}]}, "/old/dagRuns": {"dag_runs": [{"dag_run_id": "r"}]}}
         return httpx.Response(200, json=found.get(path, {})) if path != "/new/dagRuns" else httpx.Response(404)
 
-    api = Api("http://test", "pw", httpx.MockTransport(answer))
-    assert runs.end_cut_off_runs(api, ["new", "old"]) == 1
+    api = Api("http://test", "pw", httpx.MockTransport(respond))
+    assert runs.fail_interrupted_runs(api, ["new", "old"]) == 1
     assert failed == ["/old/dagRuns/r"]
 
 
-def test_a_refusal_is_told_in_airflows_words():
+def test_a_refusal_has_airflows_message():
     api = Api(
         "http://test", "pw", httpx.MockTransport(lambda _: httpx.Response(400, json={"detail": "limit: not a number"}))
     )
@@ -169,7 +169,7 @@ def test_a_refusal_is_told_in_airflows_words():
 def test_the_end_of_a_log_comes_with_its_path(tmp_path):
     log = Path(tmp_path / "x.log")
     log.write_text("\n".join(map(str, range(100))))
-    assert airflow.last_lines(log, 2) == f"    98\n    99\n  the whole log: {log}"
+    assert airflow.last_lines(log, 2) == f"    98\n    99\n  full log: {log}"
     assert "nothing.log" in airflow.last_lines(tmp_path / "nothing.log")
 
 
@@ -180,25 +180,25 @@ def test_a_preferred_port_is_taken_if_it_is_free():
         assert airflow.free_port(port) != port
 
 
-def test_a_parameter_that_is_refused_is_told_in_one_line():
-    told = (
+def test_a_refused_parameter_is_an_error_in_one_line():
+    detail = (
         "Invalid input for param limit: -1 is less than the minimum of 1\n\nFailed validating 'minimum' in schema:\n {}"
     )
     request = httpx.Request("POST", "http://localhost/api/v2/dags/d/dagRuns")
-    refused = httpx.Response(400, json={"detail": told}, request=request)
+    refused = httpx.Response(400, json={"detail": detail}, request=request)
     with pytest.raises(LocalError) as raised:
         Api("http://localhost", "password")._checked(refused)
     assert str(raised.value).endswith("dagRuns: Invalid input for param limit: -1 is less than the minimum of 1")
 
 
 class Server:
-    """Airflow's API on a machine whose clock is ours: it loses responses, or answers with errors, before it works."""
+    """Airflow's API on a machine with a fake clock: it loses responses, or returns errors, before it works."""
 
     def __init__(self, *first: Exception | httpx.Response, lost: bool = False) -> None:
         self.first = list(first)
         self.lost = lost
         self.now = 0.0
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.checks = 0
         self.run_ids: list[str] = []
 
@@ -206,8 +206,8 @@ class Server:
         return Api(
             "http://test",
             "pw",
-            httpx.MockTransport(self.answer),
-            say=self.said.append,
+            httpx.MockTransport(self.respond),
+            say=self.printed.append,
             check=check or self.check,
             clock=lambda: self.now,
             sleep=self.sleep,
@@ -219,7 +219,7 @@ class Server:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def respond(self, request: httpx.Request) -> httpx.Response:
         response = self.first.pop(0) if self.first else None
         if isinstance(response, httpx.TimeoutException):
             self.now += request.extensions["timeout"]["read"]
@@ -238,8 +238,8 @@ def test_requests_without_a_response_are_no_outage():
     server = Server(*[httpx.ReadTimeout("timed out")] * 8, *[httpx.ConnectError("refused")] * 5)
     assert server.api().run("d", "r") == {"dag_run_id": "r"}
     assert server.checks == 13
-    assert server.said[0] == "  waiting for Airflow's api-server: no response for 15 s"
-    assert server.said[1] == "  waiting for Airflow's api-server: no response for 30 s"
+    assert server.printed[0] == "  waiting for Airflow's api-server: no response for 15 s"
+    assert server.printed[1] == "  waiting for Airflow's api-server: no response for 30 s"
     assert server.now > 250
 
 
@@ -257,7 +257,7 @@ def test_an_api_that_never_responds_is_given_up_after_minutes():
     assert 600 < server.now < 1200
 
 
-def test_an_api_that_answers_with_errors_only_is_given_up_earlier():
+def test_an_api_that_only_returns_errors_is_given_up_earlier():
     server = Server(*[httpx.Response(500)] * 1000)
     with pytest.raises(LocalError, match=r"api-server: status 500 for GET /api/v2/dags for \d+ s$"):
         server.api().dags()
@@ -288,14 +288,14 @@ def dags(*times: str) -> httpx.Response:
     return httpx.Response(200, json={"dags": found})
 
 
-def test_a_file_without_its_dag_is_reported_when_the_others_were_read_several_times():
+def test_a_file_without_its_dag_is_reported_after_several_parses_of_the_others():
     moments = [f"2026-01-01T00:00:{second:02}+00:00" for second in range(0, 60, 15)]
-    answers = [
-        answer for moment in moments for answer in (dags(moment), httpx.Response(200, json={"import_errors": []}))
+    responses = [
+        response for moment in moments for response in (dags(moment), httpx.Response(200, json={"import_errors": []}))
     ]
-    server = Server(*answers)
+    server = Server(*responses)
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    with pytest.raises(LocalError, match="Airflow found no DAG b: the file has to define a DAG of its own name"):
+    with pytest.raises(LocalError, match="Airflow found no DAG b: the file must define a DAG whose id is the file"):
         airflow.wait_until_parsed(server.api(), ["a", "b"], since, server.check)
     assert server.first == []
     airflow.wait_until_parsed(Server(dags(*moments[:2])).api(), ["a", "b"], since, server.check)

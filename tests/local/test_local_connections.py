@@ -1,4 +1,4 @@
-"""From an Airflow connection to a PostgreSQL connection string."""
+"""An Airflow connection becomes a PostgreSQL connection string."""
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -40,8 +40,21 @@ def test_both_forms(text, expected):
     assert conninfo_to_dict(conninfo("AIRFLOW_CONN_SYNC_DB", text)) == conninfo_to_dict(expected)
 
 
-@pytest.mark.parametrize("text", ["mysql://db/x", "", "{x", '["a"]', '{"conn_type": "http"}', "postgres://db:port/x"])
-def test_what_cannot_be_used_is_named(text):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://db/x",
+        "",
+        "{x",
+        '["a"]',
+        '{"conn_type": "http"}',
+        "postgres://db:port/x",
+        "postgres://db/x?__extra__={bad",
+        "postgres://db/x?__extra__=[1]",
+        '{"conn_type": "postgres", "extra": "[1]"}',
+    ],
+)
+def test_an_unusable_connection_is_an_error_with_its_name(text):
     with pytest.raises(LocalError, match="AIRFLOW_CONN_SYNC_DB") as error:
         conninfo("AIRFLOW_CONN_SYNC_DB", text)
     assert error.value.status == 2

@@ -1,4 +1,4 @@
-"""One command per clone, also after a kill."""
+"""One command per checkout, also after a kill."""
 
 import os
 import signal
@@ -17,31 +17,31 @@ from pathlib import Path
 from local.lock import CheckoutLock
 lock = CheckoutLock(Path(sys.argv[1]))
 lock.acquire("up")
-lock.tell(url="http://127.0.0.1:8080")
-print("held", flush=True)
+lock.publish(url="http://127.0.0.1:8080")
+print("locked", flush=True)
 time.sleep(300)
 """
 
 
-def test_the_second_is_refused_and_learns_who_holds_it(tmp_path):
+def test_a_second_command_is_refused_and_learns_who_runs(tmp_path):
     path = tmp_path / "state" / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], cwd=ROOT, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(Busy, match=rf"`make up` is already running in this clone \(process {holder.pid}\)") as busy:
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(Busy, match=rf"`make up` is already running in .* \(process {holder.pid}\)") as busy:
             CheckoutLock(path).acquire("run")
         assert busy.value.holder["url"] == "http://127.0.0.1:8080"
         holder.send_signal(signal.SIGKILL)
     lock = CheckoutLock(path)
     assert "url" in path.read_text()
-    assert lock.holder() == {}  # nobody is there, whatever the file says
-    lock.acquire("run")  # the kernel gave it back
+    assert lock.holder() == {}  # no owner, whatever the file says
+    lock.acquire("run")  # released by the kernel
     assert "url" not in lock.holder()
     lock.release()
 
 
-def test_a_child_that_outlives_the_holder_does_not_keep_it(tmp_path):
+def test_a_child_that_outlives_the_owner_does_not_keep_the_lock(tmp_path):
     child = "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], close_fds=False)\n"
-    code = "import subprocess\n" + HOLDER.replace('print("held"', child + "time.sleep(0.2)\nprint(child.pid")
+    code = "import subprocess\n" + HOLDER.replace('print("locked"', child + "time.sleep(0.2)\nprint(child.pid")
     with subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], cwd=ROOT, stdout=subprocess.PIPE) as holder:
         orphan = int(holder.stdout.readline())
         holder.send_signal(signal.SIGKILL)
@@ -52,11 +52,11 @@ def test_a_child_that_outlives_the_holder_does_not_keep_it(tmp_path):
             os.kill(orphan, signal.SIGKILL)
 
 
-def test_what_is_told_can_become_shorter(tmp_path):
+def test_published_facts_can_become_shorter(tmp_path):
     lock = CheckoutLock(tmp_path / "lock")
     lock.acquire("up")
-    lock.tell(url="x" * 100)
-    lock.tell(url="y")
+    lock.publish(url="x" * 100)
+    lock.publish(url="y")
     assert lock.holder()["url"] == "y"
     lock.release()
     assert lock.holder() == {}

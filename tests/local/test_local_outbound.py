@@ -1,22 +1,15 @@
-"""The demo's orders: sent to the sandbox by themselves, and to nobody else; `make advance` changes a few."""
+"""Demo orders are sent to the sandbox automatically, and to nothing else; `make advance` changes a few."""
 
-import io
 import json
-import os
-import shutil
 from pathlib import Path
 
 import psycopg
 import pytest
-from rich.console import Console
 
 from include.outbound.feed import feed_queue
 from include.targets import load_target
-from local import commands, demo, outbound, report, settings
+from local import commands, demo, outbound, report, schedules, settings
 from local.checkout import Checkout, LocalError
-from local.console import Screen
-from local.lock import CheckoutLock
-from local.signals import Signals
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 
@@ -26,20 +19,15 @@ TARGET = load_target("include.targets.mailing_list.MailingList")
 
 
 @pytest.fixture
-def screen():
-    return Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
-
-
-@pytest.fixture
 def loaded(database):
-    """A database whose demo was loaded as the local run does."""
+    """A database with the demo data, loaded as by the local run."""
     outbound.subscribe(database, [TARGET])
     demo.load(database)
     return database
 
 
 class Api:
-    """Airflow's API, as far as DAGs are paused."""
+    """Airflow's API, reduced to pausing DAGs."""
 
     def __init__(self, **paused):
         self.paused = paused
@@ -56,7 +44,7 @@ def queued(conninfo):
         return feed_queue(connection, [TARGET])[TARGET.identifier].queued
 
 
-def test_what_is_loaded_reaches_the_queue_by_itself_and_once(loaded):
+def test_loaded_orders_are_queued_once(loaded):
     with psycopg.connect(loaded) as connection:
         orders = connection.execute("SELECT count(*) FROM customer_order").fetchone()[0]
     assert queued(loaded) == orders > 0
@@ -70,11 +58,11 @@ def test_orders_change_in_three_ways_again_and_again(loaded):
     with psycopg.connect(loaded, autocommit=True) as connection:
         connection.execute("DELETE FROM outbound_queue")
         pending = connection.execute("SELECT count(*) FROM customer_order WHERE status = 'n'").fetchone()[0]
-    told = [outbound.change_orders(loaded) for _ in range(pending + 1)]
-    assert [line.split()[-1] for line in told[0][:2]] == ["canceled", "paid"]
-    assert told[0][2].endswith("-Valmory")
-    assert [len(lines) for lines in told] == [3] * pending + [2]
-    names = [line for lines in told for line in lines]
+    changes = [outbound.change_orders(loaded) for _ in range(pending + 1)]
+    assert [line.split()[-1] for line in changes[0][:2]] == ["canceled", "paid"]
+    assert changes[0][2].endswith("-Valmory")
+    assert [len(lines) for lines in changes] == [3] * pending + [2]
+    names = [line for lines in changes for line in lines]
     assert len(set(names)) == len(names)
     assert queued(loaded) > pending
     with psycopg.connect(loaded) as connection:
@@ -91,16 +79,16 @@ def test_a_database_that_is_not_migrated_has_no_orders_to_change(database):
 @pytest.mark.parametrize(
     ("own_database", "environment", "expected"),
     [
-        (False, {}, []),
-        (True, {}, [DAG]),
-        (False, {"AIRFLOW_CONN_BREVO_API": "http://"}, [DAG]),
-        (True, {"AIRFLOW_CONN_BREVO_API": "http://"}, [DAG]),
+        (False, {}, {}),
+        (True, {}, {DAG: "it sends the orders of your own database"}),
+        (False, {"AIRFLOW_CONN_BREVO_API": "http://"}, {DAG: "its connection points to a live service"}),
+        (True, {"AIRFLOW_CONN_BREVO_API": "http://"}, {DAG: "its connection points to a live service"}),
     ],
 )
 def test_only_demo_orders_go_only_to_the_sandbox(own_database, environment, expected):
     kept, _ = settings.without_overridden(settings.read(ROOT / "airflow_settings.yaml"), environment)
     stand_ins = settings.in_sandbox(kept)
-    assert outbound.for_real({DAG: TARGET}, own_database=own_database, stand_ins=stand_ins) == expected
+    assert outbound.live({DAG: TARGET}, own_database=own_database, stand_ins=stand_ins) == expected
 
 
 def test_targets_are_found_where_dags_name_them(tmp_path):
@@ -115,34 +103,19 @@ def test_targets_are_found_where_dags_name_them(tmp_path):
         outbound.targets(tmp_path)
 
 
-@pytest.fixture
-def local(tmp_path, screen):
-    shutil.copy(ROOT / "airflow_settings.yaml", tmp_path)
-    with_code = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_CONN_")}
-    found = commands.Local(Checkout(tmp_path), screen, Signals(), with_code)
-    with found.stack:
-        yield found
-
-
 @pytest.mark.parametrize("has_demo", [True, False])
-def test_advancing_what_runs_changes_orders_of_the_demo_only(local, loaded, has_demo):
-    lock = CheckoutLock(local.checkout.state / "lock")
-    lock.acquire("up")
-    try:
-        with serving(World(Settings(books=100))) as url:
-            lock.tell(sandbox=url, conninfo=loaded, has_demo=has_demo)
-            assert commands.advance(local, 1.0) == 0
-    finally:
-        lock.release()
-    lines = local.screen.console.file.getvalue().splitlines()
-    assert lines[0].startswith("1 % of each venue's books have changed")
-    assert [line.startswith("So have orders: order ") for line in lines[1:]] == [True] * has_demo
+def test_advancing_a_running_stack_changes_demo_orders_only(local, up_lock, loaded, printed, has_demo):
+    with serving(World(Settings(books=100))) as url:
+        up_lock.publish(sandbox=url, conninfo=loaded, has_demo=has_demo)
+        assert commands.advance(local, 1.0) == 0
+    assert printed()[0] == "Changed 1 % of each venue's books; the next run syncs them."
+    assert [line.startswith("Changed orders: order ") for line in printed()[1:]] == [True] * has_demo
 
 
-def test_advancing_before_the_first_run_starts_no_database(local):
+def test_advancing_before_the_first_run_starts_no_database(local, printed):
     assert commands.advance(local, 1.0) == 0
     assert not local.data.exists()
-    assert "orders" not in local.screen.console.file.getvalue()
+    assert "orders" not in "".join(printed())
 
 
 @pytest.fixture
@@ -153,31 +126,31 @@ def checkout(tmp_path):
     return Checkout(tmp_path)
 
 
-def test_in_the_demo_a_dag_is_put_on_its_schedule_once(checkout):
+def test_a_dag_of_the_demo_is_unpaused_once(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.set_on_schedule(checkout, api, [])
+    schedules.unpause_new(checkout, api, [])
     assert not any(api.paused.values())
     api.set_paused("a", True)
-    commands.set_on_schedule(checkout, api, [])
+    schedules.unpause_new(checkout, api, [])
     assert api.paused == {"a": True, DAG: False}
 
 
-def test_what_would_send_for_real_is_paused_until_a_person_says_so(checkout):
+def test_a_live_dag_is_paused_until_the_user_unpauses_it(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.set_on_schedule(checkout, api, [])
-    commands.hold_back(checkout, api, [DAG])
-    commands.set_on_schedule(checkout, api, [DAG])
+    schedules.unpause_new(checkout, api, [])
+    schedules.pause_live(checkout, api, [DAG])
+    schedules.unpause_new(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: True}
     api.set_paused(DAG, False)
-    commands.hold_back(checkout, api, [DAG])
-    commands.set_on_schedule(checkout, api, [DAG])
+    schedules.pause_live(checkout, api, [DAG])
+    schedules.unpause_new(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: False}
 
 
-def test_what_was_first_seen_for_real_stays_paused(checkout):
+def test_a_dag_that_is_live_from_the_start_stays_paused(checkout):
     api = Api(a=True, **{DAG: True})
-    commands.hold_back(checkout, api, [DAG])
-    commands.set_on_schedule(checkout, api, [DAG])
+    schedules.pause_live(checkout, api, [DAG])
+    schedules.unpause_new(checkout, api, [DAG])
     assert api.paused == {"a": False, DAG: True}
 
 
@@ -216,7 +189,7 @@ def test_what_was_sent_is_a_line_and_what_could_not_be_a_table(loaded, screen):
     lines = screen.console.file.getvalue().splitlines()
     line = next(line for line in lines if line.startswith("mailing_list  "))
     assert line.split() == ["mailing_list", "1,200", "0", "0", "1", "2,400", "0", "0", "0", "1.50"]
-    assert "mailing_list takes nothing: no [key]" in lines
+    assert "mailing_list rejects every request: no [key]" in lines
     problem = next(line for line in lines if line.startswith(code))
     assert problem.split()[1:6] == ["salon", "waits", "for", "a", "person"]
     assert problem.split()[6:] == ["permanent", "EMAIL", "is", "no"]

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: starts, stops, starts again after a kill, under any path, and says why it does not."""
+"""The embedded PostgreSQL starts, stops, restarts after a kill, runs in any folder, and reports why it does not."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from local.checkout import LocalError
 
 @pytest.fixture
 def data():
-    # Not in pytest's folder, which others may not enter: the server runs as a user of its own when we are root.
+    # Not in pytest's folder, which other users may not enter: as root, we run the server as another user.
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         path = Path(folder) / ("long" * 30) / "postgres"
         path.parent.mkdir()
@@ -35,7 +35,7 @@ def test_its_life(data):
     postgres.create_databases(server, "one", "two")
     with psycopg.connect(server.conninfo("one")) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
-    assert postgres.start(data) == server  # found running
+    assert postgres.start(data) == server  # already running
 
     killed = psutil.Process(postmaster(data))
     killed.send_signal(signal.SIGKILL)
@@ -43,7 +43,7 @@ def test_its_life(data):
     while postgres.is_running(data):
         assert time.monotonic() < deadline
     assert postgres.how_it_ended(data) == "was killed (signal 9)"
-    # The number now belongs to somebody else, who is not to be taken for the server.
+    # The pid now belongs to another process, which must not be mistaken for the server.
     pid_file = data / "postmaster.pid"
     pid_file.write_text("\n".join([str(os.getpid()), *pid_file.read_text().splitlines()[1:]]) + "\n")
     assert not postgres.is_running(data)

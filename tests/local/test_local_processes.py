@@ -1,4 +1,4 @@
-"""Real processes, real signals: what is started is ended, with all that it started."""
+"""Real processes, real signals: a process is stopped with all its descendants."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 from local.processes import Processes, Started, describe_exit, old_log, rotate_logs
 
 FOREVER = "import time; time.sleep(300)"
-# A child in a process group of its own, as Airflow's tasks are; it says its id and outlives its parent.
+# A child in a process group of its own, like Airflow's tasks; it prints its pid and outlives its parent.
 ORPHAN = f"""
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {FOREVER!r}], process_group=0)
@@ -44,7 +44,7 @@ def start(processes: Processes, tmp_path: Path, code: str, name: str = "one") ->
 def wait_for(condition, seconds: float = 20):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
     return found
 
@@ -153,15 +153,15 @@ def test_the_log_before_is_kept_when_a_process_is_started_again(processes, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "description"),
     [
         ("raise SystemExit(3)", "exited with status 3"),
         ("import os; os.kill(os.getpid(), 9)", "was killed (signal 9)"),
         ("", "exited with status 0"),
     ],
 )
-def test_an_exit_is_described(processes, tmp_path, code, said):
+def test_an_exit_is_described(processes, tmp_path, code, description):
     started = start(processes, tmp_path, code)
     wait_for(lambda: not started.is_running())
-    assert describe_exit(processes.finish(started)) == said
+    assert describe_exit(processes.finish(started)) == description
     assert processes.started == []

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_psql_is_the_newest_that_comes_with_the_embedded_server():
-    told = subprocess.run([psql.program(), "--version"], capture_output=True, text=True, check=True).stdout
-    assert told.startswith("psql (PostgreSQL) 18.")
+    version = subprocess.run([psql.program(), "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.startswith("psql (PostgreSQL) 18.")
     assert ".venv" in str(psql.program()) or "site-packages" in str(psql.program())
 
 
@@ -66,7 +66,7 @@ def test_the_exit_status_is_the_programs(code, status):
     assert psql.run_in_foreground(["sh", "-c", code], os.environ) == status
 
 
-def test_ctrl_c_in_a_terminal_is_the_programs_alone():
+def test_ctrl_c_in_a_terminal_reaches_the_program_only():
     child, terminal = pty.fork()
     if child == 0:
         # As `make` and the shell see it: they would end with the first Ctrl-C.
@@ -76,24 +76,24 @@ def test_ctrl_c_in_a_terminal_is_the_programs_alone():
             f"sys.exit(psql.run_in_foreground(['sh', '-c', {inner!r}], os.environ))"
         )
         os.execve(sys.executable, [sys.executable, "-c", code], dict(os.environ) | {"PYTHONPATH": str(ROOT)})
-    said = _until(terminal, b"ready")
+    shown = _until(terminal, b"ready")
     for _ in range(2):
         os.write(terminal, b"\x03")
-        said += _until(terminal, b"interrupted")
-    os.write(terminal, b"\x1a")  # Ctrl-Z: nobody would be there to continue it
+        shown += _until(terminal, b"interrupted")
+    os.write(terminal, b"\x1a")  # Ctrl-Z: nothing could resume it
     os.write(terminal, b"end\n")
-    said += _until(terminal, None)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7, said
+    shown += _until(terminal, None)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7, shown
 
 
-def _until(terminal, wanted):
-    """What the terminal shows until it has `wanted`, or until its program ended."""
-    said, deadline = b"", time.monotonic() + 20
-    while time.monotonic() < deadline and (wanted is None or wanted not in said):
+def _until(terminal, text):
+    """What the terminal shows until it contains `text`, or until its program has ended."""
+    shown, deadline = b"", time.monotonic() + 20
+    while time.monotonic() < deadline and (text is None or text not in shown):
         if select.select([terminal], [], [], 0.2)[0]:
             try:
-                said += os.read(terminal, 4096)
+                shown += os.read(terminal, 4096)
             except OSError:  # the other end is closed
-                return said
-    assert wanted is None or wanted in said, said
-    return said
+                return shown
+    assert text is None or text in shown, shown
+    return shown

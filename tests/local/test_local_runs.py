@@ -1,24 +1,16 @@
 """Following runs: parameters, logs, the report."""
 
-import io
 import json
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from local import commands, report, runs
 from local.__main__ import arguments
 from local.checkout import LocalError
 from local.commands import read_conf
-from local.console import Screen
 from local.runs import LogFollower, Run
-
-
-@pytest.fixture
-def screen():
-    return Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
 
 
 def test_conf_is_a_json_object():
@@ -133,18 +125,18 @@ def test_a_task_that_is_tried_again_says_why_and_when_as_far_as_its_log_does(tmp
     first = entry("Retry policy decision", action="retry", reason="LinkBusy: tried again in 1 min")
     last = entry("Retry policy decision", action="retry", reason="ServiceUnavailable: tried again in 2 min")
     log.write_text(f"{first}\n{last}\nplain\n{entry('after')}\n")
-    assert runs.why_again(log) == "ServiceUnavailable: tried again in 2 min"
+    assert runs.retry_reason(log) == "ServiceUnavailable: tried again in 2 min"
     log.write_text(entry("killed"))
-    assert runs.why_again(log) == runs.why_again(None) == "it is tried again"
+    assert runs.retry_reason(log) == runs.retry_reason(None) == "it will be retried"
 
 
 def test_a_log_that_only_repeats_the_report_is_known(tmp_path):
     log = tmp_path / "attempt=1.log"
     error = {"exc_type": "LinksFailed", "exc_value": 'failed:\n  - A: 401: "no"', "frames": []}
     log.write_text(f"plain\n{entry('it failed', error_detail=[error])}\n")
-    assert runs.tells(log, ['401: "no"'])
-    assert not runs.tells(log, ["403: no", ""])
-    assert not runs.tells(log, [])
+    assert runs.contains_error(log, ['401: "no"'])
+    assert not runs.contains_error(log, ["403: no", ""])
+    assert not runs.contains_error(log, [])
 
 
 def test_growing_logs_are_printed_once(tmp_path: Path, screen):
@@ -174,7 +166,7 @@ def test_the_report_has_a_line_per_venue_and_a_total(screen):
     assert any(line.split()[:5] == ["all", "2", "loads", "12,000", "10,200"] for line in lines)
     assert lines[-3:] == [
         "TiteLive stocks, -: 404: Not Found",
-        "TiteLive stocks, Au Fil des Marées: 3 gone, since the listing no longer has them",
+        "TiteLive stocks, Au Fil des Marées: 3 removed, since the listing no longer has them",
         "",
     ]
 

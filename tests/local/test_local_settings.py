@@ -22,7 +22,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
-    assert Pool("titelive_stocks", 8, "Tasks that may call the stocks service at once") in found.pools
+    assert Pool("titelive_stocks", 8, "Tasks that may call the stock API of TiteLive in parallel") in found.pools
     assert set(settings.in_sandbox(found)) >= {
         "titelive_stocks_api",
         "fnac_stocks_api",
@@ -137,7 +137,7 @@ def test_the_users_own_number_of_slots_counts_and_must_suffice():
     given, name = Settings(pools=(Pool("a", 8), Pool("b", 8))), "AIRFLOW__CORE__PARALLELISM"
     assert settings.executor_slots(given, {name: "3"}, 64) == 3
     for wrong in ("2", "0", "-1", "many", "4.5"):
-        with pytest.raises(LocalError, match=rf"{name}={wrong}: give a number from 3 on"):
+        with pytest.raises(LocalError, match=rf"{name}={wrong} is invalid: specify at least 3"):
             settings.executor_slots(given, {name: wrong}, 64)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first asks, the second hurries; what is held is finished."""
+"""The first Ctrl-C stops, a second one hurries; operations in `hold` are finished."""
 
 import signal
 
@@ -13,7 +13,7 @@ def test_a_signal_interrupts():
     assert interrupted.value.status == 143
 
 
-def test_what_is_held_is_finished_first():
+def test_what_is_locked_is_finished_first():
     signals, done = Signals(), []
 
     def work():

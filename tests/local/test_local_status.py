@@ -39,7 +39,7 @@ def a_target(**fields):
 
 @pytest.fixture
 def show():
-    """A function that calls one that prints, and returns the lines with their blanks run together."""
+    """A function that calls a printing function, and returns the lines with single blanks."""
 
     def show(shown, *arguments):
         screen = Screen(Console(file=io.StringIO(), highlight=False, soft_wrap=True))
@@ -60,7 +60,7 @@ def show():
         (ago(days=2, hours=1), "2 d ago"),
     ],
 )
-def test_an_age_is_told_in_words(at, words):
+def test_an_age_is_shown_in_words(at, words):
     assert status.ago(at, NOW) == words
 
 
@@ -90,12 +90,12 @@ def test_a_venue_shows_its_last_complete_read_and_its_last_load(show):
         "TiteLive La Plume (link 4) never inactive",
         "TiteLive La Plume (link 4) never inactive; loaded 9 d ago",
         "TiteLive La Plume (link 4) never running 2 min ago",
-        "TiteLive La Plume (link 4) never stopped half-way 2 d ago",
-        "TiteLive La Plume (link 4) never not begun",
+        "TiteLive La Plume (link 4) never interrupted 2 d ago",
+        "TiteLive La Plume (link 4) never not started",
         "TiteLive (no venue is linked) never none yet",
         "TiteLive - never loaded 1 h ago",
     ]
-    assert lines[12] == "3 of 11 failed or were not read to the end: `make problems` says why"
+    assert lines[12] == "3 of 11 failed or were interrupted: `make problems` shows why"
 
 
 def test_indices_and_targets_have_a_line_each(show):
@@ -114,7 +114,7 @@ def test_a_dag_narrows_to_what_it_works_on():
     with pytest.raises(LocalError, match=r"DAG=nope is not a DAG of this project; the DAGs are: .*titelive") as error:
         status.scope_of(checkout, "nope")
     assert error.value.status == 2
-    with pytest.raises(LocalError, match="FORMAT=xml is not a format: text or json"):
+    with pytest.raises(LocalError, match="FORMAT=xml is unknown: specify text or json"):
         status.check_format("xml")
 
 
@@ -124,45 +124,45 @@ def test_the_dag_of_each_provider_and_target_is_found_in_its_file():
     assert found["mailing_list"] == "outbound_mailing_list"
 
 
-def told(**found):
+def shown_for(**found):
     fields = {name: getattr(NOTHING, name) for name in NOTHING.__dataclass_fields__}
     return list(problems.lines(problems.Problems(**fields | found), DAGS, NOW))
 
 
 def test_no_problems():
     assert NOTHING.is_empty
-    assert told() == ["No problems."]
-    assert told(overrides=3)[-1].startswith("3 fields edited by people")
+    assert shown_for() == ["No problems."]
+    assert shown_for(overrides=3)[-1].startswith("3 manually edited fields")
     assert problems.Problems([], [], [], [], [], [], [], 3).is_empty
 
 
 def test_a_failed_venue_comes_with_its_reason_and_what_happens_next():
     failed = a_link(state="failed", finished_at=ago(hours=1), read_at=ago(days=2), error="401: no\ncheck the key")
-    assert told(loads=[failed]) == [
+    assert shown_for(loads=[failed]) == [
         "Venues not read (1)",
         "  TiteLive, La Plume (link 4): failed 1 h ago",
         "      401: no",
         "      check the key",
         "      last complete read: 2 d ago",
-        "      next: the next run of titelive_stocks tries again; at once: "
+        "      the next run of titelive_stocks retries it; to retry now: "
         """make sync DAG=titelive_stocks CONF='{"venue_links": ["4"]}'""",
         "",
     ]
     half = a_link(state="running", is_abandoned=True, started_at=ago(hours=1), local_class="Gone", run_id="old_dag/r")
-    lines = told(loads=[half])
-    assert lines[1].endswith("stopped half-way 1 h ago")
+    lines = shown_for(loads=[half])
+    assert lines[1].endswith("interrupted 1 h ago")
     assert "old_dag" in lines[3]
 
 
 def test_rejected_records_come_with_an_example_and_how_to_replay():
     row = Rejections("TiteLive", "TiteLiveStocks", "La Plume", "price: negative", 7, 7, 17, "978@1", None, ago(days=3))
-    assert told(rejections=[row])[1:4] == [
+    assert shown_for(rejections=[row])[1:4] == [
         "  TiteLive, La Plume: 7 records: price: negative",
-        "      such as id 17 (978@1) in rejected_report; the oldest 3 d ago",
-        "      correct the record or the parser, then: make replay DAG=titelive_stocks",
+        "      for example id 17 (978@1) in rejected_report; oldest: 3 d ago",
+        "      correct the record or the parser, then run: make replay DAG=titelive_stocks",
     ]
     row.count, row.replayable, row.reference = 1, 0, None
-    lines = told(rejections=[row])
+    lines = shown_for(rejections=[row])
     assert lines[1] == "  TiteLive, La Plume: 1 record: price: negative"
     assert "full refresh" in lines[3]
     assert "replay" not in lines[3]
@@ -171,42 +171,42 @@ def test_rejected_records_come_with_an_example_and_how_to_replay():
 def test_orders_targets_and_indices_come_with_their_reason():
     parked = UnsentOrder("crm", "A1", "expo", "permanent", ["no address"], 1, None)
     waiting = UnsentOrder("crm", "B2", None, None, ["503"], 2, NOW + timedelta(minutes=4, seconds=9))
-    assert told(unsent=[parked, waiting])[1:6] == [
+    assert shown_for(unsent=[parked, waiting])[1:6] == [
         "  crm, A1 of expo: parked (permanent) after 1 failed attempt",
         "      no address",
-        """      correct it, then: make sync DAG=outbound_crm CONF='{"retry": true}'""",
-        "  crm, B2: tried again in 4 min, after 2 failed attempts",
+        """      correct it, then run: make sync DAG=outbound_crm CONF='{"retry": true}'""",
+        "  crm, B2: retried in 4 min, after 2 failed attempts",
         "      503",
     ]
-    assert told(down=[a_target(down="401: no")])[1:4] == [
-        "  crm: 7 in the queue, nothing is lost",
+    assert shown_for(down=[a_target(down="401: no")])[1:4] == [
+        "  crm: 7 orders stay queued",
         "      401: no",
-        "      next: the next run of outbound_crm tries again",
+        "      the next run of outbound_crm retries them",
     ]
     still = SearchProblem("offers", "403: no", 0, {}, ago(hours=1), None)
     refused = SearchProblem("offers", None, 2, {"17": "too large"}, ago(hours=1), None)
-    assert told(search=[still, refused])[1:5] == [
-        "  offers: the pass of 1 h ago stands still; the next run goes on with it",
+    assert shown_for(search=[still, refused])[1:5] == [
+        "  offers: the pass of 1 h ago is incomplete; the next run resumes it",
         "      403: no",
-        "  offers: 2 records could not be patched 1 h ago, all others are",
+        "  offers: 2 records could not be patched 1 h ago; all others were",
         "      17: too large",
     ]
 
 
-def test_incidents_and_booked_stocks_are_told():
+def test_incidents_and_booked_stocks_are_shown():
     failing = [Incident("a", ago(days=1), ago(minutes=1), n, "no") for n in (0, 1, 5)]
-    words = [line.split(" since")[0] for line in told(incidents=failing) if " since" in line]
+    words = [line.split(" since")[0] for line in shown_for(incidents=failing) if " since" in line]
     assert words == ["  a: late", "  a: failed once", "  a: failed 5 times"]
-    line = told(off_sale=[OffSale("Allociné", "Rex", 1, 3, 9, "A film")])[1]
+    line = shown_for(off_sale=[OffSale("Allociné", "Rex", 1, 3, 9, "A film")])[1]
     assert line == "  Allociné, Rex: 1 stock, 3 booked"
 
 
 def test_a_long_list_names_the_view_that_has_the_rest():
-    rows = [UnsentOrder("crm", str(n), None, "config", [], 1, None) for n in range(problems.SHOWN + 2)]
-    lines = told(unsent=rows)
-    assert lines[0] == f"Orders not sent ({problems.SHOWN + 2})"
+    rows = [UnsentOrder("crm", str(n), None, "config", [], 1, None) for n in range(problems.MAX_ENTRIES + 2)]
+    lines = shown_for(unsent=rows)
+    assert lines[0] == f"Orders not sent ({problems.MAX_ENTRIES + 2})"
     assert lines[-2] == "  and 2 more: make psql SQL='SELECT * FROM outbound_problems'"
-    assert sum("parked" in line for line in lines) == problems.SHOWN
+    assert sum("parked" in line for line in lines) == problems.MAX_ENTRIES
 
 
 def test_json_has_everything(capsys):

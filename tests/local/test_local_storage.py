@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from local import __main__ as door
+from local import __main__ as command_line
 from local import airflow, commands, storage
 from local.checkout import Checkout, LocalError
 
@@ -64,34 +64,37 @@ def test_the_local_run_makes_files_for_its_user_only(tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "stop", make)
     before = os.umask(0o022)
     try:
-        assert door.main(["stop"]) == 0
+        assert command_line.main(["stop"]) == 0
     finally:
         os.umask(before)
     assert modes(tmp_path / "made") == {".": 0o700, "file": 0o600}
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), r"^Error: /.*\.local: the disk is full\. Free some space"),
         (OSError(errno.EROFS, "Read-only", "/a/lock"), "^Error: /a/lock is on a read-only file system: clone"),
         (PermissionError(errno.EACCES, "denied", b"/a/b"), r"^Error: /a/b: permission denied\. Give your user access"),
-        (FileExistsError(errno.EEXIST, "File exists", "/a/.local"), r"^Error: /a/\.local is a file where a folder"),
+        (
+            FileExistsError(errno.EEXIST, "File exists", "/a/.local"),
+            r"^Error: /a/\.local is a file, but must be a folder",
+        ),
         (OSError(errno.EIO, "Input/output error", "/a/b"), "^Error: /a/b: Input/output error"),
         (psycopg.OperationalError("connection failed: no\nmore"), "^Error: PostgreSQL: connection failed: no$"),
-        (psycopg.errors.DiskFull("could not extend file"), "^Error: the disk is full: .* MB are free for /"),
-        (httpx.ReadTimeout("timed out"), "^Error: no usable response: timed out"),
+        (psycopg.errors.DiskFull("could not extend file"), "^Error: the disk is full: .* MB are free at /"),
+        (httpx.ReadTimeout("timed out"), "^Error: no valid response: timed out"),
     ],
 )
-def test_an_error_of_the_machine_is_one_sentence(monkeypatch, capsys, error, said):
+def test_an_error_of_the_machine_is_one_sentence(monkeypatch, capsys, error, message):
     def fail(local):
         raise error
 
     monkeypatch.setattr(commands, "stop", fail)
-    assert door.main(["stop"]) == 1
+    assert command_line.main(["stop"]) == 1
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
-    assert re.search(said, printed)
+    assert re.search(message, printed)
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch):
@@ -100,7 +103,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
     monkeypatch.setattr(commands, "stop", fail)
     with pytest.raises(ZeroDivisionError):
-        door.main(["stop"])
+        command_line.main(["stop"])
 
 
 def test_a_file_where_the_folder_should_be_is_named(tmp_path):
@@ -123,14 +126,14 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path):
         cwd=ROOT,
     )
     assert done.returncode == 1, done.stderr
-    assert f"Error: {state} is a file where a folder is needed: move it away" in done.stdout
+    assert f"Error: {state} is a file, but must be a folder: move it away" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_full_disk_is_said_before_anything_starts(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_starts(tmp_path, monkeypatch):
     storage.check_room(tmp_path)
     monkeypatch.setattr(storage, "FULL_BYTES", 10**18)
-    with pytest.raises(LocalError, match=r"^the disk is full: \d+ MB are free for /"):
+    with pytest.raises(LocalError, match=r"^the disk is full: \d+ MB are free at /"):
         storage.check_room(tmp_path)
 
 

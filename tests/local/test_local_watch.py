@@ -1,4 +1,4 @@
-"""What exits is restarted, PostgreSQL first; what exits again and again is reported with its cause."""
+"""Components that exit are restarted, PostgreSQL first; repeated exits are reported with their cause."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from local.signals import Signals
 from local.watch import WINDOW_SECONDS, Watch, last_error
 
 FOREVER = "import time; time.sleep(300)"
-# Ends as Airflow's components do when their database goes.
+# Exits when its database is gone, like Airflow's components.
 CLIENT = """
 import sys, time, psycopg
 connection = psycopg.connect(sys.argv[1])
@@ -56,7 +56,7 @@ class Clock:
 class Running:
     def __init__(self, data: Path, folder: Path) -> None:
         self.folder = folder
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.clock = Clock()
         self.processes = Processes(folder / "processes.json")
         self.watch = Watch(
@@ -64,7 +64,7 @@ class Running:
             folder,
             self.processes,
             task_logs=folder / "tasks",
-            say=self.said.append,
+            say=self.printed.append,
             signals=Signals(),
             clock=self.clock,
         )
@@ -85,7 +85,7 @@ class Running:
 
     def wait_for_exit(self, name: str) -> None:
         deadline = time.monotonic() + 60
-        while self.processes.exit_status(self.watch.parts[name].started) is None:
+        while self.processes.exit_status(self.watch.components[name].started) is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -108,12 +108,12 @@ def test_what_is_killed_is_restarted_without_what_it_had_started(running):
     running.add("the scheduler", WITH_A_TASK)
     task = int(running.wait_for_output("the scheduler"))
     running.watch.check()
-    assert running.said == []
-    os.kill(running.watch.parts["the scheduler"].started.pid, signal.SIGKILL)
+    assert running.printed == []
+    os.kill(running.watch.components["the scheduler"].started.pid, signal.SIGKILL)
     running.wait_for_exit("the scheduler")
     assert psutil.pid_exists(task)
     running.watch.check()
-    assert running.said == ["the scheduler was killed (signal 9): restarting it"]
+    assert running.printed == ["the scheduler was killed (signal 9): restarting it"]
     assert running.starts["the scheduler"] == 2
     assert not psutil.pid_exists(task) or psutil.Process(task).status() == psutil.STATUS_ZOMBIE
     running.watch.check()
@@ -129,12 +129,12 @@ def test_the_fourth_exit_within_ten_minutes_is_the_last(running):
     running.wait_for_exit("the sandbox")
     with pytest.raises(LocalError) as raised:
         running.watch.check()
-    said, log, what_to_do = str(raised.value).splitlines()
-    assert said == ("the sandbox exited with status 1, after 3 restarts within 10 minutes: ValueError: no such port")
+    problem, log, what_to_do = str(raised.value).splitlines()
+    assert problem == ("the sandbox exited with status 1, after 3 restarts within 10 minutes: ValueError: no such port")
     assert log.endswith("the sandbox.log")
-    assert "start again" in what_to_do
+    assert "run the same command again" in what_to_do
     running.clock.now = WINDOW_SECONDS + 1
-    running.watch.check()  # the first of them is long ago
+    running.watch.check()  # the first exit no longer counts
     assert running.starts["the sandbox"] == 5
 
 
@@ -144,10 +144,10 @@ def test_a_stopped_server_is_restarted_first_and_blamed_for_what_exits_with_it(r
     os.kill(int((data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
     running.wait_for_exit("the dag-processor")
     running.watch.check()
-    assert [line.partition(" after 0.0")[0] for line in running.said] == [
+    assert [line.partition(" after 0.0")[0] for line in running.printed] == [
         "PostgreSQL was killed (signal 9): restarting it",
         "  PostgreSQL is back",
-        "the dag-processor exited with status 1 after PostgreSQL had stopped: restarting it",
+        "the dag-processor exited with status 1 after PostgreSQL stopped: restarting it",
     ]
     with psycopg.connect(postgres.start(data).conninfo("postgres")) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -166,7 +166,7 @@ def test_a_server_that_cannot_start_ends_it_with_the_servers_reason(running, dat
     finally:
         configuration.write_text(before)
         postgres.start(data)
-    assert running.said == ["PostgreSQL was shut down: restarting it"]
+    assert running.printed == ["PostgreSQL was shut down: restarting it"]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_run_that_timed_out_says_so(channel, dag):
     dag.run_fails("timed_out")
     (card,) = channel.cards()
     assert card["title"] == TIMED_OUT
-    assert card["text"].startswith("The run was ended after 12 h (dagrun_timeout); the task last was not done\n")
+    assert card["text"].startswith("The run was stopped after 12 h (dagrun_timeout); the task last was not finished\n")
     dag.works()
     assert channel.titles() == [WORKS]
 
@@ -183,10 +183,10 @@ def test_while_the_database_is_away_the_run_before_decides(channel, dag, set_dat
     dag.task_fails("boom", previous=previous)
     dag.run_fails(previous=previous)
     assert channel.titles() == reported
-    assert "The incident could not be noted: PostgreSQL of connection 'sync_db' cannot be reached" in caplog.text
+    assert "Could not record the incident: PostgreSQL of connection 'sync_db' cannot be reached" in caplog.text
     dag.works()
     assert channel.titles() == []
-    assert "Whether an incident is over is not known" in caplog.text
+    assert "Could not look up the open incident" in caplog.text
 
 
 # Late runs
@@ -282,7 +282,7 @@ def test_the_dag_processor_reports_a_run_that_timed_out(service, shops, airflow,
     started.call_back("timed_out")
     (card,) = channel.cards()
     assert card["title"] == "titelive_stocks: timed out"
-    assert "The run was ended after 12 h (dagrun_timeout)" in card["text"]
+    assert "The run was stopped after 12 h (dagrun_timeout)" in card["text"]
     assert "The red `close_load` names the venues" in card["text"]
     assert shops.execute("SELECT failures FROM failure_episode").fetchall() == [(1,)]
     session.close()

@@ -227,8 +227,8 @@ def test_two_venues_of_one_name_are_both_named(shops, service, run, output):
     shops.execute("UPDATE venue SET name = 'Chapitre Un'")
     service.fault("status", status=404)
     run()
-    told = output().rpartition("venue links failed. Clear their sync tasks")[2]
-    assert all([f"Chapitre Un (link {link}): " in told for link in (1, 2, 3)])
+    advice = output().rpartition("To load what is left, clear their sync_venues tasks")[2]
+    assert all([f"Chapitre Un (link {link}): " in advice for link in (1, 2, 3)])
 
 
 def test_no_active_link_is_green_with_a_warning(shops, service, run, output):
@@ -339,16 +339,16 @@ def test_a_database_that_was_never_migrated_says_what_to_do(shops, service, run,
 @pytest.mark.parametrize(
     ("extra", "complaint"),
     [
-        ({"requests_per_second": "fast"}, "says requests_per_second='fast': a number is needed"),
-        ({"requests_per_second": 0}, "says requests_per_second=0: it must be above 0"),
-        ({"attempts": -1}, "says attempts=-1: it must be above 0"),
-        ({"read_timeout": [3]}, r"says read_timeout=[3]: a number is needed"),
-        ({"read_timeout": "nan"}, "says read_timeout='nan': it must be above 0"),
-        ({"longest_sleep": "inf"}, "says longest_sleep='inf': it must be above 0"),
-        ({"connect_timeout": True}, "says connect_timeout=True: a number is needed"),
-        ({"attempts": 2.5}, "says attempts=2.5: a whole number is needed"),
-        ({"allow_private_networks": "yes"}, "says allow_private_networks='yes': true or false is needed"),
-        ({"allow_private_networks": 1}, "says allow_private_networks=1: true or false is needed"),
+        ({"requests_per_second": "fast"}, "has requests_per_second='fast': expected a number"),
+        ({"requests_per_second": 0}, "has requests_per_second=0: it must be above 0"),
+        ({"attempts": -1}, "has attempts=-1: it must be above 0"),
+        ({"read_timeout": [3]}, r"has read_timeout=[3]: expected a number"),
+        ({"read_timeout": "nan"}, "has read_timeout='nan': it must be above 0"),
+        ({"longest_sleep": "inf"}, "has longest_sleep='inf': it must be above 0"),
+        ({"connect_timeout": True}, "has connect_timeout=True: expected a number"),
+        ({"attempts": 2.5}, "has attempts=2.5: expected a whole number"),
+        ({"allow_private_networks": "yes"}, "has allow_private_networks='yes': expected true or false"),
+        ({"allow_private_networks": 1}, "has allow_private_networks=1: expected true or false"),
     ],
     ids=str,
 )

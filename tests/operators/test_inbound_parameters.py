@@ -58,7 +58,7 @@ class TestReplay:
         assert done.state == "success"
         assert done.tasks[SYNC] == ["skipped"]
         text = output()
-        assert "No rejected record of TiteLive stocks waits to be replayed" in text
+        assert "no rejected record of TiteLive stocks waits to be replayed" in text
         assert "no active venue link" not in text
 
     def test_what_is_still_bad_waits_on(self, shops, service, run, output):
@@ -93,7 +93,7 @@ class TestReplay:
     def test_replay_and_full_refresh_are_not_both(self, shops, service, run, output):
         done = run({"replay_rejected": True, "full_refresh": True})
         assert done.tries == {"open_load": 1, CLOSE: 1}
-        assert "full_refresh reads the service: choose one" in output()
+        assert "full_refresh reads the service: choose one of them" in output()
 
 
 class TestLimits:
@@ -162,8 +162,8 @@ class TestReleaseFields:
         text = output()
         assert f"Released offer.{offer}.name: name" in text
         assert f"Released stock.{stock}: price" in text
-        assert "The provider's values are written by the next listing that has the records" in text
-        assert "Offers of the stock API keep what they hold" in text
+        assert "The next listing that has these records writes the provider's values" in text
+        assert "Offers of the stock APIs keep their values" in text
         assert "again with full_refresh" not in text
         assert shops.execute("SELECT price FROM stock WHERE id = %s", (stock,)).fetchone()[0] != 0.5
 
@@ -187,7 +187,7 @@ class TestReleaseFields:
         text = output()
         assert "trigger this DAG again with full_refresh, and with venue_links" in text
         assert "Offers of the stock API" not in text
-        assert "Fields were released when this load was opened first: not again" in text
+        assert "Not releasing fields again: they were released when this load was opened first" in text
 
     def test_all_that_is_wrong_is_named_and_nothing_done(self, shops, run, edited, output):
         offer, _ = edited

@@ -178,7 +178,7 @@ WRONG = {
     "no notifier": ({"kwargs": {}}, "does not name a notifier"),
     "a number": ({"notifier": 5}, "does not name a notifier"),
     "unknown keys": ({"notifier": SMTP, "kwarg": {}}, "has unknown keys: kwarg"),
-    "kwargs of another type": ({"notifier": SMTP, "kwargs": ["x"]}, "needs an object of arguments as kwargs"),
+    "kwargs of another type": ({"notifier": SMTP, "kwargs": ["x"]}, "must have an object of arguments as kwargs"),
     "unknown class": ({"notifier": SMTP + "s"}, f"names {SMTP}s, which cannot be imported"),
     "no module": ({"notifier": "Smtp"}, "names Smtp, which cannot be imported"),
     "not installed": (
@@ -187,7 +187,7 @@ WRONG = {
     ),
     "no class": ({"notifier": "json.dumps"}, "names json.dumps, which is not an Airflow notifier"),
     "no notifier class": ({"notifier": "pathlib.Path"}, "names pathlib.Path, which is not an Airflow notifier"),
-    "wrong kwargs": ({"notifier": SMTP, "kwargs": {"too": "x"}}, f"has kwargs that {SMTP} does not take"),
+    "wrong kwargs": ({"notifier": SMTP, "kwargs": {"too": "x"}}, f"has kwargs that {SMTP} does not accept"),
     "bad template": ({"notifier": SMTP, "kwargs": {"to": "{{ alert."}}, "failed: TemplateSyntaxError"),
     "no connection": ({"notifier": SMTP, "kwargs": {"to": "x@example.org"}}, "SMTP connection is not found"),
 }
@@ -222,7 +222,7 @@ def test_without_teams_a_wrong_setting_still_raises_nothing(send, set_notifier, 
     monkeypatch.delenv("AIRFLOW_CONN_TEAMS", raising=False)
     set_notifier("nonsense")
     assert send() is False
-    assert "No alert: there is no Airflow connection 'teams'" in caplog.text
+    assert "Alert not sent: there is no Airflow connection 'teams'" in caplog.text
 
 
 @pytest.mark.parametrize("value", ["", "  "])

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import requests
 
-from include.operators import outbound as operators
+from include.outbound import actions
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 from tests.operators.conftest import Run
@@ -127,7 +127,7 @@ def test_what_changed_is_sent(service, shop, run, output):
     assert service.titles() == []
 
 
-def test_green_with_some_that_wait_for_a_person(service, shop, run, problems, output):
+def test_green_with_parked_orders(service, shop, run, problems, output):
     run()
     place(shop, 1, 2)
     shop.order("B1", email="not an address")
@@ -140,7 +140,7 @@ def test_green_with_some_that_wait_for_a_person(service, shop, run, problems, ou
     assert service.contacts() == address(1, 2, 3)
 
 
-def test_red_when_the_service_takes_nothing(service, shop, run, problems):
+def test_red_when_the_service_rejects_everything(service, shop, run, problems):
     """One card when it begins and one when it is over; nothing is lost, and no attempt is used up."""
     run()
     place(shop, *range(40))
@@ -181,8 +181,8 @@ def test_a_dry_run(service, shop, run, output):
     assert counts(run()) == {"sent": 2}
 
 
-def test_claimers_share_calls_and_limit(service, shop, run, monkeypatch):
-    monkeypatch.setattr(operators, "ORDERS_PER_CLAIMER", 3)
+def test_workers_share_calls_and_limit(service, shop, run, monkeypatch):
+    monkeypatch.setattr(actions, "ORDERS_PER_WORKER", 3)
     run()
     place(shop, *range(10))
     done = run(limit=5)
@@ -204,6 +204,37 @@ def test_a_backfill_queues_what_was_placed_in_its_interval(service, shop, run):
     interval = (datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 4, tzinfo=UTC))
     done = run(run_type="backfill", interval=interval)
     assert (done.state, counts(done), service.contacts()) == ("success", {"sent": 2}, address(2, 3))
+
+
+def test_the_position_of_a_removed_target_is_forgotten(service, shop, run, output):
+    run()
+    shop.connection.execute("INSERT INTO change_feed_consumer (consumer, source) VALUES ('outbound/removed', 'order')")
+    place(shop, 1, 2)
+    assert counts(run()) == {"sent": 2}
+    assert "Target removed no longer exists" in output()
+    assert shop.connection.execute("SELECT consumer FROM change_feed_consumer").fetchall() == [
+        ("outbound/mailing_list",)
+    ]
+    assert shop.connection.execute("SELECT count(*) FROM change_feed").fetchone() == (0,)
+
+
+def test_after_an_event_was_copied_the_mappings_use_the_lists_of_the_copy(service, shop, run, output):
+    for slug in ("show", "next"):
+        event, _ = shop.event(slug)
+        shop.connection.execute("INSERT INTO checkin_list (event_id, name) VALUES (%s, 'Door')", (event,))
+    mapping = {
+        "id": 1, "source_model": "OrderPosition", "external_object_type": "contact", "source_id_field": "ticket_id",
+        "external_id_field": "ext_id", "property_mappings": [
+            {"source_field": "attendee_email", "external_field": "EMAIL"},
+            {"source_field": "checkin_date_1", "external_field": "ARRIVED"},
+        ],
+    }  # fmt: skip
+    assert run(mappings=[mapping]).state == "success"
+    assert run(copy_event_from="show", copy_event_to="next").state == "success"
+    assert "The mappings of mailing_list use the check-in lists of 'next': version 2" in output()
+    (stored,) = shop.connection.execute("SELECT mappings::text FROM outbound_mapping WHERE is_current").fetchone()
+    assert "checkin_date_2" in stored
+    assert run(copy_event_from="show").state == "failed"
 
 
 def test_orders_and_cancel_by_code(service, shop, run):
@@ -233,9 +264,9 @@ def test_a_code_that_is_unknown(service, shop, run, output, conf, complaint):
     assert service.contacts() == []
 
 
-def test_red_when_a_claimer_crashes(service, shop, run, monkeypatch, output):
-    """Also when another one was through: the task that sums up runs in any case, and must not make the run green."""
-    monkeypatch.setattr(operators, "ORDERS_PER_CLAIMER", 3)
+def test_red_when_a_worker_crashes(service, shop, run, monkeypatch, output):
+    """Also when another one succeeded: the task that sums up always runs, and must not make the run green."""
+    monkeypatch.setattr(actions, "ORDERS_PER_WORKER", 3)
     run()
     place(shop, *range(6))
     shop.connection.execute("ALTER VIEW source_position RENAME TO gone")

@@ -75,7 +75,7 @@ def touch(connection, count):
     )
 
 
-def test_a_wrong_key_is_told_once_and_what_was_refused_is_sent_by_itself(shop, run, connect, titles):
+def test_a_wrong_key_is_reported_once_and_what_was_refused_is_retried_automatically(shop, run, connect, titles):
     run()
     touch(shop, 2)
     connect("wrong")
@@ -107,9 +107,9 @@ def test_a_code_that_is_none_fails_the_run_and_the_next_one_is_good(shop, run, o
     task = "send" if dry_run else "fill_queue"
     assert failed.state == "failed"
     assert failed.tasks["sum_up"] == failed.tasks[task] == ["failed"]
-    told = output()
-    assert "There is no order with the code NOPE" in told
-    assert f"see the log of {task}, then" in told
+    text = output()
+    assert "There is no order with the code NOPE" in text
+    assert f"see the log of {task}, then" in text
     (card,) = cards()
     assert "There is no order with the code NOPE" in card["text"]
     assert run().state == "success"

@@ -89,9 +89,9 @@ def test_a_wait_that_was_asked_for_is_kept(decide, kind):
 @pytest.mark.parametrize(
     ("asked", "usual", "words"),
     [
-        (None, timedelta(minutes=2), "tried again in 2 min"),
-        (45, timedelta(minutes=2), "tried again in 45 s"),
-        (5400, timedelta(minutes=2), "tried again in 1.5 h"),
+        (None, timedelta(minutes=2), "retried in 2 min"),
+        (45, timedelta(minutes=2), "retried in 45 s"),
+        (5400, timedelta(minutes=2), "retried in 1.5 h"),
         (None, None, "tried again"),
     ],
 )

@@ -103,10 +103,10 @@ def test_a_number_that_no_task_can_get_is_refused_wherever_it_is(create, dag_id,
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800"])
 def test_what_a_dag_lets_through_must_still_reach_its_tasks(value):
-    from include.operators.run_policy import _why_not_sent
+    from include.operators.run_policy import _reason_not_encodable
 
-    assert _why_not_sent({"own": [{"a": value}]}).startswith("Airflow cannot hand these parameters to a task: ")
-    assert _why_not_sent({"own": [2**64 - 1, -(2**63), 1.5, None, "é"]}) is None
+    assert _reason_not_encodable({"own": [{"a": value}]}).startswith("Airflow cannot pass these parameters to a task: ")
+    assert _reason_not_encodable({"own": [2**64 - 1, -(2**63), 1.5, None, "é"]}) is None
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"limit": 5}, {"limit": None, "venue_links": [1]}])
@@ -137,7 +137,7 @@ def test_an_error_of_the_policy_itself_lets_the_run_be(create, monkeypatch, capl
 
     monkeypatch.setattr("include.operators.unknown_params.unknown_params", fail)
     assert create("titelive_stocks", {"dryrun": True}).task_instances
-    assert "were not checked; its tasks will check them" in caplog.text
+    assert "; its tasks will check them" in caplog.text
 
 
 def test_tasks_of_other_projects_are_left_alone():

@@ -210,13 +210,13 @@ def test_a_variable_that_says_no(site, connected, run, set_variable, value):
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("dry_run", "maybe", "says 'maybe': true or false is needed"),
-        ("dry_run", "", "says '': true or false is needed"),
-        ("dry_run_notify", "perhaps", "says 'perhaps': true or false is needed"),
-        ("compare_every", "-1", "says '-1': a whole number from 0 on is needed"),
-        ("compare_every", "often", "says 'often': a whole number from 0 on is needed"),
-        ("time_limit_minutes", "0", "says '0': a whole number from 1 on is needed"),
-        ("time_limit_minutes", "1.5", "says '1.5': a whole number from 1 on is needed"),
+        ("dry_run", "maybe", "has 'maybe': expected true or false"),
+        ("dry_run", "", "has '': expected true or false"),
+        ("dry_run_notify", "perhaps", "has 'perhaps': expected true or false"),
+        ("compare_every", "-1", "has '-1': expected a whole number from 0 to"),
+        ("compare_every", "often", "has 'often': expected a whole number from 0 to"),
+        ("time_limit_minutes", "0", "has '0': expected a whole number from 1 to"),
+        ("time_limit_minutes", "1.5", "has '1.5': expected a whole number from 1 to"),
     ],
 )
 def test_a_variable_that_makes_no_sense(site, connected, run, set_variable, output, name, value, complaint):
@@ -250,7 +250,7 @@ def test_a_dry_run_shows_what_it_would_do(site, connected, run, output):
     text = output()
     (told,) = done.result(TASK)
     assert f"::group::customer_dispo: {told['changed']} records would change" in text
-    assert "::group::The first 20 records that would change" in text
+    assert "::group::First 20 records that would change" in text
     assert "customerDispo (none) → 'disponible'" in text
     assert "nothing was written" in text
     assert site.is_untouched()
@@ -346,7 +346,7 @@ def test_the_time_limit_ends_a_stuck_run_and_the_next_one_goes_on(
     site.fault("delay", call="browse", seconds=3)
     done = run()
     assert (done.state, done.tries) == ("failed", {TASK: 1})
-    assert "Ended after the time limit of 2 minutes" in output()
+    assert "Stopped after the time limit of 2 minutes" in output()
     site.heal()
     assert connected.execute("SELECT reason FROM search_pass WHERE state = 'open'").fetchall() == [("move",)]
     after = run()
@@ -360,7 +360,7 @@ def test_a_run_beside_another_is_skipped(site, connected, run, output, monkeypat
     with index_lock(connected, "SANDBOX", "offers"):
         done = run()
     assert done.tasks == {TASK: ["skipped"]}
-    assert "Another run is at work on the index offers: it does the work of this run too" in output()
+    assert "Another run is at work on the index offers, which does the work of this run, too" in output()
     assert site.is_untouched()
     assert site.titles() == []
 
@@ -369,14 +369,14 @@ def test_a_run_beside_another_is_skipped(site, connected, run, output, monkeypat
 def test_teams_that_does_not_answer_fails_no_run(site, connected, run, output, status):
     site.fault("status", service="teams", status=status)
     assert run().state == "success"
-    assert "The alert could not be delivered to Teams" in output()
+    assert "Could not deliver the alert to Teams" in output()
     assert site.is_right()
 
 
 def test_without_teams_nobody_is_told(site, connected, run, monkeypatch, output):
     monkeypatch.delenv("AIRFLOW_CONN_TEAMS")
     assert run().state == "success"
-    assert "No alert: there is no Airflow connection 'teams'" in output()
+    assert "Alert not sent: there is no Airflow connection 'teams'" in output()
 
 
 # Connections
@@ -397,7 +397,7 @@ def test_a_connection_that_is_missing(site, connected, run, monkeypatch, output,
         ({"login": "SANDBOX", "extra": {"index": "offers"}}, "lacks password (API key)"),
         ({"login": "SANDBOX", "password": KEY}, "lacks `index` in its extra"),
         ({"login": "a.b", "password": KEY, "extra": {"index": "offers"}}, "is not an application id of Algolia"),
-        ({"login": "SANDBOX", "password": KEY, "extra": {"index": "offers", "attempts": "x"}}, "a number is needed"),
+        ({"login": "SANDBOX", "password": KEY, "extra": {"index": "offers", "attempts": "x"}}, "expected a number"),
         ({"login": "SANDBOX", "password": "wrong", "extra": {"index": "offers"}}, "does not know this API key"),
         ({"login": "SANDBOX", "password": "reader", "extra": {"index": "offers"}}, "lacks the right (ACL) 'addObject'"),
         ({"login": "SANDBOX", "password": KEY, "extra": {"index": "cars"}}, "Algolia has no index 'cars'"),

@@ -99,10 +99,10 @@ def test_a_bucket_is_told_what_it_gets(storage, memory, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("/srv/thumbs", "a URL is needed"),
-        ("s3:bucket", "a URL is needed"),
-        ("file://server/folder", "a folder of this machine is file:///its/path"),
-        ("file:///", "a folder of this machine is file:///its/path"),
+        ("/srv/thumbs", "expected a URL such as"),
+        ("s3:bucket", "expected a URL such as"),
+        ("file://server/folder", "a local folder is file:///path/to/folder"),
+        ("file:///", "a local folder is file:///path/to/folder"),
         ("nothing://bucket", "cannot be used"),
         ("s3://bucket/prefix", "apache-airflow-providers-amazon"),
         ("s3://no_such_connection@bucket", "cannot be used|no Airflow connection"),
@@ -154,5 +154,5 @@ def test_the_log_of_a_sync_tells_about_pictures(caplog):
     log_steps(SyncReport(), None, 1)
     assert "Pictures" not in caplog.text
     log_steps(SyncReport(checked_thumbs=3, created_thumbs=1, thumb_errors={"gone": 2}), None, 1)
-    assert "Pictures: 3 in 0.00 s" in caplog.text
+    assert "Images: 3 in 0.00 s" in caplog.text
     assert "2 failed: gone" in caplog.text

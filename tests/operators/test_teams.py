@@ -66,13 +66,13 @@ def test_teams_that_is_slow_raises_nothing(channel, send, caplog, monkeypatch):
 def test_a_url_that_leads_nowhere_raises_nothing(channel, send, set_teams, caplog, url):
     set_teams(password=url)
     assert send() is False
-    assert "The alert could not be delivered to Teams" in caplog.text
+    assert "Could not deliver the alert to Teams" in caplog.text
     assert SIGNATURE not in caplog.text
 
 
 def test_an_alert_that_cannot_be_made_raises_nothing(channel, send, caplog):
     assert send(lambda: {}["missing"]) is False
-    assert "The alert could not be made: KeyError: 'missing'" in caplog.text
+    assert "Could not create the alert: KeyError: 'missing'" in caplog.text
 
 
 def test_a_connection_without_a_url(channel, send, set_teams, caplog):
@@ -84,7 +84,7 @@ def test_a_connection_without_a_url(channel, send, set_teams, caplog):
 def test_no_connection(channel, send, monkeypatch, caplog):
     monkeypatch.delenv("AIRFLOW_CONN_TEAMS")
     assert send() is False
-    assert "No alert: there is no Airflow connection 'teams'" in caplog.text
+    assert "Alert not sent: there is no Airflow connection 'teams'" in caplog.text
 
 
 def test_extras_that_flows_ask_for_go_along(recorder, send, set_teams, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from include.errors import RecoverableSyncError
 from include.outbound.worker import drain
 from include.store import orders
-from include.store import outbound as store
+from include.store import queue as store
 from include.targets.base import OutboundSyncProvider, StaticMapping
 
 
@@ -136,7 +136,7 @@ def queue(connection):
     """A function that puts orders into the queue of a target."""
 
     def queue(target, *order_ids, by="placed"):
-        return store.enqueue_many(connection, target.identifier, order_ids, triggered_by=by)
+        return store.enqueue_orders(connection, target.identifier, order_ids, triggered_by=by)
 
     return queue
 

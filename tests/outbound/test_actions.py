@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from include.errors import ConfigurationError, RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
-from include.outbound import actions
-from include.store import outbound as store
-from tests.outbound.conftest import fail
+from include.outbound import actions, mappings
+from include.store import queue as store
+from include.targets.base import OutboundSyncProvider, StaticMapping
+from tests.outbound.conftest import entry, fail
 
 
 @pytest.fixture
 def ask(connection):
-    return lambda target, **params: actions.carry_out(connection, target, params)
+    return lambda target, **params: actions.apply_run_params(connection, target, params)
 
 
 def test_nothing_asked_for(make_target, shop, ask, rows):
@@ -45,7 +46,7 @@ def test_orders_of_an_event(make_target, shop, ask, rows):
         ({"orders": ["A1"], "event": "none"}, "There is no event 'none'"),
         ({"orders": ["A2"], "event": "show"}, "There is no order of event 'show' with the code A2"),
         ({"cancel": ["B1"]}, "There is no order with the code B1"),
-        ({"orders": ["A3"]}, "Several events have an order A3: say of which event"),
+        ({"orders": ["A3"]}, "Several events have an order A3: specify the event"),
     ],
 )
 def test_codes_that_do_not_say_which_order(make_target, shop, ask, rows, params, complaint):
@@ -108,12 +109,92 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
     order = shop.order("A1")
     store.enqueue(connection, "recording", "offer", order, triggered_by="changed")
     for params in ({"orders": ["A1"]}, {"cancel": ["A1"]}):
-        with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+        with pytest.raises(ConfigurationError, match="Books does not receive orders"):
             ask(target, **params)
-    with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+    with pytest.raises(ConfigurationError, match="Books does not receive orders"):
         actions.queue_interval(connection, target, None, None)
     assert rows("source, source_id") == [("offer", order)]
     ask(target, retry="all")
+
+
+@pytest.fixture
+def copied(shop, connection):
+    """Two events, the second a copy of the first that lacks its second list; and mappings of two targets."""
+    lists = {}
+    for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"])):
+        event, _ = shop.event(slug)
+        for name in names:
+            row = connection.execute(
+                "INSERT INTO checkin_list (event_id, name) VALUES (%s, %s) RETURNING id", (event, name)
+            ).fetchone()
+            lists[slug, name] = row[0]
+    entries = [entry(f"checkin_date_{lists['show', name]}", name) for name in ("Door", "Bar")]
+    for target in (make("recording"), make("other")):
+        mapping = StaticMapping(1, "OrderPosition", "person", "ticket_id", "ticket", entries)
+        mappings.save(connection, target.identifier, [mapping], fields=actions.known_fields(connection, target))
+    return lists
+
+
+def make(identifier):
+    return type("Target", (OutboundSyncProvider,), {"identifier": identifier})
+
+
+def test_after_an_event_was_copied_all_mappings_use_the_lists_of_the_copy(make_target, ask, copied, connection, caplog):
+    ask(make_target(), copy_event_from="show", copy_event_to="next")
+    for target in ("recording", "other"):
+        (mapping,) = mappings.load(connection, target)
+        assert [each["source_field"] for each in mapping.property_mappings] == [
+            f"checkin_date_{copied['next', 'Door']}", f"_invalid_checkin_date_{copied['show', 'Bar']}",
+        ]  # fmt: skip
+    assert "Event 'next' has no check-in lists Bar" in caplog.text
+    ask(make_target(), mappings_version=1)
+    (mapping,) = mappings.load(connection, "recording")
+    assert mapping.property_mappings[0]["source_field"] == f"checkin_date_{copied['show', 'Door']}"
+
+
+@pytest.mark.parametrize(
+    ("original", "copy", "complaint"),
+    [
+        ("show", None, "must name the original and the copy"),
+        (None, "next", "must name the original and the copy"),
+        ("show", "show", "must name the original and the copy"),
+        ("show", "none", "There is no event 'none'"),
+        ("none", "next", "There is no event 'none'"),
+        ("show", "twice", "Event 'twice' has several check-in lists with the name Door"),
+    ],
+)
+def test_a_copy_that_is_not_clear(make_target, shop, ask, copied, connection, rows, original, copy, complaint):
+    event, _ = shop.event("twice")
+    connection.execute("INSERT INTO checkin_list (event_id, name) VALUES (%s, 'Door'), (%s, 'Door')", (event, event))
+    with pytest.raises(ConfigurationError, match=complaint):
+        ask(make_target(), copy_event_from=original, copy_event_to=copy)
+    assert set(rows("version", "outbound_mapping")) == {1}
+
+
+@pytest.mark.parametrize(
+    ("due", "max_workers", "concurrency", "workers"),
+    [(0, 4, 8, 1), (2, 4, 8, 1), (3, 4, 8, 2), (7, 4, 8, 4), (20, 4, 8, 4), (20, 4, 2, 2), (20, 1, 8, 1)],
+)
+def test_how_many_workers(make_target, shop, queue, connection, monkeypatch, due, max_workers, concurrency, workers):
+    monkeypatch.setattr(actions, "ORDERS_PER_WORKER", 2)
+    target = make_target(concurrency=concurrency)
+    queue(target, *shop.orders(due))
+    assert actions.count_workers(connection, target, max_workers) == workers
+
+
+@pytest.mark.parametrize(("error", "retried"), [(f"CRM {actions.OUTAGE}; no key", True), ("Something else", False)])
+def test_what_an_outage_parked_is_retried(make_target, shop, queue, rows, connection, error, retried):
+    target = make_target()
+    queue(target, *shop.orders(3))
+    connection.execute("UPDATE outbound_queue SET need_manual_retry = CASE source_id WHEN 1 THEN 'permanent' "
+                       "ELSE 'config' END")  # fmt: skip
+    connection.execute("INSERT INTO failure_episode (subject, error) VALUES ('the_dag', %s)", (error,))
+    actions.retry_after_outage(connection, target, "another_dag")
+    assert rows("count(*)::int", where="need_manual_retry IS NOT NULL") == [3]
+    actions.retry_after_outage(connection, target, "the_dag")
+    assert rows("need_manual_retry", where="need_manual_retry IS NOT NULL") == (
+        ["permanent"] if retried else ["permanent", "config", "config"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +209,7 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
 )
 def test_a_backfill_interval(make_target, shop, rows, connection, monkeypatch, start, end, expected):
     """From its begin on, before its end."""
-    monkeypatch.setattr(actions, "BLOCK", 2)
+    monkeypatch.setattr(actions, "BLOCK_SIZE", 2)
     ids = [shop.order(f"A{day}", placed_at=f"2026-05-0{day}T00:00Z") for day in range(1, 6)]
     bounds = [each and datetime(2026, 5, each, tzinfo=UTC) for each in (start, end)]
     assert actions.queue_interval(connection, make_target(), *bounds) == len(expected)

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from include.errors import RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
-from include.store import outbound as store
+from include.store import queue as store
 from include.targets.base import OutboundSyncProvider, StaticMapping, mappings_of
 from tests.outbound.conftest import ORDERS, TICKETS, Recording, entry, fail
 
@@ -166,7 +166,7 @@ def test_what_was_stored_stays_when_an_object_is_not_synced_any_more(make_target
     assert len(target.calls) == 2
 
 
-def test_nothing_to_do_is_stored_but_not_told(make_target, shop, send, rows):
+def test_nothing_to_do_is_stored_but_not_logged(make_target, shop, send, rows):
     target = make_target(answer=lambda self, call: {"action": "nothing_to_do", "their_id": 5})
     assert send(target, shop.order("A1")).orders == {"nothing_to_do": 1}
     assert rows("sync_info", "outbound_result") == [{"action": "nothing_to_do", "their_id": 5}]
@@ -191,7 +191,7 @@ def test_finalized_is_only_what_went_well_and_closed_is_always(make_target, shop
     ]  # fmt: skip
 
 
-def test_what_finalizing_raises_is_told_and_tried_again(make_target, shop, send, rows):
+def test_what_finalizing_raises_is_logged_and_retried(make_target, shop, send, rows):
     def finalize(self, order):
         raise RecoverableSyncError(["Not now"])
 
@@ -325,7 +325,7 @@ def test_names(make_target):
 @pytest.mark.parametrize(
     ("ids", "complaint"),
     [
-        (["1"], "whole number of at most 8 bytes, not '1'"),
+        (["1"], "integer of at most 8 bytes, not '1'"),
         ([True], "not True"),
         ([1.0], "not 1.0"),
         ([2**63], "not 9223372036854775808"),
@@ -346,9 +346,9 @@ def test_without_mappings_nothing_can_be_sent(make_target, shop, send, rows):
     target = make_target(mappings=OutboundSyncProvider.mappings)
     report = send(target, shop.order("A1"))
     assert rows("need_manual_retry, messages") == [
-        ("config", ["No mappings are stored for the target recording: save some first"])
+        ("config", ["The target recording has no stored mappings: save some first"])
     ]
-    assert report.down == "No mappings are stored for the target recording: save some first"
+    assert report.down == "The target recording has no stored mappings: save some first"
 
 
 def test_identifier_is_limited(connection, make_target, shop):

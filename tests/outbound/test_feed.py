@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from include.errors import ConfigurationError
-from include.outbound.feed import FeedCounts, feed_queue, forget_other_targets
+from include.models.outbound import FeedCounts
+from include.outbound import feed
+from include.outbound.feed import feed_queue, forget_removed_targets
 from include.store.change_feed import lags, purge
 from include.targets.base import OutboundSyncProvider
 
@@ -152,26 +154,110 @@ def test_offers(connection):
 
 def test_a_target_of_another_source_is_refused(connection):
     other = type("Other", (Crm,), {"source": "invoices"})
-    with pytest.raises(ConfigurationError, match="crm: there is no source 'invoices'"):
+    with pytest.raises(ConfigurationError, match="crm: unknown source 'invoices'"):
         feed_queue(connection, [other])
 
 
-def test_targets_that_are_no_more_hold_nothing_up(orders):
+# Targets that were removed or renamed
+
+
+@pytest.fixture
+def project(monkeypatch):
+    """A function that sets the targets that the project defines."""
+
+    def project(*targets):
+        monkeypatch.setattr(feed, "target_classes", lambda: list(targets))
+
+    project(Crm)
+    return project
+
+
+def consumers(connection):
+    return [(lag.consumer, lag.source) for lag in lags(connection)]
+
+
+def ran(connection, target, days_ago):
+    connection.execute(
+        "INSERT INTO outbound_run (target, started_at) VALUES (%s, now() - make_interval(days => %s))",
+        (target.identifier, days_ago),
+    )
+
+
+@pytest.mark.parametrize("last_run", [None, 8])
+def test_a_removed_target_does_not_hold_back_the_purge(orders, project, caplog, last_run):
+    orders.execute("INSERT INTO customer_order (event_id, code) SELECT 1, 'N' || n FROM generate_series(1, 197) AS n")
+    feed_queue(orders, [Crm, Doors])
+    purge(orders)
+    if last_run:
+        ran(orders, Doors, last_run)
+    left = []
+    for _ in range(4):
+        change(orders, "true")
+        feed_queue(orders, [Crm])
+        forget_removed_targets(orders, Crm)
+        purge(orders)
+        left += orders.execute("SELECT count(*) FROM change_feed").fetchone()
+    assert left == [0, 0, 0, 0]
+    assert caplog.text.count("Target doors no longer exists") == 1
+
+
+def test_only_what_outbound_targets_read_is_forgotten(orders, project):
     feed_queue(orders, [Doors, Shops])
     orders.execute("INSERT INTO change_feed_consumer (consumer, source) VALUES ('search', 'offer')")
     change(orders)
     feed_queue(orders, [Crm])
     assert purge(orders) == 0
-    assert forget_other_targets(orders, [Crm]) == ["doors", "shops"]
-    assert [(lag.consumer, lag.source) for lag in lags(orders)] == [("outbound/crm", "order"), ("search", "offer")]
+    assert forget_removed_targets(orders, Crm) == ["doors", "shops"]
+    assert consumers(orders) == [("outbound/crm", "order"), ("search", "offer")]
     assert purge(orders) == 1
 
 
-def test_a_target_that_changed_its_source_begins_anew(orders):
+def test_the_other_targets_of_the_project_keep_their_position(orders, project):
+    project(Crm, Doors)
+    feed_queue(orders, [Doors])
+    assert forget_removed_targets(orders, Crm) == []
+    assert consumers(orders) == [("outbound/crm", "order"), ("outbound/doors", "order")]
+
+
+def test_the_running_target_keeps_its_position_wherever_it_is_defined(orders, project):
+    feed_queue(orders, [Doors])
+    assert forget_removed_targets(orders, Doors) == []
+
+
+def test_a_target_of_another_package_keeps_its_position_while_it_runs(orders, project):
+    feed_queue(orders, [Doors])
+    ran(orders, Doors, 6)
+    assert forget_removed_targets(orders, Crm) == []
+    orders.execute("UPDATE outbound_run SET started_at = now() - interval '8 days'")
+    assert forget_removed_targets(orders, Crm) == ["doors"]
+
+
+def test_while_a_module_cannot_be_imported_nothing_is_forgotten(orders, monkeypatch, caplog):
+    """The module may define the target."""
+
+    def broken():
+        raise ImportError("no module brevo")
+
+    monkeypatch.setattr(feed, "target_classes", broken)
+    feed_queue(orders, [Doors])
+    assert forget_removed_targets(orders, Crm) == []
+    assert consumers(orders) == [("outbound/crm", "order"), ("outbound/doors", "order")]
+    assert "not all targets can be imported (no module brevo)" in caplog.text
+
+
+def test_the_targets_of_the_project_are_found():
+    from include.targets.mailing_list import MailingList
+
+    assert MailingList in feed.target_classes()
+
+
+def test_a_target_that_changed_its_source_forgets_the_old_one(orders, project):
     moved = type("Moved", (Shops,), {"identifier": "crm"})
+    project(moved)
     feed_queue(orders, [moved])
-    assert forget_other_targets(orders, [moved]) == ["crm"]
-    assert [(lag.consumer, lag.source) for lag in lags(orders)] == [("outbound/crm", "offer")]
+    ran(orders, moved, 0)
+    assert forget_removed_targets(orders, moved) == ["crm"]
+    assert consumers(orders) == [("outbound/crm", "offer")]
 
 
 def test_two_at_once_queue_everything_once(orders, connect):

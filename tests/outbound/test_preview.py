@@ -70,7 +70,7 @@ def test_failures_of_single_objects_are_shown(make_target, shop, look, connectio
 def test_the_stored_mappings_are_used(make_target, shop, look, connection):
     shop.order("A1")
     target = make_target(mappings=OutboundSyncProvider.mappings)
-    with pytest.raises(SyncConfigError, match="No mappings are stored"):
+    with pytest.raises(SyncConfigError, match="has no stored mappings"):
         look(target, "A1")
     fields = {"Order": data_fields(None, "Order")}
     mapping = StaticMapping(9, "Order", "deal", "order_code", "code", [entry("order_total", "total")])
@@ -98,5 +98,5 @@ def test_codes(make_target, shop, look):
     with pytest.raises(ConfigurationError, match="no event 'none'"):
         look(target, "A1", event="none")
     assert len(look(target, "A1", event="other")) == 1
-    with pytest.raises(ConfigurationError, match="Books is not sent orders"):
+    with pytest.raises(ConfigurationError, match="Books does not receive orders"):
         look(make_target(source="offer", display_name="Books"), "A1")

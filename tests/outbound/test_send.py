@@ -112,7 +112,7 @@ def test_a_property_that_is_gone_is_a_change(make_target, sent):
 def test_unchanged_is_sent_where_that_is_wanted(make_target, sent):
     target = make_target()
     sent(target)
-    assert outcomes(sent(target, anyway=True)) == ["sent"]
+    assert outcomes(sent(target, force=True)) == ["sent"]
     assert outcomes(sent(make_target(sends_unchanged=True))) == ["sent"]
     assert outcomes(sent(target)) == ["nothing_to_do"]
 
@@ -165,13 +165,13 @@ def test_without_an_id_nothing_is_sent(make_target, sent, order, email):
     assert target.calls == []
 
 
-def test_an_id_that_is_too_long_is_told_before_anything_is_sent(make_target, sent, order):
+def test_an_id_that_is_too_long_fails_before_anything_is_sent(make_target, sent, order):
     order.email = "x" * 117 + "@example.org"
     target = make_target(mappings=[StaticMapping(1, "Order", "deal", "email", "ref", [])])
     outcome = sent(target)
     assert target.calls == []
     assert outcome.reason == "permanent"
-    assert outcome.error.messages == [f"ref: {'x' * 40}… has 129 characters, 128 are allowed"]
+    assert outcome.error.messages == [f"ref: {'x' * 40}… has 129 characters, the maximum is 128"]
     order.email = "x" * 116 + "@example.org"
     assert outcomes(sent(target)) == ["sent"]
 
@@ -182,7 +182,7 @@ def test_a_mapping_with_names_that_are_too_long(make_target, sent, name):
     setattr(mapping, name, "x" * 129)
     target = make_target(mappings=[mapping])
     outcome = sent(target)
-    assert outcome.error.messages == [f"Mapping 4: {name} is longer than 128 characters"]
+    assert outcome.error.messages == [f"Mapping 4: {name} has more than 128 characters"]
     assert (outcome.reason, target.calls) == ("config", [])
 
 
@@ -208,7 +208,7 @@ def test_links_that_are_too_long(make_target, sent):
     assert (found.outcome, found.result.external_link_href) == ("sent", None)
     assert found.result.external_link_display_name == "é" * 255
     fits = "https://x/" + "y" * 245
-    (found,) = sent(make_target(answer=lambda self, call: {"external_link_href": fits}), anyway=True).objects
+    (found,) = sent(make_target(answer=lambda self, call: {"external_link_href": fits}), force=True).objects
     assert found.result.external_link_href == fits
 
 
@@ -345,7 +345,7 @@ def test_a_field_that_does_not_exist_stops_only_its_mapping(make_target, sent):
 def test_a_target_that_does_not_say_how(sent, make_target):
     target = make_target(sync_object_with_properties=OutboundSyncProvider.sync_object_with_properties)
     outcome = sent(target)
-    assert outcome.error.messages == ["NotImplementedError: Target does not say how an object is sent"]
+    assert outcome.error.messages == ["NotImplementedError: Target does not define sync_object_with_properties"]
 
 
 # What is shown
@@ -365,9 +365,9 @@ def test_personal_values_are_masked(make_target, sent):
         "company": "",
     }  # fmt: skip
     assert outcome.objects[1].payload == {"name": "***", "mail": "***", "product": "Seat"}
-    told = json.dumps([[each.payload, each.result.sent] for each in outcome.objects])
+    stored = json.dumps([[each.payload, each.result.sent] for each in outcome.objects])
     for personal in ("ada@", "Ada", "Bob", "a@example", "s3cr3t"):
-        assert personal not in told
+        assert personal not in stored
 
 
 def test_properties_of_a_targets_own_are_masked_unless_they_are_known(make_target, sent):

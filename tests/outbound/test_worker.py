@@ -1,4 +1,4 @@
-"""Emptying the queue: outcomes, what is told of them, and targets that are down."""
+"""Emptying the queue: outcomes, log entries, and targets that are down."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,11 @@ from include.errors import (
     SyncConfigError,
     UnrecoverableSyncError,
 )
+from include.outbound import buffer, worker
 from include.outbound import mappings as stored_mappings
-from include.outbound import worker as draining
-from include.outbound.retries import backoff
 from include.outbound.worker import drain
-from include.store import outbound as store
-from include.targets.base import OutboundSyncProvider, StaticMapping
+from include.store import queue as store
+from include.targets.base import OutboundSyncProvider, StaticMapping, backoff
 from include.targets.fields import data_fields
 from tests.outbound.conftest import ORDERS, TICKETS, down, entry, fail
 
@@ -57,8 +56,8 @@ def test_each_kind_of_failure(make_target, shop, send, rows, error, reason, mess
     assert rows("need_manual_retry, failed_attempts, messages, in_flight, claimed_by") == [
         (reason, 1, [message], False, None)
     ]
-    told = rows("outcome, mapping_id, reason, messages, attempt, next_try_at IS NULL", "outbound_log")
-    assert told == [
+    logged = rows("outcome, mapping_id, reason, messages, attempt, next_try_at IS NULL", "outbound_log")
+    assert logged == [
         ("failed", 1, None, [message], None, True),
         ("failed" if reason else "retry", None, reason, [message], 1, reason is not None),
     ]
@@ -111,7 +110,7 @@ def test_exceeded_after_so_many_attempts(make_target, shop, send, rows, make_due
     ]  # fmt: skip
 
 
-def test_counting_anew_after_a_retry_by_hand(make_target, shop, send, rows, connection):
+def test_a_manual_retry_resets_the_attempts(make_target, shop, send, rows, connection):
     target = make_target(answer=fail(RecoverableSyncError(["no"])), max_attempts=1)
     send(target, shop.order("A1"))
     assert rows("need_manual_retry") == ["exceeded"]
@@ -160,7 +159,7 @@ def test_changed_while_it_is_sent(make_target, shop, send, rows, connect):
     def answer(self, call):
         if len(target.calls) == 1:
             other.execute("UPDATE customer_order SET email = 'new@example.org'")
-            store.enqueue_many(other, "recording", [call.inputs["order"].order_id], triggered_by="modified")
+            store.enqueue_orders(other, "recording", [call.inputs["order"].order_id], triggered_by="modified")
         return {"x": 1}
 
     target = make_target(answer=answer)
@@ -171,7 +170,7 @@ def test_changed_while_it_is_sent(make_target, shop, send, rows, connect):
     assert rows("id") == []
 
 
-def test_a_constructor_that_fails_is_told_of_its_event_only(make_target, shop, send, rows):
+def test_a_constructor_that_fails_concerns_its_event_only(make_target, shop, send, rows):
     def init(self, event):
         OutboundSyncProvider.__init__(self, event)
         if event.slug == "bad":
@@ -237,13 +236,13 @@ def test_what_was_called_in_vain_is_sent_again_though_it_equals_what_was_sent(ma
     assert send(target, order).orders == {"nothing_to_do": 1}
 
 
-def test_what_a_killed_claimer_sent_is_sent_again_though_it_equals_what_was_sent(
+def test_what_a_killed_worker_sent_is_sent_again_even_if_it_equals_what_was_sent(
     make_target, shop, send, queue, connection, rows
 ):
     order, target = shop.order("A1"), make_target()
     send(target, order)
     queue(target, order)
-    store.claim(connection, "recording", 12345, 1)  # the claimer is no more
+    store.claim(connection, "recording", 12345, 1)  # the worker is dead
     report = send(target)
     assert (report.released, report.orders, len(target.calls)) == (1, {"sent": 1}, 2)
     assert rows("code, outcome, reason, attempt", "outbound_log", "true ORDER BY id")[1] == ("A1", "retry", None, 1)
@@ -255,7 +254,7 @@ def test_what_a_person_asks_for_is_sent_changed_or_not(make_target, shop, send, 
     queue(target, order, by="user")
     assert send(target).orders == {"sent": 1}
     assert send(target, order).orders == {"nothing_to_do": 1}
-    assert send(target, order, anyway=True).orders == {"sent": 1}
+    assert send(target, order, force=True).orders == {"sent": 1}
 
 
 # Targets that are down
@@ -277,13 +276,13 @@ def test_a_target_that_is_down(make_target, shop, send, rows):
 
 def test_a_slow_death_costs_no_attempts_either(make_target, shop, send, rows, monkeypatch):
     """What fails is kept back until it is known whether the target is down, however long that takes."""
-    monkeypatch.setattr(draining, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(buffer, "FLUSH_SECONDS", 0.0)
     send(make_target(answer=fail(down)), *shop.orders(30))
     assert rows("max(failed_attempts)") == [0]
 
 
 def test_fewer_failures_in_a_row_do_count(make_target, shop, send, rows, monkeypatch):
-    monkeypatch.setattr(draining, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(buffer, "FLUSH_SECONDS", 0.0)
 
     def answer(self, call):
         if int(call.id_value.removeprefix("SHOW")) % 10:
@@ -326,7 +325,7 @@ def test_a_setting_that_is_wrong_for_all(make_target, shop, send, rows):
     assert rows("count(*)::int", where="need_manual_retry IS NULL AND failed_attempts = 0")[0] >= 88
 
 
-def test_a_few_that_fail_all_are_told_too(make_target, shop, send, rows):
+def test_a_few_that_all_fail_open_the_breaker_at_the_end(make_target, shop, send, rows):
     report = send(make_target(answer=fail(down)), *shop.orders(3))
     assert (report.down, set(rows("failed_attempts"))) == ("The service is down", {1})
     assert send(make_target()).down is None
@@ -418,7 +417,7 @@ def test_calls_side_by_side(make_target, shop, send):
     assert len({call.thread for call in target.calls}) == 4
 
 
-def test_no_more_calls_than_a_claimer_may_make(make_target, shop, send):
+def test_no_more_calls_than_a_worker_may_make(make_target, shop, send):
     busy, most, lock = [0], [0], threading.Lock()
 
     def answer(self, call):
@@ -468,7 +467,7 @@ def test_stored_mappings_are_used_unless_the_class_has_its_own(make_target, shop
 
 def test_mappings_changed_while_a_run_is_on(make_target, shop, send, connect, connection, monkeypatch):
     """The orders that are claimed from then on are sent by the new ones."""
-    monkeypatch.setattr(draining, "CLAIMED_AT_ONCE", 5)
+    monkeypatch.setattr(worker, "CLAIM_ROWS", 5)
     other = connect()
 
     def answer(self, call):
@@ -488,13 +487,13 @@ def test_mappings_changed_while_a_run_is_on(make_target, shop, send, connect, co
 # Runs
 
 
-def test_a_run_is_told_of(make_target, shop, send, rows):
+def test_a_run_is_recorded(make_target, shop, send, rows):
     report = send(make_target(), shop.order("A1"), run_id="dag/run")
     assert rows("run_id, counts, finished_at IS NOT NULL", "outbound_run") == [("dag/run", report.counts(), True)]
     assert rows("run_id, code, outcome", "outbound_history") == [("dag/run", "A1", "sent")]
 
 
-def test_what_was_sent_is_told_with_link_and_without_personal_values(make_target, shop, send, rows):
+def test_what_was_sent_is_logged_with_its_link_and_without_personal_values(make_target, shop, send, rows):
     send(make_target(mappings=[ORDERS, TICKETS]), shop.order("A1", attendees=[("Ada L", "a@example.org")]))
     assert rows("code, mapping_id, payload, link", "outbound_log", "true ORDER BY id") == [
         ("A1", 1, {"mail": "***", "total": "23.00"}, "https://x.example/A1"),
@@ -543,8 +542,8 @@ def test_a_stuck_order_waits_for_a_person_in_the_end(make_target, shop, queue, c
     store.claim(connection, "recording", 12345, 1)
     report = send(target)
     assert (report.released, target.calls) == (1, [])
-    told = "The worker that was sending it ended in the middle; whether it arrived is not known"
-    assert rows("reason, failed_attempts, messages", "outbound_problems") == [("timeout", 2, [told])]
+    message = "The worker was interrupted while it sent this; whether it arrived is unknown"
+    assert rows("reason, failed_attempts, messages", "outbound_problems") == [("timeout", 2, [message])]
     assert rows("code, outcome, reason, attempt, messages, next_try_at", "outbound_history") == [
-        ("A1", "failed", "timeout", 2, [told], None)
+        ("A1", "failed", "timeout", 2, [message], None)
     ]

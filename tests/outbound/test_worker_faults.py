@@ -120,7 +120,7 @@ def test_single_mishaps(service, send, orders, right, rows, make_due, fault, rul
 def test_a_service_that_is_down(service, send, orders, right, rows, make_due, fault, rule):
     service.fault(fault, **rule)
     report = send(MailingList, *orders, connector=service.connector())
-    assert report.down == "Brevo cannot take contacts right now"
+    assert report.down == "Brevo cannot process contacts right now"
     assert rows("max(failed_attempts), bool_or(in_flight), count(*)::int") == [(0, False, 20)]
     if "retry_after" in rule:
         waits = rows("extract(epoch FROM not_before - now())::float", where="messages <> '{}'")
@@ -135,9 +135,9 @@ def test_a_wrong_key(service, send, orders, rows):
     report = send(MailingList, *orders, connector=service.connector(key="5ecret-wrong"))
     assert "401" in report.down
     assert {"config"} <= set(rows("need_manual_retry")) <= {"config", None}
-    told = str(rows("messages") + rows("messages", "outbound_log"))
-    assert "5ecret" not in told
-    assert "example.org" not in told
+    messages = str(rows("messages") + rows("messages", "outbound_log"))
+    assert "5ecret" not in messages
+    assert "example.org" not in messages
 
 
 def test_time_outs(service, send, shop, rows, make_due):

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from include.connectors.http import HttpConnector
-from include.outbound import worker as draining
+from include.outbound import buffer, worker
 from include.outbound.worker import drain
-from include.store import outbound as store
+from include.store import queue, results
 from include.targets.mailing_list import MailingList
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -50,8 +50,9 @@ def kill_at(owner, name, number, *, after):
 
 
 def main(conninfo, url, what, number, when):
-    draining.FLUSH_ROWS, draining.CLAIMED_AT_ONCE = 4, 8
-    kill_at(HttpConnector if what == "request" else store, what, int(number), after=when == "after")
+    buffer.FLUSH_ROWS, worker.CLAIM_ROWS = 4, 8
+    owner = {"request": HttpConnector, "save_results": results}.get(what, queue)
+    kill_at(owner, what, int(number), after=when == "after")
     connector = HttpConnector(f"{url}/brevo/v3", headers={"api-key": "sandbox-brevo"})
     with psycopg.connect(conninfo, autocommit=True) as connection:
         drain(MailingList, connection, connector=connector)

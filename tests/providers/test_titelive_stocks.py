@@ -19,7 +19,7 @@ from include.inbound.run import sync_provider
 from include.providers import load_provider, provider_classes, stock_api
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store.rejected import MAX_PAYLOAD_LENGTH
-from sandbox.bad_stocks import BAD_RECORDS, bad_kind
+from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
 from sandbox.world import START, format_time
 from tests.providers.conftest import BOOKS, PAGE

@@ -639,7 +639,7 @@ def test_other_calls_push_an_entry_out_of_the_log():
 def test_an_entry_is_kept_for_seven_days():
     clock = Clock()
     kept = Logs(1000, clock)
-    kept.note("build", 200, b"", b"", index="cars")
+    kept.add("build", 200, b"", b"", index="cars")
     clock.now = timedelta(days=7).total_seconds()
     assert len(kept.read(0, 10, "all", None)) == 1
     clock.now += 1

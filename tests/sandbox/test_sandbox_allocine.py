@@ -13,9 +13,9 @@ import pytest
 import requests
 from PIL import Image
 
-from sandbox.bad_movies import BAD_RECORDS
-from sandbox.bad_records import bad_kind
 from sandbox.movies import movie, movies, showtimes, theatres
+from sandbox.suppliers.corrupt_movies import BAD_RECORDS
+from sandbox.suppliers.corrupt_records import bad_kind
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 import requests
 
-from sandbox.bad_stocks import BAD_RECORDS, bad_kind
+from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
 from sandbox.testing import serving
 from sandbox.world import START, Settings, World

@@ -80,14 +80,14 @@ def test_every_supplier_says_whom_it_serves(world):
 
 
 def test_a_module_as_the_package_describes_it_is_served(world, monkeypatch):
-    example = sandbox.suppliers.__doc__.split("::\n", 1)[1].split("\nRules such as", 1)[0]
+    example = sandbox.suppliers.__doc__.split("::\n", 1)[1].split("\nA rule such as", 1)[0]
     module = types.ModuleType("sandbox.suppliers.billets")
     exec(textwrap.dedent(example), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
     (found,) = module.suppliers(world)
     assert found.links == [Link(found.links[0].venue, "hall-1")]
     assert found.links[0].venue["departement_code"] == "35"
-    assert found.router(Faults(1, {found.service: found.mishaps}))
+    assert found.router(Faults(1, {found.service: found.faults}))
     names = [types.SimpleNamespace(name="billets"), types.SimpleNamespace(name="stock_api")]
     monkeypatch.setattr(sandbox.suppliers.pkgutil, "iter_modules", lambda _path: names)
     with serving(World()) as url:

@@ -36,9 +36,9 @@ def kill_at(owner, name, number, *, after):
 
 
 def main(conninfo, url, what, number, after):
-    run_pass.KEEP_SECONDS = run_pass.MAX_BUFFERED_SECONDS = 0
+    run_pass.CHECKPOINT_SECONDS = run_pass.MAX_BUFFERED_SECONDS = 0
     run_pass.MAX_RECORDS = include.connectors.algolia.MAX_RECORDS = PAGE
-    owners = {"browse": AlgoliaIndex, "patch": AlgoliaIndex, "keep_mark": store, "finish_pass": store}
+    owners = {"browse": AlgoliaIndex, "patch": AlgoliaIndex, "save_checkpoint": store, "finish_pass": store}
     kill_at(owners[what], what, int(number), after=after == "after")
     index = AlgoliaIndex("SANDBOX", "patch", "offers", hosts=[url])
     with psycopg.connect(conninfo, autocommit=True) as connection:

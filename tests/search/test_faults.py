@@ -33,7 +33,7 @@ FOR_GOOD = {
 def eager(monkeypatch, set_page):
     """Many small batches, and a mark after each page."""
     set_page(60)
-    monkeypatch.setattr(run_pass, "KEEP_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
 
 
@@ -161,7 +161,7 @@ def test_a_record_that_is_refused_is_named_and_all_others_are_patched(site, look
     """The stand-in refuses a whole batch for one action that it does not know, as the service does for a big record."""
     odd = [{"objectID": f"odd {n}", "disponibiliteForFO": {"_operation": "Shout"}} for n in range(3)]
     site.call("POST", "/1/indexes/offers/batch", {"requests": [{"action": "addObject", "body": each} for each in odd]})
-    with pytest.raises(FatalError, match=r"3 records could not be patched, all others are: odd 0: .*Shout") as refused:
+    with pytest.raises(FatalError, match=r"3 records could not be patched, all others were: odd 0: .*Shout") as refused:
         look(site)
     assert "odd 2: " in str(refused.value)
     assert "odd 1 could not be patched" in caplog.text
@@ -189,7 +189,7 @@ def test_a_record_on_which_the_patch_raises_is_left_out(site, look):
     site.write([{"objectID": str(n), "n": n, "d": n % 7} for n in range(50)], "cars")
     halves = Patch("halves", ("n", "d"), ("half",), values)
     with pytest.raises(
-        FatalError, match="8 records could not be patched, all others are: 0: halves raised ZeroDivision"
+        FatalError, match="8 records could not be patched, all others were: 0: halves raised ZeroDivision"
     ):
         look(site, index=site.index(name="cars"), patches=[halves])
     held = site.records("cars")

@@ -18,7 +18,7 @@ PAGES = OFFERS // PAGE
 def moment(seed):
     """Where the process is killed: which call, before or after it, and the how many-th."""
     draw = random.Random(seed)
-    what = ("browse", "patch", "keep_mark")[seed % 3]
+    what = ("browse", "patch", "save_checkpoint")[seed % 3]
     return what, str(draw.randrange(4, PAGES - 2)), draw.choice(["before", "after"])
 
 
@@ -62,7 +62,7 @@ def test_killed_once_more(pages, site, look, database, connection):
     """Each takes up where the last one stood."""
     stood = []
     for _ in range(2):
-        kill(site, database, "keep_mark", "3", "after")
+        kill(site, database, "save_checkpoint", "3", "after")
         stood.append(mark(connection))
     assert 0 < stood[0] < stood[1]
     done = look(site)

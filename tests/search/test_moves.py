@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.errors import PaginationError
-from include.search.moves import OVERLAP, move_of, read_log
+from include.search.moves import OVERLAP, parse_move, read_log
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MISSING = ...  # its name in the ids of tests is the same in every process
@@ -82,7 +82,7 @@ def read(*entries, since=None):
     ids=str,
 )
 def test_a_move(changes):
-    move = move_of(entry(**changes), "offers")
+    move = parse_move(entry(**changes), "offers")
     assert (move.source, move.at, move.task_id) == ("offers_tmp", NOON, 42)
 
 
@@ -102,8 +102,8 @@ def test_a_move(changes):
 def test_names_of_any_letters(index, encoded, source, ascii_only):
     body = json.dumps({"operation": "move", "destination": index}, ensure_ascii=ascii_only)
     told = entry(url=f"/1/indexes/{encoded}/operation", body=body)
-    assert move_of(told, index).source == source
-    assert move_of(told, f"{index}_other") is None
+    assert parse_move(told, index).source == source
+    assert parse_move(told, f"{index}_other") is None
 
 
 @pytest.mark.parametrize(
@@ -146,21 +146,21 @@ def test_names_of_any_letters(index, encoded, source, ascii_only):
     ids=ascii,
 )
 def test_no_move(changes):
-    assert move_of(entry(**changes), "offers") is None
+    assert parse_move(entry(**changes), "offers") is None
 
 
 @pytest.mark.parametrize(
     "answer", [MISSING, None, "", "{", '{"taskID": 4', '{"taskID": "42"}', '{"taskID": null}', "[42]", "42"], ids=repr
 )
 def test_a_move_whose_task_is_not_told(answer):
-    move = move_of(entry(answer=answer), "offers")
+    move = parse_move(entry(answer=answer), "offers")
     assert (move.source, move.task_id) == ("offers_tmp", None)
 
 
 @pytest.mark.parametrize("sha1", ["the same", MISSING, None, "", 7], ids=repr)
 def test_a_move_is_told_by_its_content_too(sha1):
     """Each rebuild sends the same request: a sha1 of that would tell all moves to be one."""
-    told = [move_of(entry(sha1=sha1, **changes), "offers").id for changes in ({}, {}, {"at": 1}, {"answer": "{}"})]
+    told = [parse_move(entry(sha1=sha1, **changes), "offers").id for changes in ({}, {}, {"at": 1}, {"answer": "{}"})]
     assert told[0] == told[1]
     assert len(set(told)) == 3
 
@@ -240,7 +240,7 @@ def test_entries_that_cannot_be_read_are_counted_told_and_no_more(caplog):
     odd = [None, "text", 7, [], {}, entry(timestamp="soon"), entry(timestamp=None)]
     reading = read(entry(9), *odd, write(3), since=NOON)
     assert (len(reading.moves), reading.entries, reading.unreadable) == (1, 2, 7)
-    assert "7 entries of Algolia's log have no stamp" in caplog.text
+    assert "Ignored 7 Algolia log entries without a valid timestamp" in caplog.text
 
 
 def test_a_log_that_does_not_end():

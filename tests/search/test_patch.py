@@ -3,7 +3,7 @@
 import pytest
 
 from include.errors import ConfigurationError
-from include.patches.base import Patch, attributes_of, differences, load_patch
+from include.patches.base import Patch, differences, load_patch, requested_attributes
 from include.patches.customer_dispo import CUSTOMER_DISPO
 from include.search.run_pass import run_pass
 
@@ -13,14 +13,14 @@ def patch(name="p", reads=("a",), writes=("b",), values=lambda record: {"b": rec
 
 
 def test_attributes_are_those_read_then_those_written_each_once():
-    assert attributes_of([CUSTOMER_DISPO]) == ["disponibiliteForFO", "nature", "customerDispo"]
-    assert attributes_of([patch(reads=("a", "c")), patch("q", ("c", "d"), ("e",))]) == ["a", "c", "d", "b", "e"]
+    assert requested_attributes([CUSTOMER_DISPO]) == ["disponibiliteForFO", "nature", "customerDispo"]
+    assert requested_attributes([patch(reads=("a", "c")), patch("q", ("c", "d"), ("e",))]) == ["a", "c", "d", "b", "e"]
 
 
 @pytest.mark.parametrize(
     ("patches", "complaint"),
     [
-        ([], "No patch is named"),
+        ([], "No patch is given"),
         ([patch(), patch(writes=("c",))], "Two patches are named p"),
         ([patch(), patch("q")], "Two patches write b"),
         ([patch(writes=("b", "b"))], "Two patches write b"),
@@ -28,7 +28,7 @@ def test_attributes_are_those_read_then_those_written_each_once():
 )
 def test_patches_that_do_not_go_together(patches, complaint):
     with pytest.raises(ConfigurationError, match=complaint):
-        attributes_of(patches)
+        requested_attributes(patches)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from include.connectors.teams import adaptive_card
 from include.patches.base import Patch
-from include.search import alerts, watch
+from include.search import alerts, stored_pass
 
 
 def told(alert):
@@ -32,10 +32,10 @@ def test_a_patch_without_a_move(site, look):
 
 @pytest.mark.parametrize("most", [0, 2])
 def test_an_index_that_is_rebuilt_faster_than_it_can_be_patched(site, look, monkeypatch, most):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(stored_pass, "LOG_CHECK_SECONDS", 0)
     index = site.index()
     index.on_page = {"every": site.rebuild}
-    run = look(site, index=index, most_restarts=most)
+    run = look(site, index=index, max_restarts=most)
     title, colour, facts = told(alerts.patched("offers", run, run.report))
     assert (title, colour) == ("offers: rebuilt faster than it can be patched", "bad")
     assert ("Restarted" in facts) is (most > 0)

@@ -9,7 +9,7 @@ import pytest
 from include.errors import ConfigurationError, DatabaseUnavailable, FatalError, IndexBusy
 from include.patches.base import Patch
 from include.patches.customer_dispo import CUSTOMER_DISPO
-from include.search import run_pass, watch
+from include.search import run_pass, stored_pass, watch
 from include.search.watch import default_compare_every
 from include.store import search as store
 from tests.search.conftest import APPLICATION, OFFERS, SMALL
@@ -65,7 +65,7 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
     quiet = look(site)
     assert (quiet.report, quiet.reason, quiet.moves) == (None, "", [])
     assert quiet.summary.startswith("Nothing to do: no move onto offers in ")
-    assert quiet.summary.endswith("; next comparison with the rule in 14 runs")
+    assert quiet.summary.endswith("; next comparison of the whole index in 14 runs")
     assert [path for _, path, _ in site.requests()] == ["/1/logs", "/1/logs"]
 
     site.rebuild()
@@ -177,8 +177,8 @@ def test_a_manual_dry_run_reads_and_leaves_everything_as_it_is(site, look, state
         == [("done", True, True)] * 2
     )
     look(site)
-    asked_for = look(site, dry_run=True, is_manual=True)
-    assert (asked_for.reason, asked_for.report.changed) == ("asked for", 0)
+    manual = look(site, dry_run=True, is_manual=True)
+    assert (manual.reason, manual.report.changed) == ("manual", 0)
 
 
 def test_a_scheduled_dry_run_shows_each_move_once_and_does_not_move_on(site, look, state):
@@ -196,8 +196,8 @@ def test_a_scheduled_dry_run_shows_each_move_once_and_does_not_move_on(site, loo
     site.rebuild()
     site.rebuild()
     assert [reads() for _ in range(3)] == [True, False, False]
-    told = look(site, dry_run=True, compare_every=0)
-    assert told.summary.startswith("Nothing to do: an earlier dry run has shown what this one would (move)")
+    again = look(site, dry_run=True, compare_every=0)
+    assert again.summary == "Nothing to do: an earlier dry run has shown what would change (move)"
     assert state("checkpoint_at") == checkpoint
     done = look(site)
     assert (done.reason, len(done.moves)) == ("move", 2)
@@ -247,7 +247,7 @@ def test_a_log_that_no_longer_reaches_back(serve, look, connection, caplog, rebu
     else:
         assert done.report is None
         assert "no longer reaches back to" in done.summary
-        assert f"but {OFFERS:,} records read from offers are as they should be" in done.summary
+        assert f"but the {OFFERS:,} records read from offers are up to date" in done.summary
     assert site.is_right()
     after = look(site, compare_every=0)
     assert (after.report, "reaches back" in after.summary) == (None, False)
@@ -261,7 +261,7 @@ def test_only_a_part_is_read_to_learn_whether_a_move_is_missing(serve, look, con
         site.write([{"objectID": str(number)}], "cars")
     connection.execute("UPDATE search_index SET checkpoint_at = checkpoint_at - interval '1 hour'")
     site.requests()
-    assert "but 600 records read" in look(site).summary
+    assert "but the 600 records read" in look(site).summary
     assert asked(site, BROWSE) <= 3  # one may be read ahead
 
 
@@ -402,7 +402,7 @@ def test_a_second_move_during_the_patch_begins_anew(site, look, connection):
 
 
 def test_a_pass_that_was_overtaken_is_not_read_to_its_end(site, look, monkeypatch):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(stored_pass, "LOG_CHECK_SECONDS", 0)
     site.rebuild()
     index = site.index()
     index.on_page = {1: site.rebuild}
@@ -414,14 +414,14 @@ def test_a_pass_that_was_overtaken_is_not_read_to_its_end(site, look, monkeypatc
 
 @pytest.mark.parametrize("seconds", [0, 15])
 def test_a_move_every_few_seconds_is_given_up_for_this_run(site, look, monkeypatch, passes, state, seconds, caplog):
-    monkeypatch.setattr(watch, "LOOK_SECONDS", seconds)
+    monkeypatch.setattr(stored_pass, "LOG_CHECK_SECONDS", seconds)
     look(site)
     index = site.index()
     index.on_page = {"every": site.rebuild}
-    done = look(site, index=index, force=True, most_restarts=2)
+    done = look(site, index=index, force=True, max_restarts=2)
     assert (done.restarts, done.is_finished) == (2, False)
     assert done.summary.startswith(
-        "The index is rebuilt faster than it can be patched: 3 passes were overtaken by a move"
+        "The index is rebuilt faster than it can be patched: a move interrupted 3 passes; the next run continues"
     )
     assert done.summary in caplog.text
     assert passes()[-1][1] == "superseded"
@@ -509,7 +509,7 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
     site.rebuild()
     cut = lambda entries: [{**e, "answer": '{"updatedAt": "2026-01'} if is_move(e) else e for e in entries]  # noqa: E731
     assert look(site, index=Told(site.index(), cut)).reason == "move"
-    assert "does not name the task of the move from offers_1" in caplog.text
+    assert "Not waiting for the move from offers_1: the log does not name its task" in caplog.text
     assert site.is_right()
 
 
@@ -520,7 +520,7 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
 def eager(monkeypatch, set_page):
     """Marks are kept at once, and pages and batches are small."""
     set_page(SMALL)
-    monkeypatch.setattr(run_pass, "KEEP_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
 
 
@@ -581,7 +581,7 @@ def test_an_open_pass_whose_mark_the_service_no_longer_knows_begins_anew(site, l
     index = site.index()
     done = look(site, index=index)
     assert (done.report.read, index.pages) == (OFFERS, 23)
-    assert "beginning anew" in caplog.text
+    assert "starting from scratch" in caplog.text
     assert site.is_right()
 
 
@@ -655,7 +655,7 @@ def asked_of(site, name):
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(site, look):
     site.requests()
-    with pytest.raises(ConfigurationError, match="No patch is named"):
+    with pytest.raises(ConfigurationError, match="No patch is given"):
         look(site, patches=[])
     assert site.requests() == []
 

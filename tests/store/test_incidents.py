@@ -10,55 +10,55 @@ from include.store import incidents
 
 def test_from_the_first_failure_until_it_works_again(connection):
     assert incidents.find_incident(connection, "a") is None
-    first = incidents.note_failure(connection, "a", "boom", "run 1")
-    assert (first.failures, first.error, first.is_known) == (1, "boom", False)
-    second = incidents.note_failure(connection, "a", "bang", "run 2")
+    first = incidents.record_failure(connection, "a", "boom", "run 1")
+    assert (first.failures, first.error, first.was_reported) == (1, "boom", False)
+    second = incidents.record_failure(connection, "a", "bang", "run 2")
     assert (second.failures, second.error, second.began_at) == (2, "bang", first.began_at)
     assert incidents.find_incident(connection, "a") == second
     assert incidents.end_incident(connection, "a") == second
     assert incidents.end_incident(connection, "a") is None
     assert incidents.find_incident(connection, "a") is None
-    again = incidents.note_failure(connection, "a", "boom", "run 2")
-    assert (again.failures, again.is_known) == (1, False)
+    again = incidents.record_failure(connection, "a", "boom", "run 2")
+    assert (again.failures, again.was_reported) == (1, False)
 
 
 def test_a_run_counts_once_also_when_another_failed_in_between(connection):
     for run in ("1", "1", "2", "1", "2"):
-        incident = incidents.note_failure(connection, "a", f"error of {run}", run)
+        incident = incidents.record_failure(connection, "a", f"error of {run}", run)
     assert (incident.failures, incident.error) == (2, "error of 2")
-    assert incidents.note_failure(connection, "a", "", "3").error == "error of 2"
+    assert incidents.record_failure(connection, "a", "", "3").error == "error of 2"
 
 
 def test_a_long_incident_keeps_few_run_ids(connection):
     for number in range(100):
-        incident = incidents.note_failure(connection, "a", "boom", f"run {number}")
+        incident = incidents.record_failure(connection, "a", "boom", f"run {number}")
     assert incident.failures == 100
     (kept,) = connection.execute("SELECT run_ids FROM failure_episode").fetchone()
-    assert kept == [f"run {number}" for number in range(100 - incidents.RUNS_KEPT, 100)]
+    assert kept == [f"run {number}" for number in range(100 - incidents.MAX_RUN_IDS, 100)]
 
 
 def test_once_alerted_stays_alerted(connection):
-    incidents.note_failure(connection, "a", "boom", "1")
-    incidents.note_alerted(connection, "a")
+    incidents.record_failure(connection, "a", "boom", "1")
+    incidents.record_alert(connection, "a")
     known = incidents.find_incident(connection, "a")
-    assert known.is_known
-    assert incidents.note_failure(connection, "a", "bang", "2").notified_at == known.notified_at
+    assert known.was_reported
+    assert incidents.record_failure(connection, "a", "bang", "2").notified_at == known.notified_at
 
 
 def test_a_late_run_opens_an_incident_and_a_failure_goes_on_with_it(connection):
-    late = incidents.note_late(connection, "a", "late")
-    assert (late.failures, late.error, late.is_known) == (0, "late", False)
-    incidents.note_late_alerted(connection, "a")
-    failed = incidents.note_failure(connection, "a", "boom", "1")
-    assert (failed.failures, failed.error, failed.notified_at, failed.is_known) == (1, "boom", None, True)
-    again = incidents.note_late(connection, "a", "late again")
+    late = incidents.record_late(connection, "a", "late")
+    assert (late.failures, late.error, late.was_reported) == (0, "late", False)
+    incidents.record_late_alert(connection, "a")
+    failed = incidents.record_failure(connection, "a", "boom", "1")
+    assert (failed.failures, failed.error, failed.notified_at, failed.was_reported) == (1, "boom", None, True)
+    again = incidents.record_late(connection, "a", "late again")
     assert (again.failures, again.error, again.late_notified_at) == (1, "boom", failed.late_notified_at)
 
 
 def test_subjects_do_not_touch_each_other(connection):
     for subject in ("a", "b"):
-        incidents.note_failure(connection, subject, subject, "1")
-    incidents.note_alerted(connection, "a")
+        incidents.record_failure(connection, subject, subject, "1")
+    incidents.record_alert(connection, "a")
     incidents.end_incident(connection, "a")
     incidents.end_incident(connection, "c")
     assert incidents.find_incident(connection, "b").notified_at is None
@@ -69,7 +69,7 @@ def test_failures_at_once_are_all_counted(connect):
 
     def fail(number):
         for each in range(10):
-            incidents.note_failure(connections[number], "a", "boom", f"{number}/{each}")
+            incidents.record_failure(connections[number], "a", "boom", f"{number}/{each}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(fail, range(4)))
@@ -80,8 +80,8 @@ def test_who_reports_a_failure_holds_the_incident_until_the_end_of_the_transacti
     first, second = connect(), connect()
     second.execute("SET lock_timeout = '50ms'")
     with first.transaction():
-        incidents.note_failure(first, "a", "boom", "1")
+        incidents.record_failure(first, "a", "boom", "1")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            incidents.note_failure(second, "a", "boom", "2")
-        incidents.note_alerted(first, "a")
-    assert incidents.note_failure(second, "a", "boom", "2").is_known
+            incidents.record_failure(second, "a", "boom", "2")
+        incidents.record_alert(first, "a")
+    assert incidents.record_failure(second, "a", "boom", "2").was_reported

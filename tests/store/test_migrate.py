@@ -1,5 +1,6 @@
 """Bringing a database up to date."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,13 +48,15 @@ def test_a_database_of_a_newer_version_is_left_alone_with_one_sentence(empty):
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
 
 
-def test_two_at_once_wait_for_each_other(empty):
-    command = [sys.executable, "-c", f"from include.store.migrate import migrate; print(migrate({empty!r}))"]
+@pytest.mark.parametrize("revision", [None, "0003"])
+def test_two_at_once_wait_for_each_other(empty, at_revision, revision):
+    conninfo = at_revision(revision) if revision else empty
+    command = [sys.executable, "-c", f"from include.store.migrate import migrate; print(migrate({conninfo!r}))"]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = sorted(one.communicate(timeout=60)[0].strip() for one in running)
     assert [one.returncode for one in running] == [0, 0]
     assert said[1] == "[]"
-    assert "'0001'" in said[0]
+    assert "'0004'" in said[0]
 
 
 def test_a_failed_revision_leaves_nothing(empty):
@@ -71,7 +74,7 @@ def test_a_server_that_is_too_old_is_refused(empty, monkeypatch):
     monkeypatch.setattr(module, "OLDEST_POSTGRESQL", 99)
     with pytest.raises(
         ConfigurationError,
-        match=rf"PostgreSQL {major(empty)} is too old, 99 or newer is needed: .*AIRFLOW_CONN_SYNC_DB",
+        match=rf"PostgreSQL {major(empty)} is too old, 99 or newer is required: .*AIRFLOW_CONN_SYNC_DB",
     ):
         migrate(empty)
     assert tables(empty) == set()
@@ -100,19 +103,167 @@ def test_a_password_is_not_shown(postgres):
     assert "hidden-word" not in str(raised.value)
 
 
+# Upgrades
+
+RELEASED_VIEWS = {
+    "0001": ["load_report"],
+    "0002": ["search_report"],
+    "0003": [
+        "source_event", "source_order", "source_position", "source_offer", "outbound_report", "outbound_problems",
+        "outbound_history",
+    ],
+    "0004": ["load_report", "gone_with_bookings", "fields_held_back", "rejected_report"],
+    "0005": [],
+    "0006": [],
+}  # fmt: skip
+"""The views that each revision created when it was released."""
+
+CATALOG = """
+    SELECT 'relation', relname, relkind::text, array_to_string(reloptions, ' '), obj_description(oid, 'pg_class')
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'column', attrelid::regclass::text, format('%s %s', attname, format_type(atttypid, atttypmod)),
+           format('%s %s %s', attnotnull, attidentity, pg_get_expr(adbin, adrelid)), col_description(attrelid, attnum)
+    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT 'view', viewname, definition, NULL, NULL FROM pg_views WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid),
+           obj_description(oid, 'pg_constraint')
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'index', indexname, indexdef, NULL, NULL FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT 'function', proname, pg_get_functiondef(oid), proacl::text, obj_description(oid, 'pg_proc')
+    FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT 'trigger', tgrelid::regclass::text, pg_get_triggerdef(oid), NULL, NULL FROM pg_trigger WHERE NOT tgisinternal
+"""
+
+
+def catalog(conninfo):
+    """Everything that is defined in a database, with its comments."""
+    with psycopg.connect(conninfo) as connection:
+        return sorted(connection.execute(CATALOG).fetchall(), key=repr)
+
+
+def released_view(name, revision):
+    text = (module.SQL_FOLDER / "views" / f"{name}.sql").read_text(encoding="utf-8")
+    if (name, revision) == ("load_report", "0001"):  # 0004 added these columns
+        text = re.sub(r",\s+catalog_scheme\.version AS scheme_version,.*?(?=\nFROM)", "", text, flags=re.DOTALL)
+        assert "scheme_version" not in text
+    return text
+
+
 @pytest.fixture
-def before_broad(empty, monkeypatch):
-    """A database as it was before revision 0004."""
-    monkeypatch.setattr(
-        module.command, "upgrade", lambda config, _, upgrade=module.command.upgrade: upgrade(config, "0003")
-    )
+def at_revision(new_database, monkeypatch):
+    """A function that makes a database as a release with this newest revision left it, with other comments."""
+
+    def make(revision):
+        conninfo = new_database(template="template0")
+        with monkeypatch.context() as older:
+            upgrade = module.command.upgrade
+            older.setattr(module.command, "upgrade", lambda config, _: upgrade(config, revision))
+            older.setattr(module, "apply_views_and_comments", lambda connection: None)
+            migrate(conninfo)
+        with psycopg.connect(conninfo) as connection:
+            for each, names in RELEASED_VIEWS.items():
+                for name in names if each <= revision else ():
+                    connection.execute(released_view(name, each))
+            connection.execute("COMMENT ON COLUMN stock.price IS 'another comment'")
+            connection.execute("COMMENT ON VIEW load_report IS 'another comment'")
+        return conninfo
+
+    return make
+
+
+@pytest.mark.parametrize("revision", RELEASED_VIEWS)
+def test_an_upgraded_database_is_identical_to_a_new_one(empty, at_revision, revision):
     migrate(empty)
-    monkeypatch.undo()
-    return empty
+    older = at_revision(revision)
+    before = catalog(older)
+    assert migrate(older) == [each for each in RELEASED_VIEWS if each > revision]
+    after = catalog(older)
+    assert after != before
+    assert after == catalog(empty)
+
+
+def test_every_revision_is_among_those_that_are_tested():
+    assert set(RELEASED_VIEWS) == {file.stem[:4] for file in (module.SQL_FOLDER / "versions").glob("*.sql")}
+
+
+def test_views_and_comments_are_not_in_the_revisions():
+    """They are defined once, in `views` and `comments.sql`."""
+    for file in (module.SQL_FOLDER / "versions").glob("*.sql"):
+        assert not re.search(r"(VIEW|COMMENT ON)\b", file.read_text(encoding="utf-8")), file.name
+
+
+def test_every_table_view_and_column_has_a_comment(empty):
+    migrate(empty)
+    found = [row for row in catalog(empty) if row[0] == "column" or (row[0] == "relation" and row[2] in ("r", "v"))]
+    assert len(found) > 400
+    assert [row[:3] for row in found if not row[4]] == []
+
+
+def test_up_to_date_views_are_not_touched(empty):
+    """Replacing a view locks it against its readers."""
+    migrate(empty)
+    with psycopg.connect(empty) as reader:
+        reader.execute("SELECT FROM load_report")
+        assert migrate(empty) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP VIEW load_report",
+        "ALTER VIEW source_order RENAME COLUMN code TO order_code; COMMENT ON TABLE alembic_version IS 'older'",
+        "COMMENT ON COLUMN stock.price IS NULL; COMMENT ON TABLE alembic_version IS NULL",
+    ],
+)
+def test_changed_views_and_comments_are_applied_without_a_revision(empty, change):
+    migrate(empty)
+    expected = catalog(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute(change)
+    assert catalog(empty) != expected
+    assert migrate(empty) == []
+    assert catalog(empty) == expected
+
+
+def test_grants_and_views_of_users_on_a_view_stay(at_revision):
+    older = at_revision("0003")
+    with psycopg.connect(older) as connection:
+        connection.execute("GRANT SELECT ON load_report TO PUBLIC")
+        connection.execute("CREATE VIEW mine AS SELECT provider, checked FROM load_report")
+    migrate(older)
+    with psycopg.connect(older) as connection:
+        granted = connection.execute("SELECT relacl::text FROM pg_class WHERE relname = 'load_report'").fetchone()[0]
+        connection.execute("SELECT * FROM mine")
+    assert "=r/" in granted
+
+
+def test_a_view_that_fails_leaves_the_database_as_it_was(at_revision):
+    older = at_revision("0003")
+    with psycopg.connect(older) as connection:
+        connection.execute("ALTER VIEW source_order RENAME COLUMN code TO order_code")
+        connection.execute("CREATE VIEW mine AS SELECT order_code FROM source_order")
+    before = catalog(older)
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="mine"):
+        migrate(older)
+    assert catalog(older) == before
+
+
+@pytest.fixture
+def before_broad(at_revision):
+    """A database as it was before revision 0004."""
+    return at_revision("0003")
 
 
 def test_records_rejected_before_they_could_be_replayed_are_given_up(before_broad):
-    """Nobody can tell whether they are older than what is there."""
+    """Whether newer rows exist is unknown."""
     with psycopg.connect(before_broad) as connection:
         connection.execute(
             "WITH made AS (INSERT INTO provider (name, local_class) VALUES ('P', 'P') RETURNING id)"
@@ -125,11 +276,11 @@ def test_records_rejected_before_they_could_be_replayed_are_given_up(before_broa
 
 
 def test_it_does_not_wait_long_for_a_reader(before_broad, monkeypatch):
-    """Whoever books would queue up behind it."""
+    """Bookings would queue behind it."""
     read_text = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda *args, **more: read_text(*args, **more).replace("'10s'", "'50ms'"))
     with psycopg.connect(before_broad) as reader:
-        reader.execute("SET idle_in_transaction_session_timeout = '15s'")  # so that nothing waits for ever
+        reader.execute("SET idle_in_transaction_session_timeout = '15s'")  # so that nothing waits forever
         reader.execute("SELECT FROM stock")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             migrate(before_broad)

@@ -215,7 +215,7 @@ def test_codes_are_found(shop):
         ({"codes": ["FULL", "NONE", "GONE"]}, "There is no order with the code NONE, GONE"),
         ({"codes": ["BARE"], "event_slug": "fair"}, "There is no order of event 'fair' with the code BARE"),
         ({"codes": ["FULL"], "event_slug": "fairs"}, "There is no event 'fairs'"),
-        ({"codes": ["BARE", "FULL"]}, "Several events have an order FULL: say of which event"),
+        ({"codes": ["BARE", "FULL"]}, "Several events have an order FULL: specify the event"),
     ],
 )
 def test_codes_that_do_not_say_which_order_are_refused(shop, asked, message):

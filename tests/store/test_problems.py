@@ -2,8 +2,7 @@
 
 from datetime import UTC, datetime
 
-from include.store import outbound as queue
-from include.store import problems, search
+from include.store import problems, queue, search
 from tests.store.conftest import TITELIVE
 
 INDEX = ("APP", "offers")

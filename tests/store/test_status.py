@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.store import outbound as queue
-from include.store import search, status
+from include.store import queue, runs, search, status
 from include.store.locks import link_lock
 from tests.store.conftest import TITELIVE
 
@@ -84,13 +83,13 @@ def test_an_index_shows_the_last_look_rebuild_and_patch(connection):
     search.load_state(connection, *INDEX)
     (row,) = status.index_statuses(connection)
     assert (row.checked_at, row.rebuilt_at, row.patched_at, row.changed) == (None, None, None, None)
-    search.note_look(connection, *INDEX)
+    search.record_check(connection, *INDEX)
     move = {"id": "m", "at": "2026-06-01T12:00:00Z", "source": "tmp", "task_id": 7}
     report = {"patches": {"p": {"changed": 3}, "q": {"changed": 4}}}
     done = search.open_pass(connection, *INDEX, reason="move", moves=[move], patches=["p", "q"], run_id="dispo/r")
     search.finish_pass(connection, done, report)
-    search.note_dry_run(connection, *INDEX, reason="move", patches=["p"], report={}, run_id="dispo/r")
-    search.note_error(
+    search.record_dry_run(connection, *INDEX, reason="move", patches=["p"], report={}, run_id="dispo/r")
+    search.record_error(
         connection, search.open_pass(connection, *INDEX, reason="force", moves=[], patches=[], run_id="x/r"), "403: no"
     )
     (row,) = status.index_statuses(connection)
@@ -114,8 +113,8 @@ def test_a_target_shows_its_queue_and_its_last_run(connection):
         queue.enqueue(connection, target="crm", source="order", source_id=source_id, event_id=1, triggered_by="paid")
         connection.execute(f"UPDATE outbound_queue SET {change} WHERE source_id = %s", (source_id,))
     for run_id, sent, down in (("dag/1", 7, None), ("dag/2", 0, "503")):
-        run = queue.open_run(connection, "crm", run_id)
-        queue.close_run(connection, run, {"orders": {"sent": sent}, "down": down})
+        run = runs.open_run(connection, "crm", run_id)
+        runs.close_run(connection, run, {"orders": {"sent": sent}, "down": down})
         connection.execute("UPDATE outbound_run SET started_at = started_at - interval '1 h' WHERE run_id = 'dag/1'")
     crm, mail = status.target_statuses(connection, ["mail"])
     assert (crm.target, crm.queued, crm.to_retry, crm.parked, crm.sending) == ("crm", 1, 1, 1, 1)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from include.models.outbound import FailedRow, LogEntry, StoredResult
 from include.outbound.worker import drain
-from include.store import outbound as store
+from include.store import queue, results, runs
 from tests.outbound.conftest import Recording, Shop
 
 TARGET = "crm"
@@ -18,7 +19,7 @@ def put(connection):
 
     def put(source_id, **more):
         more = {"target": TARGET, "source": "order", "event_id": 1, "triggered_by": "placed", **more}
-        return store.enqueue(connection, source_id=source_id, **more)[0]
+        return queue.enqueue(connection, source_id=source_id, **more)[0]
 
     return put
 
@@ -32,17 +33,11 @@ def rows(connection):
 
 
 def failed(row, attempts, *, seconds=0.0, reason=None, messages=("no",)):
-    return {
-        "id": row.id,
-        "failed_attempts": attempts,
-        "wait_seconds": seconds,
-        "need_manual_retry": reason,
-        "messages": list(messages),
-    }
+    return FailedRow(row.id, attempts, seconds, reason, list(messages))
 
 
 def take(connection, count=10, key=1, **more):
-    return store.claim(connection, TARGET, key, count, **more)
+    return queue.claim(connection, TARGET, key, count, **more)
 
 
 def test_one_waiting_row_per_object_and_target(connection, put, rows):
@@ -65,14 +60,14 @@ def test_one_running_and_one_waiting_row(connection, put, rows):
     assert put(1).id == waiting.id
     assert rows("in_flight") == [(True,), (False,)]
     assert take(connection) == []
-    store.remove(connection, [running.id])
+    queue.remove(connection, [running.id])
     assert [row.id for row in take(connection)] == [waiting.id]
 
 
 def test_attempts_survive_being_queued_again(connection, put, rows):
     put(1)
     (row,) = take(connection)
-    store.release(connection, [failed(row, 3, reason="exceeded")])
+    queue.release(connection, [failed(row, 3, reason="exceeded")])
     again = put(1)
     assert (again.failed_attempts, again.need_manual_retry, again.in_flight) == (3, None, False)
 
@@ -81,7 +76,7 @@ def test_attempts_survive_being_queued_again_while_running(connection, put, rows
     put(1)
     (row,) = take(connection)
     put(1, triggered_by="paid")
-    store.release(connection, [failed(row, 3, seconds=600, reason="permanent")])
+    queue.release(connection, [failed(row, 3, seconds=600, reason="permanent")])
     assert rows("triggered_by, in_flight, failed_attempts, need_manual_retry") == [("paid", False, 3, None)]
     assert rows("not_before > now() + interval '9 minutes'") == [(True,)]
 
@@ -91,22 +86,22 @@ def test_a_later_time_of_the_waiting_row_is_kept(connection, put, rows):
     (row,) = take(connection)
     later = datetime.now(UTC) + timedelta(days=1)
     put(1, not_before=later)
-    store.release(connection, [failed(row, 1, seconds=5)])
+    queue.release(connection, [failed(row, 1, seconds=5)])
     assert rows("not_before") == [(later,)]
 
 
-def test_retry_counts_anew(connection, put, rows):
+def test_retry_resets_the_attempts(connection, put, rows):
     for number, reason in enumerate(["exceeded", "config", None, "exceeded"], 1):
         put(number)
         (row,) = take(connection)
-        store.release(connection, [failed(row, 4, seconds=3600, reason=reason)])
+        queue.release(connection, [failed(row, 4, seconds=3600, reason=reason)])
     put(5)
-    assert store.retry(connection, TARGET, reason="config") == 1
+    assert queue.retry(connection, TARGET, reason="config") == 1
     assert rows("failed_attempts, need_manual_retry, not_before <= now()") == [
         (4, "exceeded", False), (0, None, True), (4, None, False), (4, "exceeded", False), (0, None, True),
     ]  # fmt: skip
-    assert store.retry(connection, "other") == 0
-    assert store.retry(connection, TARGET) == 3
+    assert queue.retry(connection, "other") == 0
+    assert queue.retry(connection, TARGET) == 3
     assert {row[0] for row in rows("failed_attempts")} == {0}
     assert len(take(connection)) == 5
 
@@ -115,7 +110,7 @@ def test_retry_leaves_what_is_running(connection, put, rows):
     put(1)
     connection.execute("UPDATE outbound_queue SET failed_attempts = 2")
     take(connection)
-    assert store.retry(connection, TARGET) == 0
+    assert queue.retry(connection, TARGET) == 0
     assert rows("failed_attempts, in_flight") == [(2, True)]
 
 
@@ -147,7 +142,7 @@ def test_the_oldest_of_an_event_first(connection, put):
 
 
 def test_more_events_than_one_claim_looks_at(connection, put, monkeypatch):
-    monkeypatch.setattr(store, "MAX_EVENTS", 3)
+    monkeypatch.setattr(queue, "MAX_EVENTS", 3)
     for event in range(1, 8):
         put(event, event_id=event)
     assert [row.event_id for row in take(connection, 100)] == [1, 2, 3]
@@ -159,11 +154,11 @@ def test_parked_and_other_targets_are_not_claimed(connection, put):
     put(2)
     connection.execute("UPDATE outbound_queue SET need_manual_retry = 'internal' WHERE source_id = 2")
     assert take(connection) == []
-    assert store.due(connection, TARGET, 10) == 0
-    assert store.due(connection, "other", 10) == 1
+    assert queue.count_due(connection, TARGET, 10) == 0
+    assert queue.count_due(connection, "other", 10) == 1
 
 
-def test_a_row_that_another_claimer_holds_is_skipped(connect, put):
+def test_a_row_that_another_worker_has_locked_is_skipped(connect, put):
     for number in range(3):
         put(number)
     one, other = connect(), connect()
@@ -174,7 +169,7 @@ def test_a_row_that_another_claimer_holds_is_skipped(connect, put):
     assert {row.source_id for row in rest} == {0, 1, 2} - {row.source_id for row in first}
 
 
-def test_two_claimers_take_every_row_once(connect, put):
+def test_two_workers_claim_every_row_once(connect, put):
     for number in range(400):
         put(number, event_id=number % 7)
     taken = {1: [], 2: []}
@@ -188,7 +183,7 @@ def test_two_claimers_take_every_row_once(connect, put):
             rows = take(connection, 9, key=key)
             idle = 0 if rows else idle + 1
             taken[key] += [row.source_id for row in rows]
-            store.remove(connection, [row.id for row in rows])
+            queue.remove(connection, [row.id for row in rows])
 
     threads = [threading.Thread(target=work, args=(key,)) for key in taken]
     for each in threads:
@@ -224,7 +219,7 @@ def test_queued_again_at_the_very_moment_of_the_release(connect, connection, put
 
     def answer(self, call):
         other.execute("BEGIN")
-        store.enqueue(other, TARGET, "order", order, event_id=event, triggered_by="paid")
+        queue.enqueue(other, TARGET, "order", order, event_id=event, triggered_by="paid")
         raise RuntimeError("no")
 
     def work():
@@ -244,38 +239,38 @@ def test_queued_again_at_the_very_moment_of_the_release(connect, connection, put
     assert found == [("paid", False, 1)]
 
 
-def test_what_a_dead_claimer_had_is_released_at_once(connect, connection, put, rows):
+def test_rows_of_a_dead_worker_are_released_at_once(connect, connection, put, rows):
     put(1)
     put(2)
     dead, alive = connect(), connect()
-    with store.claimer(alive) as living:
+    with queue.worker_key(alive) as living:
         take(alive, 1, key=living)
-        with store.claimer(dead) as key:
+        with queue.worker_key(dead) as key:
             take(dead, 1, key=key)
             connection.execute("SELECT pg_terminate_backend(%s, 5000)", (dead.info.backend_pid,))
             dead.close()
-        assert store.release_stuck(connection, TARGET, 5) == 1
-        assert store.release_stuck(connection, TARGET, 5) == 0
-        told = "The worker that was sending it ended in the middle; whether it arrived is not known"
-        assert rows() == [(1, True, 0, None, []), (2, False, 1, None, [told])]
+        assert runs.release_stuck(connection, TARGET, 5) == 1
+        assert runs.release_stuck(connection, TARGET, 5) == 0
+        message = "The worker was interrupted while it sent this; whether it arrived is unknown"
+        assert rows() == [(1, True, 0, None, []), (2, False, 1, None, [message])]
 
 
 def test_too_long_in_flight(connect, connection, put, rows):
     for number in (1, 2, 3):
         put(number)
-    with store.claimer(connect()) as key:
+    with queue.worker_key(connect()) as key:
         take(connection, key=key)
         connection.execute(
             "UPDATE outbound_queue SET failed_attempts = 5 - source_id, in_flight_since = now()"
             " - make_interval(mins => CASE source_id WHEN 3 THEN 21 ELSE 19 END)"
         )
-        assert store.release_stuck(connection, "other", 5) == 0
-        assert store.release_stuck(connection, TARGET, 4) == 1
+        assert runs.release_stuck(connection, "other", 5) == 0
+        assert runs.release_stuck(connection, TARGET, 4) == 1
         assert rows("source_id, in_flight, failed_attempts, need_manual_retry") == [
             (1, True, 4, None), (2, True, 3, None), (3, False, 3, None),
         ]  # fmt: skip
         connection.execute("UPDATE outbound_queue SET in_flight_since = now() - interval '21 minutes' WHERE in_flight")
-        assert store.release_stuck(connection, TARGET, 5) == 2
+        assert runs.release_stuck(connection, TARGET, 5) == 2
         assert rows("failed_attempts, need_manual_retry") == [(5, "timeout"), (4, None), (3, None)]
 
 
@@ -284,12 +279,12 @@ def test_a_stuck_row_with_a_waiting_one(connection, put, rows):
     take(connection)
     put(1, triggered_by="paid")
     connection.execute("UPDATE outbound_queue SET in_flight_since = now() - interval '1 day' WHERE in_flight")
-    assert store.release_stuck(connection, TARGET, 5) == 1
+    assert runs.release_stuck(connection, TARGET, 5) == 1
     assert rows("triggered_by, in_flight, failed_attempts") == [("paid", False, 1)]
 
 
-def test_the_lock_of_a_claimer_ends_with_it(connect, connection):
-    with store.claimer(connection) as key:
+def test_the_lock_of_a_worker_key_is_released_with_it(connect, connection):
+    with queue.worker_key(connection) as key:
         assert connect().execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() == (False,)
     assert connect().execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchone() == (True,)
 
@@ -297,12 +292,12 @@ def test_the_lock_of_a_claimer_ends_with_it(connect, connection):
 def test_cancel_keeps_history(connection, put, rows):
     put(1)
     (row,) = take(connection)
-    store.release(connection, [failed(row, 2, reason="permanent", messages=["Bad", "Worse"])])
+    queue.release(connection, [failed(row, 2, reason="permanent", messages=["Bad", "Worse"])])
     put(2)
     take(connection)
     put(3)
     put(1, target="other")
-    assert store.cancel(connection, TARGET, "order", [1, 2]) == 1
+    assert queue.cancel(connection, TARGET, "order", [1, 2]) == 1
     assert rows("source_id, target") == [(2, TARGET), (3, TARGET), (1, "other")]
     found = connection.execute("SELECT source_id, outcome, reason, messages, attempt FROM outbound_history").fetchall()
     assert found == [(1, "canceled", "permanent", ["Bad", "Worse"], 2)]
@@ -313,15 +308,15 @@ def result(**more):
         "source": "order", "source_id": 1, "position_id": None, "target": TARGET, "mapping_id": 1,
         "external_object_type": "deal", "external_id_field": "code", "id_value": "A1",
     }  # fmt: skip
-    return store.ResultRow(**{**given, **more})
+    return StoredResult(**{**given, **more})
 
 
 def test_results_are_stored_over_those_that_were_there(connection):
-    store.save_results(connection, [result(sync_info={"n": 1}, sent={"mail": "x"}), result(position_id=5)])
+    results.save_results(connection, [result(sync_info={"n": 1}, sent={"mail": "x"}), result(position_id=5)])
     first = connection.execute("SELECT id, transmitted_at FROM outbound_result ORDER BY id").fetchall()
-    store.save_results(connection, [result(id_value="A2", sync_info={"n": 2})])
-    store.save_results(connection, [result(target="other"), result(source="offer"), result(mapping_id=2)])
-    found = store.load_results(connection, TARGET, "order", [1, 2])
+    results.save_results(connection, [result(id_value="A2", sync_info={"n": 2})])
+    results.save_results(connection, [result(target="other"), result(source="offer"), result(mapping_id=2)])
+    found = results.load_results(connection, TARGET, "order", [1, 2])
     assert set(found) == {(1, None, 1), (1, 5, 1), (1, None, 2)}
     assert (found[1, None, 1].id_value, found[1, None, 1]["n"], found[1, None, 1].sent) == ("A2", 2, {})
     again = connection.execute("SELECT id, transmitted_at FROM outbound_result ORDER BY id").fetchall()
@@ -332,16 +327,16 @@ def test_results_are_stored_over_those_that_were_there(connection):
 
 def test_forgetting_what_was_sent(connection):
     sent = {"mail": "x"}
-    store.save_results(
+    results.save_results(
         connection, [result(sent=sent), result(position_id=5, sent=sent), result(target="other", sent=sent)]
     )
-    store.forget_sent(connection, TARGET, "order", [(1, 5, 1), (2, None, 1)])
-    assert {key: row.sent for key, row in store.load_results(connection, TARGET, "order", [1]).items()} == {
+    results.forget_sent(connection, TARGET, "order", [(1, 5, 1), (2, None, 1)])
+    assert {key: row.sent for key, row in results.load_results(connection, TARGET, "order", [1]).items()} == {
         (1, None, 1): sent, (1, 5, 1): {},
     }  # fmt: skip
-    store.forget_sent(connection, TARGET, "order", [(1, None, 1)])
-    assert store.load_results(connection, TARGET, "order", [1])[1, None, 1].sent == {}
-    assert store.load_results(connection, "other", "order", [1])[1, None, 1].sent == sent
+    results.forget_sent(connection, TARGET, "order", [(1, None, 1)])
+    assert results.load_results(connection, TARGET, "order", [1])[1, None, 1].sent == {}
+    assert results.load_results(connection, "other", "order", [1])[1, None, 1].sent == sent
 
 
 @pytest.mark.parametrize(
@@ -357,34 +352,34 @@ def test_forgetting_what_was_sent(connection):
     ids=["NUL", "escaped", "backslash and NUL", "half", "both", "long"],
 )
 def test_characters_that_postgresql_does_not_take(connection, put, rows, text, kept):
-    store.save_results(connection, [result(id_value=text[:9], sync_info={"k": [text]}, sent={"mail": text})])
-    found = store.load_results(connection, TARGET, "order", [1])[1, None, 1]
+    results.save_results(connection, [result(id_value=text[:9], sync_info={"k": [text]}, sent={"mail": text})])
+    found = results.load_results(connection, TARGET, "order", [1])[1, None, 1]
     assert (found.sync_info, found.sent, found.id_value) == ({"k": [kept]}, {"mail": kept}, kept[:9])
-    store.write_log(
+    results.write_log(
         connection,
-        [store.LogRow(None, TARGET, "order", 1, "failed", messages=[text], payload={text[:3]: text}, code=text)],
+        [LogEntry(None, TARGET, "order", 1, "failed", messages=[text], payload={text[:3]: text}, code=text)],
     )
     assert connection.execute("SELECT messages, code, payload FROM outbound_log").fetchall() == [
         ([kept], kept, {text[:3].replace("\0", "").encode(errors="replace").decode(): kept})
     ]
     put(1)
     (row,) = take(connection)
-    store.release(connection, [failed(row, 1, messages=[text])])
+    queue.release(connection, [failed(row, 1, messages=[text])])
     assert rows("messages") == [([kept],)]
-    run = store.open_run(connection, TARGET, "run")
-    store.close_run(connection, run, {"down": text})
+    run = runs.open_run(connection, TARGET, "run")
+    runs.close_run(connection, run, {"down": text})
     assert connection.execute("SELECT counts, finished_at IS NOT NULL FROM outbound_run").fetchall() == [
         ({"down": kept}, True)
     ]
 
 
-def test_counts_of_all_claimers_of_a_run(connection):
+def test_counts_of_all_workers_of_a_run(connection):
     counts = {"orders": {"sent": 2, "parked": 1}, "objects": {"sent": 5}, "parked": {"config": 1}, "seconds": 1.5}
     for down in (None, "It is down", None):
-        store.close_run(connection, store.open_run(connection, TARGET, "d/1"), {**counts, "down": down})
-    store.open_run(connection, TARGET, "d/1")  # was killed
-    store.close_run(connection, store.open_run(connection, TARGET, "d/2"), counts)
-    assert store.run_counts(connection, "d/1") == {
+        runs.close_run(connection, runs.open_run(connection, TARGET, "d/1"), {**counts, "down": down})
+    runs.open_run(connection, TARGET, "d/1")  # was killed
+    runs.close_run(connection, runs.open_run(connection, TARGET, "d/2"), counts)
+    assert runs.run_counts(connection, "d/1") == {
         "runs": 4,
         "orders": {"sent": 6, "parked": 3},
         "objects": {"sent": 15},
@@ -392,19 +387,19 @@ def test_counts_of_all_claimers_of_a_run(connection):
         "seconds": 4.5,
         "down": "It is down",
     }
-    assert store.run_counts(connection, "d/3")["runs"] == 0
+    assert runs.run_counts(connection, "d/3")["runs"] == 0
     found = connection.execute("SELECT run_id, claimers, orders_sent, down FROM outbound_report ORDER BY 1").fetchall()
     assert found == [("d/1", 4, 6, "It is down"), ("d/2", 1, 2, None)]
 
 
 def test_the_log_is_kept_for_some_days(connection):
     for outcome in ("sent", "failed"):
-        store.write_log(connection, [store.LogRow(None, TARGET, "order", 1, outcome)])
+        results.write_log(connection, [LogEntry(None, TARGET, "order", 1, outcome)])
     connection.execute("UPDATE outbound_log SET at = now() - interval '91 days' WHERE outcome = 'sent'")
     for run_id in ("old", "new"):
-        store.close_run(connection, store.open_run(connection, TARGET, run_id), {})
+        runs.close_run(connection, runs.open_run(connection, TARGET, run_id), {})
     connection.execute("UPDATE outbound_run SET finished_at = now() - interval '91 days' WHERE run_id = 'old'")
-    assert store.purge_log(connection, 90) == 1
+    assert results.purge_log(connection, 90) == 1
     assert connection.execute("SELECT outcome FROM outbound_log").fetchall() == [("failed",)]
     assert connection.execute("SELECT run_id FROM outbound_run").fetchall() == [("new",)]
 
@@ -412,20 +407,20 @@ def test_the_log_is_kept_for_some_days(connection):
 def test_many_at_once(connection, rows):
     shop = Shop(connection)
     ids = shop.orders(3)
-    assert store.enqueue_many(connection, TARGET, ids[:2], triggered_by="user") == 2
+    assert queue.enqueue_orders(connection, TARGET, ids[:2], triggered_by="user") == 2
     connection.execute(
         "UPDATE outbound_queue SET failed_attempts = 5, need_manual_retry = 'exceeded', messages = '{x}'"
     )
-    assert store.enqueue_many(connection, TARGET, [*ids, ids[2] + 1], triggered_by="user") == 3
+    assert queue.enqueue_orders(connection, TARGET, [*ids, ids[2] + 1], triggered_by="user") == 3
     assert rows() == [(each, False, 0, None, []) for each in ids]
-    assert store.waiting(connection, TARGET, "order", 2) == ids[:2]
-    assert store.due(connection, TARGET, 2) == 2
+    assert queue.waiting_ids(connection, TARGET, "order", 2) == ids[:2]
+    assert queue.count_due(connection, TARGET, 2) == 2
 
 
 def test_nothing_to_write_is_no_statement(connection):
     connection.close()
-    store.release(connection, [])
-    store.remove(connection, [])
-    store.save_results(connection, [])
-    store.write_log(connection, [])
-    store.forget_sent(connection, TARGET, "order", [])
+    queue.release(connection, [])
+    queue.remove(connection, [])
+    results.save_results(connection, [])
+    results.write_log(connection, [])
+    results.forget_sent(connection, TARGET, "order", [])

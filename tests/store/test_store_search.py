@@ -45,7 +45,7 @@ def test_the_state_comes_back_as_it_was_saved(index):
 
 def test_settings_change_once(index):
     assert search.settings_changed(index, *HERE, "a")
-    search.note_settings(index, *HERE, "a")
+    search.save_settings(index, *HERE, "a")
     assert not search.settings_changed(index, *HERE, "a")
     assert search.settings_changed(index, *HERE, "b")
     search.save_state(index, *HERE, search.IndexState(None, [], None, 0, []))
@@ -57,15 +57,15 @@ def test_a_pass_from_begin_to_end(index):
     assert search.find_open_pass(index, *HERE) is None
     number = begin(index)
     assert search.find_open_pass(index, *HERE) == search.OpenPass(number, "move", [MOVE], ["p"], None, 0)
-    search.keep_mark(index, number, {"cursor": "c", "tasks": [1], "report": REPORT})
-    search.note_error(index, number, "boom")
-    search.take_up_pass(index, number, "r2")
+    search.save_checkpoint(index, number, {"cursor": "c", "tasks": [1], "report": REPORT})
+    search.record_error(index, number, "boom")
+    search.resume_pass(index, number, "r2")
     left = search.find_open_pass(index, *HERE)
-    assert (left.mark["cursor"], left.mark["report"]) == ("c", REPORT)
+    assert (left.checkpoint["cursor"], left.checkpoint["report"]) == ("c", REPORT)
     assert index.execute("SELECT run_id, error, report FROM search_pass").fetchone() == ("r2", None, REPORT)
     search.restart_pass(index, number, reason="move", moves=[MOVE, {**MOVE, "id": "m2"}], patches=["p", "q"])
-    anew = search.find_open_pass(index, *HERE)
-    assert (anew.mark, anew.restarts, len(anew.moves), anew.patches) == (None, 1, 2, ["p", "q"])
+    again = search.find_open_pass(index, *HERE)
+    assert (again.checkpoint, again.restarts, len(again.moves), again.patches) == (None, 1, 2, ["p", "q"])
     search.finish_pass(index, number, REPORT)
     assert search.find_open_pass(index, *HERE) is None
     row = index.execute("SELECT state, mark, report, finished_at >= started_at FROM search_pass").fetchone()
@@ -84,7 +84,7 @@ def test_one_open_pass_per_index(index):
 
 
 def test_a_dry_run_is_no_open_pass(index):
-    search.note_dry_run(index, *HERE, reason="asked for", patches=["p"], report=REPORT, run_id="r1")
+    search.record_dry_run(index, *HERE, reason="manual", patches=["p"], report=REPORT, run_id="r1")
     assert search.find_open_pass(index, *HERE) is None
     row = index.execute("SELECT state, dry_run, report, finished_at IS NULL FROM search_pass").fetchone()
     assert row == ("done", True, REPORT, False)

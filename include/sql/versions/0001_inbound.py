@@ -1,11 +1,11 @@
 """Products, offers and stocks, the ledger of loads, rejected records and events."""
 
-from include.store.migrate import run_sql_beside
+from include.store.migrate import run_sql_file
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Create everything that inbound providers need."""
-    run_sql_beside(__file__)
+    """Create the tables of inbound providers."""
+    run_sql_file(__file__)

@@ -1,11 +1,11 @@
-"""What was seen of a search index, the passes over it, and episodes of failure."""
+"""Search indices, the passes over them, and incidents."""
 
-from include.store.migrate import run_sql_beside
+from include.store.migrate import run_sql_file
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create what the patching of search indices, and notifications, need."""
-    run_sql_beside(__file__)
+    """Create the tables of the search engine and of alerts."""
+    run_sql_file(__file__)

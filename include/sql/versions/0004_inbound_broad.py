@@ -1,11 +1,11 @@
-"""Settings of venue links, pictures, rows that a listing no longer has, edits by people, replay of rejected records."""
+"""Settings of venue links, images, removed rows, manual overrides, replay of rejected records."""
 
-from include.store.migrate import run_sql_beside
+from include.store.migrate import run_sql_file
 
 revision = "0004"
 down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Create what further inbound providers need."""
-    run_sql_beside(__file__)
+    """Extend the tables of inbound providers."""
+    run_sql_file(__file__)

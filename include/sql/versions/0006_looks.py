@@ -1,6 +1,6 @@
-"""When each search index was last looked at."""
+"""When each search index was last checked."""
 
-from include.store.migrate import run_sql_beside
+from include.store.migrate import run_sql_file
 
 revision = "0006"
 down_revision = "0005"
@@ -8,4 +8,4 @@ down_revision = "0005"
 
 def upgrade() -> None:
     """Add the column."""
-    run_sql_beside(__file__)
+    run_sql_file(__file__)

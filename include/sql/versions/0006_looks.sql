@@ -1,3 +1,2 @@
--- A run that finds nothing to do leaves no pass, so the passes alone cannot tell whether anybody still looks.
+-- A run without anything to do leaves no row in search_pass: this column shows that the index is still watched.
 ALTER TABLE search_index ADD COLUMN checked_at timestamptz;
-COMMENT ON COLUMN search_index.checked_at IS 'When a run last read Algolia''s log for this index, dry or not; null: not since this column exists.';

@@ -1,6 +1,6 @@
-"""The facts that can be sent to a target: keys, labels, types, options, and how each is read from the inputs.
+"""Source fields: what can be sent to a target. Each has a key, a label, a type, and a getter that computes its value.
 
-The keys are a data format, that of https://docs.pretix.eu/dev/development/api/datasync.html: mappings name them.
+Mappings refer to fields by key. The keys are those of https://docs.pretix.eu/dev/development/api/datasync.html
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ MODEL_INPUTS = {
     "Offer": ("offer",),
     "Stock": ("stock", "offer"),
 }
-"""What a mapping of each model is evaluated with."""
+"""The inputs of a mapping, by its source model."""
 _OFFER_MODELS = ("Offer", "Stock")
 
 
 def data_fields(event: Event | None, for_model: str | None = None, *, source: str = "order") -> dict[str, Field]:
-    """The source fields by key, in the order in which they are shown.
+    """Return the source fields by key, in display order.
 
-    - `event`: whose questions, check-in lists, languages and name parts make fields; None: only what all events have.
-    - `for_model`: only what a mapping of this model can use. `source` (order or offer) follows from it.
+    - `event`: its questions, check-in lists, languages and name parts add fields; None gives the common fields only.
+    - `for_model`: return only the fields that a mapping of this source model can use.
+    - `source`: "order" or "offer"; `for_model` takes precedence.
 
     Raises:
         SyncConfigError: there is no such model.
@@ -46,7 +47,7 @@ def data_fields(event: Event | None, for_model: str | None = None, *, source: st
 
 
 def event_or_subevent(position: Position, event: Event) -> Event | Occasion:
-    """The date of the event that a position is for; of an event without several, the event."""
+    """Return the date of an event series that a position is for, or the event if it has a single date."""
     if position.sub_event_id is None:
         return event
     return Occasion(position.sub_event_name or event.name, position.sub_event_date_from, position.sub_event_date_to)

@@ -1,17 +1,18 @@
-"""What a source field is, its categories, and how values are written."""
+"""The type of source fields, their categories and type codes, and the format of values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
-Inputs = Mapping[str, Any]
-Getter = Callable[[Inputs], Any]
+from include.models.orders import Inputs, Value
 
+Getter = Callable[[Inputs], Value]
+
+# Type codes of source fields. Questions have the same codes, and only they have TIME, DATE, PHONE and FILE.
 NUMBER = "N"
 TEXT = "S"
 LONG_TEXT = "T"
@@ -27,7 +28,7 @@ FILE = "F"
 
 
 class Category(msgspec.Struct, frozen=True):
-    """Under what a field is shown; categories are shown by `sort`."""
+    """A group of fields in forms; `sort` orders the groups."""
 
     sort: int
     label: str
@@ -46,13 +47,13 @@ STOCK = Category(41, "Stock")
 
 
 class Field(msgspec.Struct, frozen=True):
-    """A fact that can be sent.
+    """A source field.
 
-    - `required_input`: the key of the inputs without which there is no such fact.
-    - `getter`: takes the inputs; returns a list of option ids for a choice, a bool for yes or no, else text or None.
-      Dates are ISO 8601 in UTC, numbers decimal: "23.00".
-    - `enum_opts`: (value, label) of the values that a choice can have.
-    - `is_deprecated`: kept for mappings that have it, not offered to new ones.
+    - `required_input`: the key of the inputs that the getter needs.
+    - `getter`: takes the inputs. Returns a list of option ids for a choice, a bool for yes/no, otherwise text or None.
+      Dates are ISO 8601 in UTC, numbers are decimal text: "23.00".
+    - `enum_opts`: (value, label) pairs of the options of a choice.
+    - `is_deprecated`: existing mappings may use it, forms do not offer it.
     """
 
     key: str
@@ -66,17 +67,17 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def iso(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC, whatever the time zone of the session that read it."""
+    """Format a time as ISO 8601 in UTC; one without a time zone counts as UTC."""
     if moment is None:
         return None
     return (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)).isoformat()
 
 
 def amount(value: Decimal | None) -> str | None:
-    """An amount of money with two places."""
+    """Format an amount of money with two decimal places."""
     return None if value is None else f"{value:.2f}"
 
 
 def whole(value: int | None) -> str | None:
-    """A whole number as text."""
+    """Format an integer."""
     return None if value is None else str(value)

@@ -1,14 +1,14 @@
-"""Source fields of an offer and of its stocks."""
+"""Source fields of offers and stocks."""
 
 from __future__ import annotations
 
-from include.models.orders import SourceOffer
+from include.models.orders import Inputs, SourceOffer
 from include.targets.fields import field as f
-from include.targets.fields.field import Field, Getter, Inputs, amount, iso, whole
+from include.targets.fields.field import Field, Getter, amount, iso, whole
 
 
 def offer_fields() -> list[Field]:
-    """The fields that need an offer."""
+    """Return the fields that need an offer."""
 
     def value(name: str) -> Getter:
         return lambda inputs: getattr(inputs["offer"], name)
@@ -23,20 +23,20 @@ def offer_fields() -> list[Field]:
         Field("venue_name", "Venue", f.TEXT, f.OFFER, "offer", value("venue_name")),
         Field("venue_siret", "SIRET of the venue", f.TEXT, f.OFFER, "offer", value("venue_siret")),
         Field("offer_price_min", "Lowest price", f.NUMBER, f.OFFER, "offer", _lowest_price),
-        Field("offer_quantity", "Quantity of all stocks, none if one is without limit", f.NUMBER, f.OFFER, "offer",
+        Field("offer_quantity", "Total quantity of its stocks, empty if one is unlimited", f.NUMBER, f.OFFER, "offer",
               lambda inputs: whole(_quantity(inputs["offer"]))),
     ]  # fmt: skip
 
 
 def stock_fields() -> list[Field]:
-    """The fields that need a stock."""
+    """Return the fields that need a stock."""
     return [
         Field("stock_id", "Stock id", f.NUMBER, f.STOCK, "stock", lambda inputs: str(inputs["stock"].stock_id)),
         Field("stock_price", "Price", f.NUMBER, f.STOCK, "stock", lambda inputs: amount(inputs["stock"].price)),
-        Field("stock_quantity", "Quantity, none if without limit", f.NUMBER, f.STOCK, "stock",
+        Field("stock_quantity", "Quantity, empty if unlimited", f.NUMBER, f.STOCK, "stock",
               lambda inputs: whole(inputs["stock"].quantity)),
-        Field("stock_beginning", "Begin", f.DATETIME, f.STOCK, "stock", lambda inputs: iso(inputs["stock"].beginning)),
-        Field("stock_booking_limit", "Can be booked until", f.DATETIME, f.STOCK, "stock",
+        Field("stock_beginning", "Start", f.DATETIME, f.STOCK, "stock", lambda inputs: iso(inputs["stock"].beginning)),
+        Field("stock_booking_limit", "Booking deadline", f.DATETIME, f.STOCK, "stock",
               lambda inputs: iso(inputs["stock"].booking_limit)),
     ]  # fmt: skip
 

@@ -1,12 +1,12 @@
-"""Source fields of an order, its invoice address and its event."""
+"""Source fields of orders, their invoice addresses and events."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from include.models.orders import Event, InvoiceAddress
+from include.models.orders import Event, Inputs, InvoiceAddress
 from include.targets.fields import field as f
-from include.targets.fields.field import Category, Field, Getter, Inputs, amount, iso
+from include.targets.fields.field import Category, Field, Getter, amount, iso
 from include.targets.fields.people import (
     LEGACY_PARTS,
     ascii_email,
@@ -22,26 +22,35 @@ _NO_ADDRESS = InvoiceAddress()
 
 
 def order_fields(event: Event) -> list[Field]:
-    """The fields that need an order."""
+    """Return the fields that need an order."""
     return [*_order(event), *_invoice_names(event), *_invoice_address()]
 
 
 def event_fields() -> list[Field]:
-    """The fields that need an event, or the date of it that a position is for."""
+    """Return the fields that need an event, or the date of a series that a position is for."""
 
     def moment(name: str) -> Getter:
         return lambda inputs: iso(getattr(inputs["event_or_subevent"], name))
 
     return [
-        Field("event_slug", "Event short form", f.TEXT, f.EVENT, "event", lambda inputs: inputs["event"].slug),
+        Field("event_slug", "Event slug", f.TEXT, f.EVENT, "event", lambda inputs: inputs["event"].slug),
         Field("event_name", "Event name", f.TEXT, f.EVENT, "event", lambda inputs: inputs["event"].name),
-        Field("event_date_from", "Begin", f.DATETIME, f.DATES, "event_or_subevent", moment("date_from")),
+        Field("event_date_from", "Start", f.DATETIME, f.DATES, "event_or_subevent", moment("date_from")),
         Field("event_date_to", "End", f.DATETIME, f.DATES, "event_or_subevent", moment("date_to")),
     ]
 
 
-def _field(key: str, label: str, type: str, category: Category, getter: Getter, **more: Any) -> Field:
-    return Field(key, label, type, category, "order", getter, **more)
+def _field(
+    key: str,
+    label: str,
+    type: str,
+    category: Category,
+    getter: Getter,
+    *,
+    enum_opts: Sequence[tuple[str, str]] = (),
+    is_deprecated: bool = False,
+) -> Field:
+    return Field(key, label, type, category, "order", getter, list(enum_opts), is_deprecated)
 
 
 def _order(event: Event) -> list[Field]:
@@ -106,7 +115,7 @@ def _invoice_address() -> list[Field]:
             ("company", "company", f.TEXT),
             ("street", "street", f.TEXT),
             ("zipcode", "postal code", f.TEXT),
-            ("city", "town", f.TEXT),
+            ("city", "city", f.TEXT),
             ("country", "country", f.COUNTRY),
         )
     ]

@@ -1,9 +1,8 @@
-"""Names and e-mail addresses, as source fields give them."""
+"""Names and e-mail addresses, in the form in which source fields return them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import idna
 
@@ -12,32 +11,30 @@ LEGACY_PARTS = ("given_name", "family_name")
 
 
 def part_label(part: str) -> str:
-    """`given_name` → Given name."""
+    """Return the label of a name part: `given_name` → "Given name"."""
     return part.replace("_", " ").capitalize()
 
 
-def name_part(parts: Mapping[str, Any], part: str) -> str:
-    """One part of a name, "" without it."""
+def name_part(parts: Mapping[str, str], part: str) -> str:
+    """Return one part of a name, "" if it is missing."""
     return str(parts.get(part) or "")
 
 
-def full_name(parts: Mapping[str, Any], scheme: Sequence[str]) -> str:
-    """A name in one piece: its parts in the order of the scheme, a degree after a comma.
+def full_name(parts: Mapping[str, str], scheme: Sequence[str]) -> str:
+    """Return the full name: its parts in the order of the scheme, and a degree after a comma.
 
-    A name that has none of the scheme's parts, because the scheme changed, is put together from those it has.
+    A name without any of the scheme's parts (the scheme changed since) is composed of the parts it has.
     """
     if parts.get("full_name"):
         return str(parts["full_name"])
-    wanted = scheme if any([parts.get(part) for part in scheme]) else list(parts)
-    words = [
-        str(parts[part]) for part in wanted if parts.get(part) and part != "degree" and part not in NOT_IN_FULL_NAME
-    ]
+    used = scheme if any([parts.get(part) for part in scheme]) else list(parts)
+    words = [str(parts[part]) for part in used if parts.get(part) and part != "degree" and part not in NOT_IN_FULL_NAME]
     degree = name_part(parts, "degree")
     return ", ".join(filter(None, (" ".join(words), degree)))
 
 
 def legacy_part(name: str, part: str) -> str:
-    """The given or family name of a name in one piece, which is split at its last space."""
+    """Return the given or family name from a full name, which is split at its last space."""
     given, space, family = name.rpartition(" ")
     if not space:
         given, family = name, ""
@@ -45,7 +42,7 @@ def legacy_part(name: str, part: str) -> str:
 
 
 def ascii_email(email: str | None) -> str | None:
-    """The address with its host in punycode; what is no such address is left as it is."""
+    """Return the address with its host in punycode; anything but a valid address is unchanged."""
     if not email:
         return None
     if email.isascii() or email.count("@") != 1:
@@ -58,6 +55,6 @@ def ascii_email(email: str | None) -> str | None:
 
 
 def email_domain(email: str | None) -> str | None:
-    """The host of an address in punycode."""
+    """Return the host of an address in punycode, None if there is none."""
     address = ascii_email(email)
     return (address.rpartition("@")[2] or None) if address and "@" in address else None

@@ -1,15 +1,15 @@
-"""Source fields of a position: the ticket, its attendee, the answers, the product.
+"""Source fields of positions: the ticket, its attendee, the answers to questions, the product.
 
-What an add-on lacks, the position that it belongs to lends it.
+Attendee data and answers that an add-on lacks are taken from the position that it belongs to.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from include.models.orders import Answer, CheckinList, Event, Position, Question
+from include.models.orders import Answer, CheckinList, Event, Inputs, Position, Question
 from include.targets.fields import field as f
-from include.targets.fields.field import Category, Field, Getter, Inputs, amount, iso
+from include.targets.fields.field import Category, Field, Getter, amount, iso
 from include.targets.fields.orders import STATUSES
 from include.targets.fields.people import LEGACY_PARTS, ascii_email, full_name, legacy_part, name_part, part_label
 
@@ -17,7 +17,7 @@ _TRUE = frozenset({"true", "t", "yes", "1"})
 
 
 def position_fields(event: Event) -> list[Field]:
-    """The fields that need a position."""
+    """Return the fields that need a position."""
     return [
         *_ticket(),
         *[_checkin(each) for each in event.checkin_lists],
@@ -28,8 +28,17 @@ def position_fields(event: Event) -> list[Field]:
     ]
 
 
-def _field(key: str, label: str, type: str, category: Category, getter: Getter, **more: Any) -> Field:
-    return Field(key, label, type, category, "position", getter, **more)
+def _field(
+    key: str,
+    label: str,
+    type: str,
+    category: Category,
+    getter: Getter,
+    *,
+    enum_opts: Sequence[tuple[str, str]] = (),
+    is_deprecated: bool = False,
+) -> Field:
+    return Field(key, label, type, category, "position", getter, list(enum_opts), is_deprecated)
 
 
 def _ticket() -> list[Field]:
@@ -46,10 +55,10 @@ def _ticket() -> list[Field]:
         return f"{base.rstrip('/')}/ticket/{inputs['order'].code}/{position.number}/{position.secret}/"
 
     return [
-        _field("ticket_id", "Order code and number of the position", f.TEXT, f.POSITION, ticket_id),
+        _field("ticket_id", "Order code and position number", f.TEXT, f.POSITION, ticket_id),
         _field("ticket_price", "Price", f.NUMBER, f.POSITION, lambda inputs: amount(inputs["position"].price)),
-        _field("ticket_status", "Status of the ticket", f.CHOICE, f.POSITION, status, enum_opts=STATUSES),
-        _field("position_id", "Internal id of the position", f.NUMBER, f.POSITION,
+        _field("ticket_status", "Ticket status", f.CHOICE, f.POSITION, status, enum_opts=STATUSES),
+        _field("position_id", "Internal position id", f.NUMBER, f.POSITION,
                lambda inputs: str(inputs["position"].position_id)),
         _field("voucher_code", "Voucher code", f.TEXT, f.POSITION,
                lambda inputs: inputs["position"].voucher_code or ""),
@@ -93,7 +102,7 @@ def _names(event: Event) -> list[Field]:
     ]  # fmt: skip
 
 
-def _name_parts(position: Position) -> dict[str, Any]:
+def _name_parts(position: Position) -> Mapping[str, str]:
     for each in (position, position.parent):
         parts = each.attendee_name_parts if each is not None else None
         if parts and any(parts.values()):
@@ -103,26 +112,26 @@ def _name_parts(position: Position) -> dict[str, Any]:
 
 def _attendee() -> list[Field]:
     def email_or_order_email(inputs: Inputs) -> str | None:
-        return ascii_email(_lent(inputs["position"], "attendee_email") or inputs["order"].email)
+        return ascii_email(_inherited(inputs["position"], "attendee_email") or inputs["order"].email)
 
-    def lent(name: str) -> Getter:
-        return lambda inputs: _lent(inputs["position"], name)
+    def inherited(name: str) -> Getter:
+        return lambda inputs: _inherited(inputs["position"], name)
 
     return [
         _field("attendee_email", "Attendee e-mail", f.TEXT, f.ATTENDEE,
-               lambda inputs: ascii_email(_lent(inputs["position"], "attendee_email"))),
-        _field("attendee_or_order_email", "Attendee e-mail, or that of the order", f.TEXT, f.ATTENDEE,
+               lambda inputs: ascii_email(_inherited(inputs["position"], "attendee_email"))),
+        _field("attendee_or_order_email", "Attendee e-mail, or else the e-mail of the order", f.TEXT, f.ATTENDEE,
                email_or_order_email),
-        _field("attendee_company", "Attendee company", f.TEXT, f.ATTENDEE, lent("company")),
-        _field("attendee_street", "Attendee street", f.TEXT, f.ATTENDEE, lent("street")),
-        _field("attendee_zipcode", "Attendee postal code", f.TEXT, f.ATTENDEE, lent("zipcode")),
-        _field("attendee_city", "Attendee town", f.TEXT, f.ATTENDEE, lent("city")),
+        _field("attendee_company", "Attendee company", f.TEXT, f.ATTENDEE, inherited("company")),
+        _field("attendee_street", "Attendee street", f.TEXT, f.ATTENDEE, inherited("street")),
+        _field("attendee_zipcode", "Attendee postal code", f.TEXT, f.ATTENDEE, inherited("zipcode")),
+        _field("attendee_city", "Attendee city", f.TEXT, f.ATTENDEE, inherited("city")),
         _field("attendee_country", "Attendee country", f.COUNTRY, f.ATTENDEE,
-               lambda inputs: _lent(inputs["position"], "country") or ""),
+               lambda inputs: _inherited(inputs["position"], "country") or ""),
     ]  # fmt: skip
 
 
-def _lent(position: Position, name: str) -> str | None:
+def _inherited(position: Position, name: str) -> str | None:
     value = getattr(position, name) or (getattr(position.parent, name) if position.parent is not None else None)
     return value or None
 

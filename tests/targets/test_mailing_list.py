@@ -49,7 +49,7 @@ def sync(connect):
     kept = {}
 
     def sync(order, mappings=None, connector=None, target=MailingList):
-        made = type("Made", (target,), {"connector": connector or connect(), "stored_mappings": mappings})(order.event)
+        made = target.create(order.event, connector=connector or connect(), stored_mappings=mappings)
         results = {}
         for mapping in made.mappings:
             results[mapping.id] = []
@@ -304,7 +304,7 @@ def test_what_is_no_address_is_for_a_person(sync, shown, email):
     with pytest.raises(UnrecoverableSyncError) as refused:
         sync(order(email=email))
     assert refused.value.messages == [
-        f"Brevo refuses the contact with the e-mail address {email!r}: Invalid email address"
+        f"Brevo refused the contact with the e-mail address {email!r}: Invalid email address"
     ]
     assert refused.value.failure_mode == "permanent"
     assert shown()["count"] == 0
@@ -322,8 +322,8 @@ def test_odd_addresses_and_names(sync, contacts):
 def test_a_text_that_is_too_long_is_for_a_person(sync, asked):
     with pytest.raises(UnrecoverableSyncError) as refused:
         sync(order(ticket(1, "charles@example.org", "x" * 100_000), email=None))
-    (told,) = refused.value.messages
-    assert told == f"FIRSTNAME has 100,000 characters, 10,000 are allowed: '{'x' * 100}…'"
+    (message,) = refused.value.messages
+    assert message == f"FIRSTNAME has 100,000 characters, the maximum is 10,000: '{'x' * 100}…'"
     assert asked() == []
 
 
@@ -368,7 +368,7 @@ def test_what_passes_is_tried_again_and_creates_nothing_twice(sync, connect, fau
     assert result["contact_id"] == shown()["contacts"][0]["id"]
     assert (shown()["created"], shown()["count"]) == (1, 1)
     fault(name, **rule)
-    with pytest.raises(RecoverableSyncError, match="Brevo cannot take contacts right now") as failed:
+    with pytest.raises(RecoverableSyncError, match="Brevo cannot process contacts right now") as failed:
         sync(order(), connector=connector)
     assert failed.value.full_message
     assert (shown()["created"], shown()["count"]) == (1, 1)
@@ -383,7 +383,7 @@ def test_a_wait_that_the_service_asks_for_is_passed_on(sync, fault):
 
 def test_too_early_is_tried_again_later(sync, fault):
     fault("status", status=425)
-    with pytest.raises(RecoverableSyncError, match="still at work on this contact"):
+    with pytest.raises(RecoverableSyncError, match="still processing this contact"):
         sync(order())
 
 

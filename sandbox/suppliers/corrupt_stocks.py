@@ -1,20 +1,30 @@
-"""The bad records that a stock listing can be asked for: the fault `bad_records` and its kinds, and `duplicates`."""
+"""Corrupt rows of a stock listing: the kinds of the fault `bad_records`, and the fault `duplicates`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
 
-from sandbox.bad_records import bad_kind
 from sandbox.faults import Rule
+from sandbox.suppliers.corrupt_records import bad_kind
 
-if TYPE_CHECKING:
-    from sandbox.suppliers.stock_api import Row
+
+class Row(NamedTuple):
+    """A row of a stock listing."""
+
+    ref: str
+    available: int
+    price: int | Decimal | None
+    """In the unit of the listing: cents at TiteLive, euros elsewhere."""
+    valid_until: str | None
+    modified: datetime
 
 
 def _with(row: Row, **values: object) -> bytes:
-    """Return the row with other values; Ellipsis leaves a key out."""
+    """Return the row as JSON with other values; Ellipsis leaves a key out."""
     record = {"ref": row.ref, "available": row.available, "price": row.price} | values
     return json.dumps({key: value for key, value in record.items() if value is not ...}, default=float).encode()
 
@@ -42,20 +52,20 @@ BAD_RECORDS: dict[str, Callable[[Row], bytes]] = {
 }
 
 
-def spoil(seed: int, page: Iterable[tuple[Row, str]], rule: Rule) -> list[bytes]:
-    """Return the rendered rows of a page, some of them spoilt."""
+def corrupt(seed: int, page: Iterable[tuple[Row, str]], rule: Rule) -> list[bytes]:
+    """Return the rows of a page as JSON, corrupted as the rule says. Each row comes with its JSON."""
     rendered, huge = [], 0
     for row, text in page:
         kind = bad_kind(seed, row.ref, rule.kinds, rule.share)
         huge += kind == "huge_string"
-        if kind is None or (kind == "huge_string" and huge > 1):  # one of 10 MB is enough for a page
+        if kind is None or (kind == "huge_string" and huge > 1):  # one string of 10 MB per page is enough
             rendered.append(text.encode())
         else:
             rendered.append(BAD_RECORDS[kind](row))
     return rendered
 
 
-def repeat(page: Sequence[Row], times: int) -> list[Row]:
-    """Return the page with its first rows listed twice, the second time with one more available."""
-    copies = [copy for row in page[:times] for copy in (row, row._replace(available=row.available + 1))]
-    return [*copies, *page[times:]]
+def duplicate(page: Sequence[Row], count: int) -> list[Row]:
+    """Return the page with its first `count` rows listed twice, the second time with one more available."""
+    copies = [copy for row in page[:count] for copy in (row, row._replace(available=row.available + 1))]
+    return [*copies, *page[count:]]

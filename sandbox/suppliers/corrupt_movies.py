@@ -1,4 +1,4 @@
-"""The bad records that a listing of movies can be asked for: kinds of the fault `bad_records`."""
+"""Corrupt records of a showtime listing: the kinds of the fault `bad_records`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.bad_records import Spoiler, write
+from sandbox.suppliers.corrupt_records import Corruption, write
 
 Edge = Mapping[str, Any]
 
 
-def _change(change: Callable[[dict[str, Any]], object]) -> Spoiler:
-    def spoil(edge: Edge) -> bytes:
+def _change(change: Callable[[dict[str, Any]], object]) -> Corruption:
+    def corrupt(edge: Edge) -> bytes:
         node = copy.deepcopy(edge["node"])
         change(node)
         return write({"node": node})
 
-    return spoil
+    return corrupt
 
 
-def _movie(**values: object) -> Spoiler:
-    """Give the movie other values; Ellipsis takes a key away."""
+def _movie(**values: object) -> Corruption:
+    """Give the movie other values; Ellipsis removes a key."""
 
     def change(node: dict[str, Any]) -> None:
         node["movie"] = {key: value for key, value in (node["movie"] | values).items() if value is not ...}
@@ -29,16 +29,16 @@ def _movie(**values: object) -> Spoiler:
     return _change(change)
 
 
-def _showtime(**values: object) -> Spoiler:
+def _showtime(**values: object) -> Corruption:
     """Give the first showtime other values."""
     return _change(lambda node: node["showtimes"][0].update(values))
 
 
-def _title(change: Callable[[str], str]) -> Spoiler:
+def _title(change: Callable[[str], str]) -> Corruption:
     return _change(lambda node: node["movie"].update(title=change(node["movie"]["title"])))
 
 
-BAD_RECORDS: dict[str, Spoiler] = {
+BAD_RECORDS: dict[str, Corruption] = {
     "missing_id": _movie(id=...),
     "missing_internal_id": _movie(internalId=...),
     "missing_title": _movie(title=...),
