@@ -19,7 +19,10 @@ from tests.outbound.conftest import Shop
 from tests.search.conftest import look, served, set_page, site, usual_page  # noqa: F401 - fixtures
 from tests.test_scaffold import project, run  # noqa: F401 - fixtures
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own, when a DAG is read
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Airflow's own, when a DAG is read
+    pytest.mark.timeout(900),  # some run a test suite, and the machine may be busy
+]
 
 PATCH, TARGET, PROVIDER = (f"docs/tutorials/write-a-{kind}.md" for kind in ("patch", "target", "provider"))
 
