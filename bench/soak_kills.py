@@ -84,7 +84,7 @@ def load_shop(conninfo: str, settings: Any) -> None:
     import psycopg
     from psycopg.types.json import Jsonb
 
-    from include.store.ledger import register_providers
+    from include.inbound.loads import register_providers
     from sandbox.demo import products, venues
 
     with psycopg.connect(conninfo) as connection:
@@ -111,6 +111,7 @@ def work(conninfo: str, url: str, run_id: str, chunk_size: int) -> None:
     import psycopg
 
     from include.connectors.http import HttpConnector
+    from include.inbound import loads
     from include.inbound.run import sync_provider
     from include.providers.titelive_stocks import TiteLiveStocks
     from include.store import ledger
@@ -118,14 +119,14 @@ def work(conninfo: str, url: str, run_id: str, chunk_size: int) -> None:
 
     with psycopg.connect(conninfo) as connection:
         print("begun", flush=True)
-        load = ledger.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
+        load = loads.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
         for instance in ledger.pending_instances(connection, load, 0):
             connection.commit()
             with HttpConnector(f"{url}/titelive/stocks") as connector:
                 provider = TiteLiveStocks(load_link(connection, instance.venue_provider_id or 0), connector)
                 connection.commit()
                 sync_provider(provider, connection, instance_id=instance.id, chunk_size=chunk_size)
-        ledger.close_load(connection, load)
+        loads.close_load(connection, load)
 
 
 def begin(conninfo: str, url: str, run_id: str, chunk_size: int) -> subprocess.Popen[str]:

@@ -1,20 +1,21 @@
 """### Allociné stocks
 
-Brings in what each linked cinema shows, from Allociné (connection `allocine_api`, its key as the header `Authorization:
-Bearer …` in the extra): a `product` per movie with its poster, an `offer` in the original language (VO) and one in
-French (VF), a `stock` per showtime, in UTC by the cinema's département. Prices, `is_duo` and quantity are settings of
-the venue link: the DAG `venue_links` sets them.
+Loads the program of each linked cinema from Allociné (Airflow connection `allocine_api`, with the API key in its extra
+as the header `Authorization: Bearer …`): a `product` per movie with its poster, an `offer` in the original language
+(VO) and one in French (VF), and a `stock` per showtime, in UTC by the cinema's département. Prices, `is_duo` and
+quantity are settings of the venue link: set them with the DAG `venue_links`.
 
-Allociné always lists everything from today on, so one run is enough: a backfill in Airflow has nothing to add. What a
-whole listing no longer has as an ordinary digital showtime (special events and IMAX are not for us) is taken off sale;
-a showtime with bookings is kept, with nothing more to be booked, and listed in the view `gone_with_bookings`. A
-showtime that moved by up to three hours keeps its bookings.
+Allociné always lists everything from today on, so one run is enough and a backfill adds nothing. A showtime that a
+complete listing no longer has as an ordinary digital projection (special events and IMAX are left out) is taken off
+sale; one with bookings stays, accepts no further bookings, and appears in the view `gone_with_bookings`. A showtime
+that was rescheduled by up to three hours keeps its bookings.
 
-**Triage.** The red `close_load` names the cinemas that failed and why. A time-out, 5xx or busy link heals by itself:
-the next run reads all again. A listing that lacks more than half of what we hold is not believed: look at the cinema on
-the site, and if it is right, trigger with that venue link and `accept_shrunk`. A link without a price: set it by the
-DAG `venue_links`. Rejected movies: `SELECT * FROM rejected_report WHERE resolution IS NULL`; repair them or the parser,
-then trigger with `replay_rejected`. Pictures that failed cost nothing but themselves, the next run tries them again.
+**Triage.** The red `close_load` names the cinemas that failed and why. Time-outs, 5xx and busy links recover by
+themselves: the next run reads everything again. A listing that lacks more than half of the stored showtimes is refused:
+check the cinema on Allociné's site, and if the listing is right, trigger the DAG with that venue link and
+`accept_shrunk`. A link without a price: set it with the DAG `venue_links`. Rejected movies: `SELECT * FROM
+rejected_report WHERE resolution IS NULL`; repair them or the parser, then trigger with `replay_rejected`. A failed
+image does not affect its movie, and the next run retries it.
 """
 
 from include.operators.inbound_dag import inbound_dag

@@ -1,17 +1,17 @@
 """### Fnac stocks
 
-Brings in how many copies of which book each linked Fnac shop has, and at what price in euros, from Fnac's stock API
-(connection `fnac_stocks_api`, Basic credentials as login and password) into `offer` and `stock`. The venues are the
-active rows of `venue_provider`.
+Loads the stock and price (in euros) of each book in each linked Fnac shop from Fnac's stock API (connection
+`fnac_stocks_api`, with Basic credentials as login and password) into `offer` and `stock`. The DAG `venue_links` links
+venues.
 
-Each venue is read from its marker on (the start of its last complete run), the first time wholly; nothing is created
-for books we do not hold, that are not eligible, or of which nothing is available. A backfill run reads what changed
-since the start of its interval: `airflow backfill create --dag-id fnac_stocks --max-active-runs 1 …`.
+Each venue is read from its watermark (the start of its last complete run) on, the first time completely. Nothing is
+created for books that are unknown, not eligible or not available. A backfill run reads what changed since the start of
+its interval: `airflow backfill create --dag-id fnac_stocks --max-active-runs 1 …`.
 
-**Triage.** The red `close_load` names the venues that failed and why. A time-out, 5xx or busy link heals by itself: the
-next run reads what this one missed. Wrong credentials or an unknown venue id: correct the connection or the row, then
-clear the failed `sync_venues` with downstream; it goes on where it stopped. Rejected records: `SELECT * FROM
-rejected_report WHERE resolution IS NULL`; repair them or the parser, then trigger with `replay_rejected`.
+**Triage.** The red `close_load` names the venues that failed and why. Time-outs, 5xx and busy links recover by
+themselves: the next run reads what this one missed. Wrong credentials or an unknown venue id: correct the connection or
+the link, then clear the failed `sync_venues` with downstream; it resumes where it stopped. Rejected records: `SELECT *
+FROM rejected_report WHERE resolution IS NULL`; repair them or the parser, then trigger with `replay_rejected`.
 """
 
 from include.operators.inbound_dag import inbound_dag

@@ -1,18 +1,18 @@
 """### Venue links
 
-Says who feeds which venue. As it is, a run only shows the links: venue, provider, the venue's id there, when it was
-last read, how many of its stocks are on sale. The form links a venue to a provider, changes the provider of a link (or
-the venue's id there), its settings, and activates or deactivates it. The provider's service is asked first whether it
-knows the venue; what it refuses is not written.
+Shows and changes which provider feeds which venue. By default, a run only shows the links: venue, provider, the venue's
+id at the provider, when it was last read, and how many of its stocks are on sale. With the form you can link a venue to
+a provider, change the provider of a link, the venue's id there or the settings, and activate or deactivate a link. The
+provider's service checks the venue first; nothing is written if it does not know the venue.
 
-A change of provider hands over all that the old one fed, with its bookings. Nothing more of it can be booked until the
-new provider was read, so trigger that one's DAG next: the end of the log names it. What is deactivated is not read any
-more and stays on sale as it is.
+A change of provider transfers all rows that the old provider fed, with their bookings. Nothing more of them can be
+booked until the new provider has been read, so trigger its DAG next: the end of the log names it. A deactivated link is
+no longer read, and its stocks stay on sale unchanged.
 
-**Triage.** The last line of a red `change_links` says what to correct: an unknown provider (with those there are), a
-venue that the service does not know, a link that exists already, a key that another row has. Nothing was changed then;
-trigger again. `LinkBusy` (the link is being read) and a service that does not answer are tried again by themselves for
-some minutes; if that was not enough, clear the task in Airflow when the run is over or the service is up.
+**Triage.** The last line of a red `change_links` says what to correct: an unknown provider (the line lists the known
+ones), a venue that the service does not know, a link that exists already, a key that another row has. Nothing was
+changed; trigger the DAG again. `LinkBusy` (a run is reading the link) and a service that does not respond are retried
+for some minutes; if that is not enough, clear the task in Airflow once the run has ended or the service is up.
 """
 
 from datetime import timedelta
@@ -34,7 +34,7 @@ with AlertingDAG(
         retries=5,
         retry_delay=timedelta(minutes=2),
     ),
-    is_paused_upon_creation=False,  # it runs only when a person triggers it, and then at once
+    is_paused_upon_creation=False,  # only a person triggers it, and it must then run at once
     dagrun_timeout=timedelta(hours=4),
     params=venue_link_params(),
     tags=[Movement.INBOUND, Subject.LINKS],

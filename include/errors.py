@@ -25,7 +25,7 @@
     ├── RecordError                affects one record; the run continues
     │   ├── RejectRecord           store the record in rejected_record, with the reason
     │   ├── SkipObject             skip this object: it does not concern us
-    │   └── BadPicture             skip this image; its object is still synced
+    │   └── BadImage               skip this image; its object is still synced
     ├── LinksFailed                some venue links of a batch failed; the message lists them
     └── BaseSyncError              one object could not be sent to an outbound target
         ├── RecoverableSyncError   retried automatically, up to the target's max_attempts
@@ -179,7 +179,7 @@ class SkipObject(RecordError):
     """The object does not concern us (not eligible, nothing available); it counts as skipped."""
 
 
-class BadPicture(RecordError):
+class BadImage(RecordError):
     """An image is missing or unusable. The message is the general reason, `where` identifies the image."""
 
 

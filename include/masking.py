@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from include.providers.base import LocalProvider
+from typing import Any, NamedTuple
 
 MASK = "***"
 
@@ -19,11 +16,6 @@ class Fields(NamedTuple):
 
 
 USUAL = Fields()
-
-
-def fields_of(provider: LocalProvider) -> Fields:
-    """What a provider says of its fields."""
-    return Fields(provider.masked_fields, provider.public_fields)
 
 
 PERSONAL_FIELDS = frozenset(

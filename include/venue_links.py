@@ -1,23 +1,23 @@
-"""Who feeds a venue: linking, changing the provider, pausing, settings.
+"""Which provider feeds which venue: link a venue, change its provider or settings, activate or deactivate a link.
 
-The rules follow the venue providers of https://github.com/pass-culture/pass-culture-main. A link is checked by its
-provider's service before anything is written. A change of provider is a decision of a person about everything that the
-old one fed: the new one takes the rows over, and nothing more of them can be sold until it has said how many there are.
+The rules follow the venue providers of https://github.com/pass-culture/pass-culture-main. The provider's service checks
+a link before anything is written. Changing the provider transfers every row that the old provider fed: the new one
+takes it over, and nothing more of it can be booked until the new provider has reported how many there are.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import psycopg
 
-from include.errors import ConfigurationError, DatabaseUnavailable, LinkBusy
-from include.models import LinkStanding, VenueLink
+from include.errors import ConfigurationError, LinkBusy
+from include.models import LinkStatus, VenueLink
 from include.providers import named_provider
+from include.store import Connection, database_failures
 from include.store import links as store
 from include.store.locks import link_lock
 from include.store.providers import register_provider
@@ -26,20 +26,17 @@ if TYPE_CHECKING:
     from include.connectors.http import HttpConnector
     from include.providers.base import LocalProvider
 
-log = logging.getLogger(__name__)
-
-Connection = psycopg.Connection[Any]
 Connect = Callable[["type[LocalProvider]"], AbstractContextManager["HttpConnector | None"]]
-"""Gives the connector to a provider's service for the length of a block."""
+"""Opens the connector to a provider's service for the length of a block."""
 Action = Literal["link", "change", "settings", "activate", "deactivate"]
 
 MAX_ID_LENGTH = 70
 MAX_SHOWN = 200
-"""Links that are described at once."""
+"""Links described at once."""
 
 
 class LinkRequest(msgspec.Struct, frozen=True):
-    """What a person wants done. A venue is told by SIRET or id, a provider by `provider.local_class`."""
+    """What to do with a link. `venue` is a SIRET or id, `link` an id, `provider` a `provider.local_class`."""
 
     action: Action
     venue: str | None = None
@@ -49,63 +46,37 @@ class LinkRequest(msgspec.Struct, frozen=True):
     settings: dict[str, Any] | None = None
 
 
-class LinkOutcome(msgspec.Struct, frozen=True):
-    """What was done: a sentence for people, the link as it is now with its counts, and how many rows changed hands."""
+class LinkResult(msgspec.Struct, frozen=True):
+    """A message for people on what was done; the link as it is now, with counts; and how many rows were transferred."""
 
-    told: str
-    link: LinkStanding
+    message: str
+    link: LinkStatus
     offers_taken_over: int = 0
     stocks_taken_over: int = 0
 
 
-class _Wanted(NamedTuple):
+class _NewLink(NamedTuple):
+    """A link as it would be after the action, with its provider."""
+
     link: VenueLink
     provider_class: type[LocalProvider]
     provider_id: int
 
 
-_TAKES = {
-    "link": ({"venue", "provider"}, {"id_at_provider", "settings"}),
-    "change": ({"provider"}, {"venue", "link", "id_at_provider", "settings"}),
-    "settings": ({"settings"}, {"venue", "link"}),
-    "activate": (set(), {"venue", "link"}),
-    "deactivate": (set(), {"venue", "link"}),
-}
-"""What an action needs, and what else it takes."""
-
-
-def perform(connection: Connection, connect: Connect, request: LinkRequest) -> LinkOutcome:
-    """Do what a request asks for; the connection has no transaction open.
+def perform(connection: Connection, connect: Connect, request: LinkRequest) -> LinkResult:
+    """Run the action of a request; the connection must have no open transaction.
 
     Raises:
-        ConfigurationError: the request lacks something or has too much, or what the function of the action raises.
+        ConfigurationError: a parameter of the request is missing or not allowed; or as the action's function raises.
     """
-    needed, more = _TAKES[request.action]
-    asked = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
-    asked.pop("action")
-    if missing := sorted(needed - asked.keys()):
-        raise ConfigurationError(f"To {_INFINITIVES[request.action]}, say also: {', '.join(missing)}")
-    if extra := sorted(asked.keys() - needed - more):
-        raise ConfigurationError(f"To {_INFINITIVES[request.action]}, leave out: {', '.join(extra)}")
-    match request.action:
-        case "link":
-            return link_venue(connection, connect, **asked)
-        case "change":
-            return change_provider(connection, connect, **asked)
-        case "settings":
-            return change_settings(connection, connect, **asked)
-        case _:
-            return set_active(connection, is_active=request.action == "activate", **asked)
-
-
-_INFINITIVES = {
-    "link": "link a venue",
-    "change": "change the provider of a venue",
-    "settings": "change the settings of a link",
-    "activate": "activate a link",
-    "deactivate": "deactivate a link",
-}
-assert set(_INFINITIVES) == set(_TAKES) == set(get_args(Action))
+    action = _ACTIONS[request.action]
+    given = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+    given.pop("action")
+    if missing := sorted(action.needs - given.keys()):
+        raise ConfigurationError(f"To {action.verb}, also specify: {', '.join(missing)}")
+    if extra := sorted(given.keys() - action.needs - action.takes):
+        raise ConfigurationError(f"To {action.verb}, leave out: {', '.join(extra)}")
+    return action.run(connection, connect, **given)
 
 
 def link_venue(
@@ -116,35 +87,35 @@ def link_venue(
     provider: str,
     id_at_provider: str | None = None,
     settings: dict[str, Any] | None = None,
-) -> LinkOutcome:
-    """Link a venue to a provider, which its next run then reads wholly.
+) -> LinkResult:
+    """Link a venue to a provider, whose next run then reads everything.
 
-    The venue's id at the provider is the one given, else that of `provider_pivot` for a provider with pivots, else the
-    venue's SIRET. A link that was made already, by an earlier try say, is no error if it is active and has these
-    settings.
+    The venue's id at the provider is the one given, else the one in `provider_pivot` (for a provider that needs pivots)
+    or the venue's SIRET. If the link exists already, is active and has these settings, nothing is done: an earlier
+    attempt may have made it.
 
     Raises:
-        ConfigurationError: no such venue or provider, no id, the link exists but is not active or has other settings,
-            or the service does not know the venue.
+        ConfigurationError: there is no such venue, provider or id; the link exists but is not active or has other
+            settings; or the service does not know the venue.
         RetryableError: the service cannot be reached.
     """
-    with _working(connection):
-        wanted = _wanted(connection, store.find_venue(connection, venue), provider, id_at_provider, settings or {})
-        held = _same_link(connection, wanted)
-        if held is not None and held.is_active and held.settings == wanted.link.settings:
-            return LinkOutcome(f"Linked already: {_named(held)}", _counted(connection, held.id))
-        _refuse_duplicate(connection, wanted)
-        _check(connect, wanted)
-        with _refusing(connection, "the venue was linked meanwhile"):
-            link_id = store.insert_link(connection, wanted.link, wanted.provider_id)
-        link = _counted(connection, link_id)
-        told = f"Linked {_named(link)}"
-        if rivals := _rivals(connection, wanted):
-            told += (
-                f". Mind that {', '.join(rivals)} uses the same keys in this venue: the two will write the same rows "
-                "by turns. If one is to replace the other, deactivate this link and use the action change"
+    with _autocommit(connection):
+        new = _new_link(connection, store.find_venue(connection, venue), provider, id_at_provider, settings or {})
+        existing = _same_link(connection, new)
+        if existing is not None and existing.is_active and existing.settings == new.link.settings:
+            return LinkResult(f"Linked already: {_label(existing)}", _link_with_counts(connection, existing.id))
+        _refuse_duplicate(connection, new)
+        _check_with_service(connect, new)
+        with _transaction(connection, on_conflict="the venue was linked meanwhile"):
+            link_id = store.insert_link(connection, new.link, new.provider_id)
+        link = _link_with_counts(connection, link_id)
+        message = f"Linked {_label(link)}"
+        if others := _links_with_same_keys(connection, new):
+            message += (
+                f". Note that {', '.join(others)} uses the same keys in this venue: both will overwrite the same rows. "
+                "To replace the other provider, deactivate this link and use the action change"
             )
-    return LinkOutcome(told, link)
+    return LinkResult(message, link)
 
 
 def change_provider(
@@ -156,95 +127,101 @@ def change_provider(
     link: int | None = None,
     id_at_provider: str | None = None,
     settings: dict[str, Any] | None = None,
-) -> LinkOutcome:
-    """Let another provider feed what a link feeds; the link is told by its id, or by a venue that has one active link.
+) -> LinkResult:
+    """Let another provider feed what a link feeds. `link` is an id; without it, `venue` must have one active link.
 
-    What the old provider fed in the venue is the new one's from now on, with its bookings, and off sale beyond them
-    until the next run, which reads everything. That goes for quantities that a person holds too; `fields_updated` stays
-    as it is.
+    The rows that the old provider fed in the venue become the new provider's, with their bookings. Beyond these they go
+    off sale until the next run, which reads everything; that includes quantities with a manual override.
+    `fields_updated` does not change. Keys that contain the venue's id at the provider (`key_patterns`) get the new id.
+    A new provider that builds its keys differently does not recognise the rows, and creates its own.
 
-    Where keys hold the venue's id at the provider (`link_marks`), they hold the new one then. A new provider that forms
-    its keys in another way does not know the rows again, and makes its own beside them.
-
-    Settings are those given. Without any the link has none, or keeps its own if the provider stays and the id changes.
-    A change that was made already, by an earlier try say, is no error.
+    `settings` replace the link's settings. Without them the link has none, but keeps its own if only the id changes. A
+    change that was made already is not an error: an earlier attempt may have made it.
 
     Raises:
         ConfigurationError: as `link_venue`; or a key exists already under the new id. Nothing was changed.
-        LinkBusy: the link is being synchronised.
+        LinkBusy: a run is reading the link.
         RetryableError: the service cannot be reached.
     """
-    with _working(connection):
-        held = _chosen(connection, venue, link, is_active=True)
+    with _autocommit(connection):
+        current = _find_link(connection, venue, link, is_active=True)
         if settings is None:
-            settings = held.settings if held.provider == provider.strip() else {}
-        wanted = _wanted(connection, held, provider, id_at_provider, settings)
-        new_id = wanted.link.venue_id_at_offer_provider
-        if (wanted.provider_id, new_id) == (held.provider_id, held.venue_id_at_offer_provider):
-            return _nothing_to_change(connection, held, settings)
-        _refuse_duplicate(connection, wanted)
-        _check(connect, wanted)
-        with (
-            link_lock(connection, held.provider_id, held.id),
-            link_lock(connection, wanted.provider_id, held.id)
-            if wanted.provider_id != held.provider_id
-            else nullcontext(),
-            _refusing(connection, "keys would collide, be too long, or the venue was linked meanwhile"),
+            settings = current.settings if current.provider == provider.strip() else {}
+        new = _new_link(connection, current, provider, id_at_provider, settings)
+        if new.provider_id == current.provider_id and new.link.venue_id_at_offer_provider == (
+            current.venue_id_at_offer_provider
         ):
-            _lock_unchanged(connection, held)
-            marks = _link_marks(held.provider)
-            is_other_id = new_id != held.venue_id_at_offer_provider
-            if is_other_id and (keys := store.keys_in_the_way(connection, held, new_id, marks)):
-                raise ConfigurationError(
-                    f"Nothing was changed: under the id {new_id} rows would get keys that others have: "
-                    f"{', '.join(keys)}, and more if these are {store.MAX_NAMED}. Give those another id_at_providers, "
-                    "or remove them, or link the venue under another id"
-                )
-            taken = store.take_over(connection, held, wanted.provider_id, new_id, marks)
-            store.repoint_link(connection, wanted.link, wanted.provider_id)
-            store.forget_progress(connection, held.id)
-            given_up = store.give_up_rejections(connection, held.id, held.provider_id)
-        now = _counted(connection, held.id)
-    told = (
-        f"Changed {_named(held)} to {_named(now)}: {taken.offers:,} offers and {taken.stocks:,} stocks changed hands; "
-        f"nothing more of them can be booked until {now.provider} was read"
+            return _nothing_to_change(connection, current, settings)
+        _refuse_duplicate(connection, new)
+        _check_with_service(connect, new)
+        taken, given_up = _transfer(connection, current, new)
+        now = _link_with_counts(connection, current.id)
+    message = (
+        f"Changed {_label(current)} to {_label(now)}: {taken.offers:,} offers and {taken.stocks:,} stocks were "
+        f"transferred; nothing more of them can be booked until {now.provider} has been read"
     )
-    if taken.held_quantities:
-        told += (
-            f". Of {taken.held_quantities:,} stocks a person holds the quantity: they stay off sale until "
-            "release_fields('stock', <id>, 'quantity') gives it back"
+    if taken.overridden_quantities:
+        message += (
+            f". {taken.overridden_quantities:,} of the stocks have a manual override of the quantity: they stay off "
+            "sale until release_fields('stock', <id>, 'quantity') releases it"
         )
     if given_up:
-        told += f". {given_up:,} rejected records of {held.provider} are given up"
-    return LinkOutcome(told, now, offers_taken_over=taken.offers, stocks_taken_over=taken.stocks)
+        message += f". {given_up:,} rejected records of {current.provider} will not be replayed"
+    return LinkResult(message, now, offers_taken_over=taken.offers, stocks_taken_over=taken.stocks)
+
+
+def _transfer(connection: Connection, current: LinkStatus, new: _NewLink) -> tuple[store.TakenOver, int]:
+    """Make `current` the new link and transfer its rows; return what was transferred, and the rejections closed."""
+    new_id = new.link.venue_id_at_offer_provider
+    is_same_provider = new.provider_id == current.provider_id
+    with (
+        link_lock(connection, current.provider_id, current.id),
+        # The new provider's runs must wait too: they take the lock under its own id.
+        nullcontext() if is_same_provider else link_lock(connection, new.provider_id, current.id),
+        _transaction(connection, on_conflict="keys would collide, be too long, or the venue was linked meanwhile"),
+    ):
+        _lock_unchanged(connection, current)
+        patterns = _key_patterns(current.provider)
+        is_other_id = new_id != current.venue_id_at_offer_provider
+        if is_other_id and (keys := store.find_key_conflicts(connection, current, new_id, patterns)):
+            raise ConfigurationError(
+                f"Nothing was changed: under the id {new_id} rows would get keys that other rows have: "
+                f"{', '.join(keys)}, and more if these are {store.MAX_NAMED}. Give those another id_at_providers, or "
+                "remove them, or link the venue under another id"
+            )
+        taken = store.take_over(connection, current, new.provider_id, new_id, patterns)
+        store.repoint_link(connection, new.link, new.provider_id)
+        store.forget_progress(connection, current.id)
+        return taken, store.give_up_rejections(connection, current.id, current.provider_id)
 
 
 def set_active(
     connection: Connection, *, is_active: bool, venue: str | None = None, link: int | None = None
-) -> LinkOutcome:
-    """Activate or deactivate a link, told by its id or by a venue that has only one to (de)activate.
+) -> LinkResult:
+    """Activate or deactivate a link, given by its id or by a venue that has only one to (de)activate.
 
-    The next runs skip one that is not active, its rows stay as they are; a run that reads it just now goes on to its
-    end. One that becomes active again is read wholly.
+    The next runs skip an inactive link, and its rows stay as they are; a run that is reading it continues to its end.
+    After activating, the next run reads everything.
 
     Raises:
         ConfigurationError: there is no such link, or the venue has none or several.
     """
-    with _working(connection):
-        held = _chosen(connection, venue, link, is_active=not is_active)
+    with _autocommit(connection):
+        current = _find_link(connection, venue, link, is_active=not is_active)
         with connection.transaction():
-            if held.is_active != is_active:
-                store.switch_link(connection, held.id, is_active=is_active)
-        now = _counted(connection, held.id)
-    if held.is_active == is_active:
-        return LinkOutcome(f"Nothing to do: {_named(now)} is {'' if is_active else 'not '}active", now)
-    if is_active:
-        return LinkOutcome(f"Activated {_named(now)}: the next run reads everything", now)
-    return LinkOutcome(
-        f"Deactivated {_named(now)}: the next runs skip it. {now.stocks_on_sale:,} of its stocks stay on sale, as they "
-        "are, and can be booked",
-        now,
-    )
+            if current.is_active != is_active:
+                store.switch_link(connection, current.id, is_active=is_active)
+        now = _link_with_counts(connection, current.id)
+    if current.is_active == is_active:
+        message = f"Nothing to do: {_label(now)} is {'' if is_active else 'not '}active"
+    elif is_active:
+        message = f"Activated {_label(now)}: the next run reads everything"
+    else:
+        message = (
+            f"Deactivated {_label(now)}: the next runs skip it. {now.stocks_on_sale:,} of its stocks stay on sale, "
+            "unchanged, and can be booked"
+        )
+    return LinkResult(message, now)
 
 
 def change_settings(
@@ -254,96 +231,115 @@ def change_settings(
     settings: dict[str, Any],
     venue: str | None = None,
     link: int | None = None,
-) -> LinkOutcome:
-    """Give a link other settings, all of them; the next run reads everything with these.
+) -> LinkResult:
+    """Replace all settings of a link; the next run reads everything with the new ones.
 
     Raises:
-        ConfigurationError: there is no such link, or its provider's service refuses the settings.
-        LinkBusy: the link is being synchronised.
+        ConfigurationError: there is no such link, or the provider refuses the settings.
+        LinkBusy: a run is reading the link.
         RetryableError: the service cannot be reached.
     """
-    with _working(connection):
-        held = _chosen(connection, venue, link, is_active=True)
-        wanted = _wanted(connection, held, held.provider, held.venue_id_at_offer_provider, settings)
-        _check(connect, wanted)
-        with link_lock(connection, held.provider_id, held.id), connection.transaction():
-            _lock_unchanged(connection, held)
-            store.set_settings(connection, held.id, wanted.link.settings)
-            store.forget_progress(connection, held.id)
-        now = _counted(connection, held.id)
-    return LinkOutcome(f"{_named(now)} has new settings: the next run reads everything with them", now)
+    with _autocommit(connection):
+        current = _find_link(connection, venue, link, is_active=True)
+        new = _new_link(connection, current, current.provider, current.venue_id_at_offer_provider, settings)
+        _check_with_service(connect, new)
+        with link_lock(connection, current.provider_id, current.id), connection.transaction():
+            _lock_unchanged(connection, current)
+            store.set_settings(connection, current.id, new.link.settings)
+            store.forget_progress(connection, current.id)
+        now = _link_with_counts(connection, current.id)
+    return LinkResult(f"Changed the settings of {_label(now)}: the next run reads everything with them", now)
 
 
-def describe_links(connection: Connection, *, venue: str | None = None) -> tuple[list[LinkStanding], int]:
-    """Links with what they feed, by venue, at most `MAX_SHOWN`; and how many there are. `venue` narrows them.
+class _Action(NamedTuple):
+    """A row of the table of actions: what messages call it, its parameters, and its function."""
+
+    verb: str
+    needs: set[str]
+    takes: set[str]
+    run: Callable[..., LinkResult]
+
+
+_ACTIONS: dict[Action, _Action] = {
+    "link": _Action("link a venue", {"venue", "provider"}, {"id_at_provider", "settings"}, link_venue),
+    "change": _Action(
+        "change the provider of a venue",
+        {"provider"},
+        {"venue", "link", "id_at_provider", "settings"},
+        change_provider,
+    ),
+    "settings": _Action("change the settings of a link", {"settings"}, {"venue", "link"}, change_settings),
+    "activate": _Action(
+        "activate a link",
+        set(),
+        {"venue", "link"},
+        lambda connection, _connect, **given: set_active(connection, is_active=True, **given),
+    ),
+    "deactivate": _Action(
+        "deactivate a link",
+        set(),
+        {"venue", "link"},
+        lambda connection, _connect, **given: set_active(connection, is_active=False, **given),
+    ),
+}
+
+
+def describe_links(connection: Connection, *, venue: str | None = None) -> tuple[list[LinkStatus], int]:
+    """Return links with counts of what they feed, by venue, at most `MAX_SHOWN`, and how many links there are.
+
+    Args:
+        connection: a connection without an open transaction.
+        venue: SIRET or id; only the links of this venue.
 
     Raises:
         ConfigurationError: there is no such venue.
     """
-    with _working(connection):
+    with _autocommit(connection):
         venue_id = store.find_venue(connection, venue).venue_id if venue else None
         found = store.list_links(connection, venue_id=venue_id, limit=MAX_SHOWN, with_counts=True)
         return found, store.count_links(connection, venue_id=venue_id)
 
 
 @contextmanager
-def _working(connection: Connection) -> Iterator[None]:
-    """Set the connection to autocommit, give it back as it was, and name what PostgreSQL's failure means."""
+def _autocommit(connection: Connection) -> Iterator[None]:
+    """Set autocommit for a block, and restore it afterwards; failures of PostgreSQL become DatabaseUnavailable."""
     was_autocommit = connection.autocommit
     connection.autocommit = True
     try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise DatabaseUnavailable(f"PostgreSQL gave up: {reason}", retry_after=10) from error
+        with database_failures(connection):
+            yield
     finally:
         if not connection.closed:
             connection.autocommit = was_autocommit
 
 
 @contextmanager
-def _refusing(connection: Connection, why: str) -> Iterator[None]:
-    """A transaction in which PostgreSQL's refusal is the request's fault."""
+def _transaction(connection: Connection, *, on_conflict: str) -> Iterator[None]:
+    """Run a transaction in which a violated constraint is an error of the request."""
     try:
         with connection.transaction():
             yield
     except psycopg.IntegrityError as error:
-        raise ConfigurationError(f"Nothing was changed, {why}: {error.diag.message_detail or error}") from error
+        raise ConfigurationError(f"Nothing was changed, {on_conflict}: {error.diag.message_detail or error}") from error
 
 
-def _wanted(
+def _new_link(
     connection: Connection, venue: VenueLink, name: str, id_at_provider: str | None, settings: dict[str, Any]
-) -> _Wanted:
-    """The link as it would be; `venue` gives its venue and its own id."""
+) -> _NewLink:
+    """Return the link of a venue to the provider called `name`; `venue` supplies the venue and the link's own id."""
     provider_class = named_provider(name)
     provider_id = register_provider(connection, provider_class.row_name(), provider_class.name)
     if not store.provider_is_active(connection, provider_id):
         raise ConfigurationError(
-            f"The provider {provider_class.row_name()} is not active, so nothing of it is read: "
+            f"The provider {provider_class.row_name()} is not active, so none of its links are read: "
             f"set is_active of row {provider_id} of provider"
         )
-    pivot = store.pivot_of(connection, provider_id, venue.venue_id) if provider_class.needs_pivot else venue.siret
-    label = f"{venue.venue_name} (venue {venue.venue_id})"
-    if pivot is None and provider_class.needs_pivot:
-        raise ConfigurationError(
-            f"{provider_class.row_name()} does not know venues by SIRET, and provider_pivot does not say what it calls "
-            f"{label}: insert a row with provider_id {provider_id}, venue_id {venue.venue_id} and its id_at_provider"
-        )
-    known_as = (id_at_provider or "").strip() or pivot
-    if not known_as:
-        raise ConfigurationError(
-            f"{label} has no SIRET: give id_at_provider, by which {provider_class.row_name()} knows it"
-        )
-    if len(known_as) > MAX_ID_LENGTH or not known_as.isprintable():
-        raise ConfigurationError(
-            f"id_at_provider {known_as[:100]!r}: 1 to {MAX_ID_LENGTH} printable characters are needed"
-        )
     if b"\\u0000" in msgspec.json.encode(settings):
-        raise ConfigurationError("settings: PostgreSQL cannot hold the character NUL")
+        raise ConfigurationError("settings: PostgreSQL cannot store the character NUL")
     link = VenueLink(
         id=venue.id,
         venue_id=venue.venue_id,
-        venue_id_at_offer_provider=known_as,
+        venue_id_at_offer_provider=_id_at_provider(connection, venue, provider_class, provider_id, id_at_provider),
         siret=venue.siret,
         venue_name=venue.venue_name,
         departement_code=venue.departement_code,
@@ -351,84 +347,107 @@ def _wanted(
         withdrawal_details=venue.withdrawal_details,
         settings=settings,
     )
-    return _Wanted(link, provider_class, provider_id)
+    return _NewLink(link, provider_class, provider_id)
 
 
-def _check(connect: Connect, wanted: _Wanted) -> None:
-    """Let the provider ask its service about the link as it would be."""
-    with connect(wanted.provider_class) as connector:
-        provider = wanted.provider_class(wanted.link, connector)
+def _id_at_provider(
+    connection: Connection, venue: VenueLink, provider_class: type[LocalProvider], provider_id: int, given: str | None
+) -> str:
+    """Return what a provider calls a venue: the given id, else the one of `provider_pivot` or the SIRET."""
+    pivot = store.pivot_of(connection, provider_id, venue.venue_id) if provider_class.needs_pivot else venue.siret
+    label = f"{venue.venue_name} (venue {venue.venue_id})"
+    if pivot is None and provider_class.needs_pivot:
+        raise ConfigurationError(
+            f"{provider_class.row_name()} does not know venues by SIRET, and provider_pivot has no id for {label}: "
+            f"insert a row with provider_id {provider_id}, venue_id {venue.venue_id} and its id_at_provider"
+        )
+    chosen = (given or "").strip() or pivot
+    if not chosen:
+        raise ConfigurationError(
+            f"{label} has no SIRET: give id_at_provider, by which {provider_class.row_name()} knows it"
+        )
+    if len(chosen) > MAX_ID_LENGTH or not chosen.isprintable():
+        raise ConfigurationError(
+            f"id_at_provider {chosen[:100]!r}: it must have 1 to {MAX_ID_LENGTH} printable characters"
+        )
+    return chosen
+
+
+def _check_with_service(connect: Connect, new: _NewLink) -> None:
+    """Let the provider check the new link with its service."""
+    with connect(new.provider_class) as connector:
+        provider = new.provider_class(new.link, connector)
         try:
             provider.check_link()
         finally:
             provider.close()
 
 
-def _link_marks(provider: str) -> Sequence[str]:
-    """How a link's id stands in the keys of a provider, also of one that the project has no more."""
+def _key_patterns(provider: str) -> Sequence[str]:
+    """Return the provider's key patterns; empty if its class no longer exists."""
     try:
-        return named_provider(provider).link_marks
+        return named_provider(provider).key_patterns
     except ConfigurationError:
         return ()
 
 
-def _nothing_to_change(connection: Connection, held: LinkStanding, settings: dict[str, Any]) -> LinkOutcome:
-    if settings != held.settings:
-        raise ConfigurationError(f"That is {_named(held)} already: the action settings changes its settings")
-    if not held.is_active:
-        raise ConfigurationError(f"That is {_named(held)} already, it is not active: activate it")
-    return LinkOutcome(f"Nothing to change: that is {_named(held)} already", _counted(connection, held.id))
+def _nothing_to_change(connection: Connection, current: LinkStatus, settings: dict[str, Any]) -> LinkResult:
+    if settings != current.settings:
+        raise ConfigurationError(f"That is {_label(current)} already: the action settings changes its settings")
+    if not current.is_active:
+        raise ConfigurationError(f"That is {_label(current)} already, but it is not active: activate it")
+    return LinkResult(f"Nothing to change: that is {_label(current)}", _link_with_counts(connection, current.id))
 
 
-def _same_link(connection: Connection, wanted: _Wanted) -> LinkStanding | None:
-    """Another link of the venue to the provider under the same id."""
-    same = (wanted.provider_id, wanted.link.venue_id_at_offer_provider)
-    for link in store.list_links(connection, venue_id=wanted.link.venue_id):
-        if (link.provider_id, link.venue_id_at_offer_provider) == same and link.id != wanted.link.id:
+def _same_link(connection: Connection, new: _NewLink) -> LinkStatus | None:
+    """Return another link of the venue to the same provider under the same id."""
+    same = (new.provider_id, new.link.venue_id_at_offer_provider)
+    for link in store.list_links(connection, venue_id=new.link.venue_id):
+        if (link.provider_id, link.venue_id_at_offer_provider) == same and link.id != new.link.id:
             return link
     return None
 
 
-def _rivals(connection: Connection, wanted: _Wanted) -> list[str]:
-    """Other providers with an active link of the venue under the same id, whose keys look the same."""
-    marks = wanted.provider_class.link_marks
+def _links_with_same_keys(connection: Connection, new: _NewLink) -> list[str]:
+    """Return the venue's active links to other providers that build the same keys: same id and same patterns."""
+    patterns = new.provider_class.key_patterns
     return [
-        _named(link)
-        for link in store.list_links(connection, venue_id=wanted.link.venue_id)
+        _label(link)
+        for link in store.list_links(connection, venue_id=new.link.venue_id)
         if link.is_active
-        and link.provider_id != wanted.provider_id
-        and link.venue_id_at_offer_provider == wanted.link.venue_id_at_offer_provider
-        and marks
-        and _link_marks(link.provider) == marks
+        and link.provider_id != new.provider_id
+        and link.venue_id_at_offer_provider == new.link.venue_id_at_offer_provider
+        and patterns
+        and _key_patterns(link.provider) == patterns
     ]
 
 
-def _refuse_duplicate(connection: Connection, wanted: _Wanted) -> None:
-    link = _same_link(connection, wanted)
+def _refuse_duplicate(connection: Connection, new: _NewLink) -> None:
+    link = _same_link(connection, new)
     if link is None:
         return
     if not link.is_active:
-        raise ConfigurationError(f"There is {_named(link)} already, it is not active: activate link {link.id}")
-    if link.settings != wanted.link.settings:
+        raise ConfigurationError(f"There is {_label(link)} already, but it is not active: activate link {link.id}")
+    if link.settings != new.link.settings:
         raise ConfigurationError(
-            f"There is {_named(link)} already, with other settings: the action settings changes them"
+            f"There is {_label(link)} already, with other settings: the action settings changes them"
         )
-    raise ConfigurationError(f"There is {_named(link)} already")
+    raise ConfigurationError(f"There is {_label(link)} already")
 
 
-def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStanding:
-    """The link with this id; without one, the only link of the venue that is (not) active."""
+def _find_link(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStatus:
+    """Return the link with this id; without an id, the only (in)active link of the venue."""
     venue_id = store.find_venue(connection, venue).venue_id if venue else None
     if link_id is None and venue_id is None:
-        raise ConfigurationError("Say which link: its id in `link`, or a venue that has only one in `venue`")
+        raise ConfigurationError("Specify `link` (an id) or a `venue` that has exactly one link")
     found = store.list_links(connection, venue_id=venue_id, link_id=link_id)
     if link_id is None:
-        there_are = "; ".join(map(_named, found)) or "none"
+        all_links = "; ".join(map(_label, found)) or "none"
         found = [each for each in found if each.is_active == is_active]
         if len(found) != 1:
             kind = "active" if is_active else "inactive"
             raise ConfigurationError(
-                f"Venue {venue} has {len(found) or 'no'} {kind} links: give the id in `link`. Its links: {there_are}"
+                f"Venue {venue} has {len(found) or 'no'} {kind} links: give the id in `link`. Its links: {all_links}"
             )
     if not found:
         raise ConfigurationError(
@@ -437,23 +456,23 @@ def _chosen(connection: Connection, venue: str | None, link_id: int | None, *, i
     return found[0]
 
 
-def _lock_unchanged(connection: Connection, held: LinkStanding) -> None:
-    """Lock the link's row; whoever changed it since it was read and checked goes first."""
-    now = store.lock_link(connection, held.id)
+def _lock_unchanged(connection: Connection, current: LinkStatus) -> None:
+    """Lock the link's row; raise LinkBusy if it changed since it was checked."""
+    now = store.lock_link(connection, current.id)
     if now is None:
-        raise ConfigurationError(f"Link {held.id} does not exist any more")
-    if (now.provider_id, now.venue_id_at_offer_provider) != (held.provider_id, held.venue_id_at_offer_provider):
-        raise LinkBusy(f"Link {held.id} was changed by somebody else at the same moment", retry_after=10)
+        raise ConfigurationError(f"Link {current.id} no longer exists")
+    if (now.provider_id, now.venue_id_at_offer_provider) != (current.provider_id, current.venue_id_at_offer_provider):
+        raise LinkBusy(f"Link {current.id} was changed by someone else at the same time", retry_after=10)
 
 
-def _counted(connection: Connection, link_id: int) -> LinkStanding:
+def _link_with_counts(connection: Connection, link_id: int) -> LinkStatus:
     found = store.list_links(connection, link_id=link_id, with_counts=True)
     if not found:
-        raise ConfigurationError(f"Link {link_id} does not exist any more")
+        raise ConfigurationError(f"Link {link_id} no longer exists")
     return found[0]
 
 
-def _named(link: LinkStanding) -> str:
-    known_as = link.venue_id_at_offer_provider
+def _label(link: LinkStatus) -> str:
+    id_at_provider = link.venue_id_at_offer_provider
     siret = f"SIRET {link.siret}" if link.siret else "no SIRET"
-    return f"link {link.id} of {link.venue_name} ({siret}) to {link.provider} as {known_as}"
+    return f"link {link.id} of {link.venue_name} ({siret}) to {link.provider} as {id_at_provider}"

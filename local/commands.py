@@ -55,7 +55,7 @@ def up(local: Local, port: int) -> int:
     claim(local, "up")
     airflow.check_port(port)
     with running_stack(local, port, schedules=True) as stack:
-        with local.screen.step("Reading the DAGs"):
+        with local.screen.step("Parsing the DAG files"):
             since = _newest_code(local.checkout)
             airflow.wait_until_parsed(stack.api, local.checkout.dag_ids(), since=since, check=stack.check)
         unpause_new(local.checkout, stack.api, stack.live)
@@ -138,10 +138,10 @@ def _sync_in_up(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
     check_conf(api, [dag_id], conf)
     if api.dags()[dag_id]["is_paused"]:
         page = f"{holder['url']}/dags/{dag_id}"
-        raise LocalError(f"{dag_id} is paused in the running Airflow: unpause it at {page}", 2)
+        raise LocalError(f"{dag_id} is paused in the Airflow of `make up`: unpause it at {page}", 2)
     started = runs.trigger(api, [dag_id], conf)
     page = f"{holder['url']}/dags/{dag_id}/runs/{started[0].run_id}"
-    local.screen.say(f"Running {dag_id} in the running Airflow: {page}")
+    local.screen.say(f"Running {dag_id} in the Airflow of `make up`: {page}")
     results = runs.follow(
         api,
         started,
@@ -258,7 +258,7 @@ def run_once(
 ) -> list[runs.RunResult]:
     """Run DAGs once each, in parallel. DAGs that are paused are unpaused for the run only."""
     api = stack.api
-    with local.screen.step("Reading the DAGs"):
+    with local.screen.step("Parsing the DAG files"):
         airflow.wait_until_parsed(api, dag_ids, since=_newest_code(local.checkout), check=stack.check)
     check_conf(api, dag_ids, conf)
     paused = [dag_id for dag_id, dag in api.dags().items() if dag_id in dag_ids and dag["is_paused"]]

@@ -102,7 +102,7 @@ def _start(local: Local, cleanup: ExitStack, port: int, *, schedules: bool) -> S
         interrupted = 0 if schedules else runs.fail_interrupted_runs(api, checkout.dag_ids())
         pause_live(checkout, api, live)
     if interrupted:
-        screen.say(f"  marked {interrupted} runs as failed that were interrupted when an earlier Airflow stopped")
+        screen.say(f"  marked as failed: {interrupted} runs that were interrupted when an earlier Airflow stopped")
     if url and ALGOLIA in stand_ins:
         sandbox.rebuild_index(local, url)
     with screen.step("Warming up the execution API"):
@@ -188,7 +188,7 @@ def migrate_database(local: Local, conninfo: str) -> None:
     import psycopg
 
     from include.errors import ProviderSyncError
-    from include.store.ledger import register_providers
+    from include.inbound.loads import register_providers
     from include.store.migrate import migrate as migrate_store
 
     with local.screen.step("Migrating the database"):

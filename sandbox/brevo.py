@@ -57,7 +57,7 @@ _CODES = {
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{{2,}}")
 _MAX_LOCAL_PART, _MAX_ADDRESS = 64, 254
-_BODY_FAULTS = {"cut", "truncated_json", "html"}
+_BODY_FAULTS = {"cut", "truncated_json", "html", "empty_object"}
 
 Value = str | bool | int | float | list[str]
 

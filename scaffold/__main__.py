@@ -1,4 +1,4 @@
-"""`python -m scaffold acme`: a provider, its DAG, test, stand-in, connection, pool and tag, which already run."""
+"""`python -m scaffold acme`: write a provider that runs, with its DAG, test, stand-in, connection, pool and tag."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ FILES = {
 SETTINGS = "airflow_settings.yaml"
 TAGS = "include/operators/tags.py"
 PLACES = "FILL"
-"""The word by which the places to fill are found."""
+"""Marks the places in the templates that the author fills in."""
 
 
 class Refused(Exception):
-    """The name cannot be taken, or something of it is there already."""
+    """The name is invalid or already in use."""
 
 
 def names_of(name: str, subject: str, root: Path) -> dict[str, str]:
-    """What the templates call things, from `acme` or `acme_events`.
+    """Return the variables of the templates for a name such as `acme` or `acme_events`.
 
     Raises:
-        Refused: the name is no module name, or something has it already.
+        Refused: the name is not a valid module name, or is already in use.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50 or keyword.iskeyword(name):
-        raise Refused(f"NAME={name!r}: give a module's name such as acme or acme_events, in small letters")
+        raise Refused(f"NAME={name!r}: use a module name such as acme or acme_events, in lower case")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", subject):
-        raise Refused(f"SUBJECT={subject!r}: give a word in small letters, such as stocks or events")
+        raise Refused(f"SUBJECT={subject!r}: use a word in lower case, such as stocks or events")
     if name in _services():
-        raise Refused(f"{name} is taken: the sandbox has a service of this name")
+        raise Refused(f"{name} is in use: the sandbox has a service of this name")
     taken = [path.format(module=name) for path in FILES.values() if (root / path.format(module=name)).exists()]
     if taken or f"conn_id: {name}_api\n" in (root / SETTINGS).read_text(encoding="utf-8"):
-        raise Refused(f"{name} is taken: {', '.join(taken) or f'{name}_api stands in {SETTINGS}'}")
+        raise Refused(f"{name} is in use: {', '.join(taken) or f'{SETTINGS} has a connection {name}_api'}")
     camel = "".join(part.capitalize() for part in name.split("_"))
     suppliers = len(list((root / "sandbox" / "suppliers").glob("*.py")))
     return {
@@ -63,22 +63,22 @@ def names_of(name: str, subject: str, root: Path) -> dict[str, str]:
 
 
 def _services() -> set[str]:
-    """The services that the sandbox stands in for."""
+    """Return the services that the sandbox imitates."""
     return {supplier.service for supplier in find_suppliers(World())} | {"algolia", "brevo", "teams"}
 
 
 def write(root: Path, names: dict[str, str]) -> list[str]:
-    """Write the files of a provider and enter it into the settings and tags; returns the paths written."""
+    """Write the files of a provider, and add it to the settings and tags; return the paths written."""
     for template, path in FILES.items():
         text = Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(names)
         (root / path.format(**names)).write_text(text, encoding="utf-8")
-    _enter_connection(root / SETTINGS, names)
-    _enter_tag(root / TAGS, names["subject"])
+    _add_connection(root / SETTINGS, names)
+    _add_tag(root / TAGS, names["subject"])
     return [*(path.format(**names) for path in FILES.values()), SETTINGS]
 
 
-def _enter_connection(file: Path, names: dict[str, str]) -> None:
-    """Put the connection last among the connections, and the pool last among the pools, as a person would."""
+def _add_connection(file: Path, names: dict[str, str]) -> None:
+    """Append the connection and the pool to their blocks; comments and order of the file stay."""
     module, title = names["module"], names["title"]
     connection = f"""\
     - conn_id: {module}_api
@@ -104,14 +104,14 @@ def _enter_connection(file: Path, names: dict[str, str]) -> None:
 
 
 def _end_of(block: str, lines: Sequence[str]) -> int:
-    """The number of the line behind the last entry of a block."""
+    """Return the index of the line after the last entry of a block."""
     place = lines.index(f"  {block}:\n") + 1
     while place < len(lines) and lines[place].startswith("    "):
         place += 1
     return place
 
 
-def _enter_tag(file: Path, subject: str) -> None:
+def _add_tag(file: Path, subject: str) -> None:
     text = file.read_text(encoding="utf-8")
     if f"    {subject} = " not in text.partition("class Subject")[2]:
         file.write_text(f'{text.rstrip()}\n    {subject} = "{subject.lower()}"\n', encoding="utf-8")
@@ -134,7 +134,7 @@ def _document(root: Path) -> None:
 
 
 def main(given: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Write the provider; returns the exit status."""
+    """Write the provider; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scaffold", description=__doc__)
     parser.add_argument("name", nargs="?", default=os.environ.get("NAME", ""))
     parser.add_argument("--subject", default=os.environ.get("SUBJECT") or "stocks", help="tag of the DAG (%(default)s)")
@@ -147,12 +147,12 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT) -> int:
     written = write(root, names)
     _ruff(root, [path for path in written if path.endswith(".py")])
     _document(root)
-    print(f"{names['title']} is there and runs: `make test ARGS='-k {names['module']}'`, `make run`. Fill in:")
+    print(f"Wrote {names['title']}. It runs: `make test ARGS='-k {names['module']}'`, `make run`. Fill in:")
     for path in written:
         for number, line in enumerate((root / path).read_text(encoding="utf-8").splitlines(), start=1):
             if PLACES in line:
                 print(f"  {path}:{number}  {line.strip().lstrip('# ')}")
-    print(f"  {SETTINGS}: the address of {names['module']}_api, outside the local run")
+    print(f"  {SETTINGS}: the address of {names['module']}_api (the local run uses the sandbox)")
     return 0
 
 

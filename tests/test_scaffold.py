@@ -1,4 +1,4 @@
-"""A provider that the scaffold wrote runs, passes what every provider has to pass, and is in the documents."""
+"""A provider that the scaffold wrote runs, passes the contract suite, and is in the documentation."""
 
 import os
 import shutil
@@ -39,11 +39,12 @@ def run(project):
     return run
 
 
+@pytest.mark.timeout(900)  # it runs a good part of the suite in processes of its own
 def test_a_new_provider_runs(project, run, capsys):
     settings = (project / "airflow_settings.yaml").read_text()
     assert scaffold.main(["acme", "--subject", "concerts"], project) == 0
-    told = capsys.readouterr().out
-    places = [line for line in told.splitlines() if "FILL" in line]
+    output = capsys.readouterr().out
+    places = [line for line in output.splitlines() if "FILL" in line]
     assert [sum(file in line for line in places) for file in ("include/", "dags/", "sandbox/", "tests/")] == [
         5,
         1,
@@ -84,8 +85,8 @@ def test_a_name_that_is_no_module_is_refused(name, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("titelive_stocks", "include/providers/titelive_stocks.py"), ("fnac", "service of this name")]
+    ("name", "message"), [("titelive_stocks", "include/providers/titelive_stocks.py"), ("fnac", "service of this name")]
 )
-def test_a_name_that_is_taken_is_refused(name, told, capsys):
+def test_a_name_that_is_taken_is_refused(name, message, capsys):
     assert scaffold.main([name], ROOT) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

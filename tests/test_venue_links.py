@@ -1,4 +1,4 @@
-"""Who feeds a venue: linking, changing the provider, pausing, settings; on PostgreSQL, with a service in memory."""
+"""Linking a venue, changing its provider or settings, activating: on PostgreSQL, with a service in memory."""
 
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -8,8 +8,9 @@ import msgspec
 import psycopg
 import pytest
 
-from include.connectors.http import Answer
+from include.connectors.http import Response
 from include.errors import AccessRefused, ConfigurationError, LinkBusy, RequestRefused, ServiceUnavailable
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers import named_provider
 from include.providers.stock_api import StockApiProvider
@@ -71,7 +72,7 @@ class Stocks:
         rows = [ref for ref in refs if ref > params.get("after", "")][: params["limit"]]
         stocks = [{"ref": ref, "available": self.listings[path][ref], "price": "12.50"} for ref in rows]
         body = msgspec.json.encode({"total": len(refs), "stocks": stocks})
-        return Answer(decode(body), datetime.now(UTC), 200, len(body))
+        return Response(decode(body), datetime.now(UTC), 200, len(body))
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def links(connection):
 
 
 @pytest.fixture
-def marker(connection):
+def watermark(connection):
     return lambda link: connection.execute(
         "SELECT last_sync_date FROM venue_provider WHERE id = %s", (link,)
     ).fetchone()[0]
@@ -165,11 +166,11 @@ def everything(connection):
 
 class TestLink:
     def test_by_siret(self, venue, connection, reach, stocks, links):
-        outcome = link_venue(connection, reach, venue=f" {SIRET[:3]} {SIRET[3:]}", provider=" OldStocks ")
+        result = link_venue(connection, reach, venue=f" {SIRET[:3]} {SIRET[3:]}", provider=" OldStocks ")
         assert links() == [(1, 1, "OldStocks", SIRET, True, {})]
-        assert outcome.told == f"Linked link 1 of Plume (SIRET {SIRET}) to OldStocks as {SIRET}"
+        assert result.message == f"Linked link 1 of Plume (SIRET {SIRET}) to OldStocks as {SIRET}"
         assert stocks.asked == [(SIRET, {"limit": 1})]
-        assert (outcome.link.id, outcome.link.is_active, outcome.link.last_sync_date) == (1, True, None)
+        assert (result.link.id, result.link.is_active, result.link.last_sync_date) == (1, True, None)
 
     def test_by_id_with_an_id_of_its_own_at_the_provider(self, venue, connection, reach, stocks, links):
         stocks.listings["shop-3"] = {}
@@ -241,9 +242,9 @@ class TestLink:
     def test_a_link_that_was_made_already_is_no_error(self, link, venue, connection, reach, stocks, everything):
         """The task that made it is run again when its end was not noted."""
         before, asked = everything(), len(stocks.asked)
-        outcome = link_venue(connection, reach, venue=venue, provider="OldStocks")
-        assert outcome.told == f"Linked already: link {link} of Plume (SIRET {SIRET}) to OldStocks as {SIRET}"
-        assert outcome.link.id == link
+        result = link_venue(connection, reach, venue=venue, provider="OldStocks")
+        assert result.message == f"Linked already: link {link} of Plume (SIRET {SIRET}) to OldStocks as {SIRET}"
+        assert result.link.id == link
         assert (everything(), len(stocks.asked)) == (before, asked)
 
     def test_a_duplicate(self, link, venue, connection, reach, stocks, links):
@@ -270,25 +271,28 @@ class TestLink:
         assert len(links()) == 1
 
     def test_a_venue_may_have_several_providers(self, link, venue, connection, reach, links):
-        outcome = link_venue(connection, reach, venue=venue, provider="NewStocks")
+        result = link_venue(connection, reach, venue=venue, provider="NewStocks")
         assert [row[2] for row in links()] == ["OldStocks", "NewStocks"]
-        assert "the two will write the same rows by turns" in outcome.told
+        assert "both will overwrite the same rows" in result.message
 
 
 class TestChange:
     def test_with_the_same_id_the_new_provider_takes_the_rows_over(
-        self, link, venue, connection, reach, read, shelf, stocks, links, marker
+        self, link, venue, connection, reach, read, shelf, stocks, links, watermark
     ):
         assert read(link, OldStocks).created == 6
         book(connection)
         before = shelf()
-        assert marker(link)
-        outcome = change_provider(connection, reach, venue=venue, provider="NewStocks")
-        assert (outcome.offers_taken_over, outcome.stocks_taken_over) == (3, 3)
-        assert "3 offers and 3 stocks changed hands; nothing more of them can be booked until NewStocks" in outcome.told
+        assert watermark(link)
+        result = change_provider(connection, reach, venue=venue, provider="NewStocks")
+        assert (result.offers_taken_over, result.stocks_taken_over) == (3, 3)
+        assert (
+            "3 offers and 3 stocks were transferred; nothing more of them can be booked until NewStocks"
+            in result.message
+        )
         assert links() == [(link, 1, "NewStocks", SIRET, True, {})]
-        assert marker(link) is None
-        assert (outcome.link.offers, outcome.link.stocks, outcome.link.stocks_on_sale) == (3, 3, 0)
+        assert watermark(link) is None
+        assert (result.link.offers, result.link.stocks, result.link.stocks_on_sale) == (3, 3, 0)
         assert [(row[:4], row[4:]) for row in shelf()] == [
             (row[:4], (row[6], 0, row[6], "NewStocks", "NewStocks")) for row in before
         ]
@@ -342,16 +346,16 @@ class TestChange:
     ):
         read(link, OldStocks)
         connection.execute("UPDATE stock SET quantity = 50, price = 1 WHERE id = (SELECT min(id) FROM stock)")
-        held = "SELECT id, fields_updated, price FROM stock ORDER BY id"
-        before = connection.execute(held).fetchall()
+        stored = "SELECT id, fields_updated, price FROM stock ORDER BY id"
+        before = connection.execute(stored).fetchall()
         assert before[0][1:] == (["price", "quantity"], Decimal(1))
-        outcome = change_provider(connection, reach, venue=venue, provider="NewStocks")
-        assert "Of 1 stocks a person holds the quantity" in outcome.told
+        result = change_provider(connection, reach, venue=venue, provider="NewStocks")
+        assert "1 of the stocks have a manual override of the quantity" in result.message
         assert {row[4] for row in shelf()} == {0}
-        assert connection.execute(held).fetchall() == before
+        assert connection.execute(stored).fetchall() == before
         read(link, NewStocks)
         assert [row[4] for row in shelf()] == [0, 5, 5]
-        assert connection.execute(held).fetchall() == before
+        assert connection.execute(stored).fetchall() == before
         connection.execute("SELECT release_fields('stock', %s, 'quantity')", (before[0][0],))
         read(link, NewStocks, full_refresh=True)
         assert {row[4] for row in shelf()} == {5}
@@ -370,8 +374,8 @@ class TestChange:
         )
         others = shelf("stock.id_at_providers IS DISTINCT FROM '9780000000001@11111111111111'")
         assert len(others) == 3
-        outcome = change_provider(connection, reach, link=link, provider="NewStocks")
-        assert (outcome.offers_taken_over, outcome.stocks_taken_over) == (1, 1)
+        result = change_provider(connection, reach, link=link, provider="NewStocks")
+        assert (result.offers_taken_over, result.stocks_taken_over) == (1, 1)
         assert shelf("stock.id_at_providers IS DISTINCT FROM '9780000000001@11111111111111'") == others
         found, count = describe_links(connection)
         assert count == 3
@@ -385,8 +389,8 @@ class TestChange:
         read(link, OldStocks)
         connection.execute("UPDATE stock SET id_at_providers = 'film%' || id")
         stocks.listings["shop-7"] = {}
-        outcome = change_provider(connection, reach, link=link, provider="NewStocks", id_at_provider="shop-7")
-        assert outcome.stocks_taken_over == 3
+        result = change_provider(connection, reach, link=link, provider="NewStocks", id_at_provider="shop-7")
+        assert result.stocks_taken_over == 3
         assert [row[3] for row in shelf()] == [f"film%{row[0]}" for row in shelf()]
         assert {row[4] for row in shelf()} == {0}
 
@@ -441,22 +445,22 @@ class TestChange:
         assert raised.value.retry_after
         assert everything() == before
         assert change_provider(connection, reach, link=link, provider="NewStocks").link.provider == "NewStocks"
-        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-        assert connection.execute(held).fetchone() == (0,)
+        stored = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert connection.execute(stored).fetchone() == (0,)
 
     def test_a_link_that_somebody_else_changes_at_the_same_moment(self, link, connection, stocks, links):
         def reach(provider_class):
             connection.execute("UPDATE venue_provider SET venue_id_at_offer_provider = 'moved'")
             return nullcontext(stocks)
 
-        with pytest.raises(LinkBusy, match="changed by somebody else"):
+        with pytest.raises(LinkBusy, match="changed by someone else"):
             change_provider(connection, reach, link=link, provider="NewStocks")
         assert links()[0][2:4] == ("OldStocks", "moved")
 
     @pytest.mark.parametrize(
         ("asked", "message"),
         [
-            ({}, "Say which link"),
+            ({}, "Specify `link`"),
             ({"venue": OTHER_SIRET}, f"Venue {OTHER_SIRET} has no active links: .* Its links: none"),
             ({"link": 99}, "There is no link 99: the action show lists the links"),
             ({"link": 1, "venue": OTHER_SIRET}, f"There is no link 1 of venue {OTHER_SIRET}"),
@@ -476,11 +480,11 @@ class TestChange:
             change_provider(connection, reach, **{"provider": "NewStocks"} | asked)
         assert everything() == before
 
-    def test_a_change_that_was_made_already_is_none(self, link, connection, reach, read, stocks, everything, marker):
+    def test_a_change_that_was_made_already_is_none(self, link, connection, reach, read, stocks, everything, watermark):
         read(link, OldStocks)
         before, asked = everything(), len(stocks.asked)
-        outcome = change_provider(connection, reach, link=link, provider="OldStocks")
-        assert outcome.told.startswith("Nothing to change: that is link 1")
+        result = change_provider(connection, reach, link=link, provider="OldStocks")
+        assert result.message.startswith("Nothing to change: that is link 1")
         assert (everything(), len(stocks.asked)) == (before, asked)
         set_active(connection, is_active=False, link=link)
         with pytest.raises(ConfigurationError, match="it is not active: activate it"):
@@ -502,7 +506,7 @@ class TestChange:
         assert links()[0][4] is True
 
     def test_what_the_old_provider_had_planned_is_skipped(self, link, venue, connection, reach, read, everything):
-        load = ledger.open_load(connection, OldStocks, LoadParameters())
+        load = loads.open_load(connection, OldStocks, LoadParameters())
         (instance,) = ledger.pending_instances(connection, load, 0)
         change_provider(connection, reach, venue=venue, provider="NewStocks")
         before = everything()
@@ -513,37 +517,37 @@ class TestChange:
     def test_rejected_records_of_the_old_provider_are_given_up(self, link, venue, connection, reach, read, stocks):
         stocks.listings[SIRET][REFS[0]] = -1
         assert read(link, OldStocks).rejected == 1
-        outcome = change_provider(connection, reach, venue=venue, provider="NewStocks")
-        assert "1 rejected records of OldStocks are given up" in outcome.told
+        result = change_provider(connection, reach, venue=venue, provider="NewStocks")
+        assert "1 rejected records of OldStocks will not be replayed" in result.message
         assert connection.execute("SELECT resolution FROM rejected_record").fetchall() == [("given up",)]
 
 
 class TestActive:
-    def test_what_is_deactivated_is_skipped_and_stays_on_sale(self, link, connection, reach, read, shelf, marker):
+    def test_what_is_deactivated_is_skipped_and_stays_on_sale(self, link, connection, reach, read, shelf, watermark):
         read(link, OldStocks)
-        before, read_at = shelf(), marker(link)
-        outcome = set_active(connection, is_active=False, link=link)
-        assert "3 of its stocks stay on sale" in outcome.told
+        before, read_at = shelf(), watermark(link)
+        result = set_active(connection, is_active=False, link=link)
+        assert "3 of its stocks stay on sale" in result.message
         assert read(link, OldStocks).state == "skipped"
-        assert (shelf(), marker(link)) == (before, read_at)
+        assert (shelf(), watermark(link)) == (before, read_at)
 
-    def test_what_is_activated_again_is_read_wholly(self, link, venue, connection, read, stocks, marker):
+    def test_what_is_activated_again_is_read_completely(self, link, venue, connection, read, stocks, watermark):
         read(link, OldStocks)
         set_active(connection, is_active=False, venue=venue)
-        outcome = set_active(connection, is_active=True, venue=venue)
-        assert "the next run reads everything" in outcome.told
-        assert marker(link) is None
+        result = set_active(connection, is_active=True, venue=venue)
+        assert "the next run reads everything" in result.message
+        assert watermark(link) is None
         assert read(link, OldStocks).records == 3
         assert "modifiedSince" not in stocks.asked[-1][1]
 
     @pytest.mark.parametrize("is_active", [True, False])
-    def test_twice_is_once(self, link, connection, read, marker, is_active):
+    def test_twice_is_once(self, link, connection, read, watermark, is_active):
         read(link, OldStocks)
         set_active(connection, is_active=is_active, link=link)
-        read_at = marker(link)
+        read_at = watermark(link)
         assert read_at
-        assert "Nothing to do" in set_active(connection, is_active=is_active, link=link).told
-        assert marker(link) == read_at
+        assert "Nothing to do" in set_active(connection, is_active=is_active, link=link).message
+        assert watermark(link) == read_at
 
     def test_only_what_can_be_chosen_is(self, link, venue, connection):
         with pytest.raises(ConfigurationError, match="has no inactive links"):
@@ -557,12 +561,12 @@ class TestSettings:
         connection.execute("INSERT INTO provider_pivot VALUES (%s, 1, %s)", (provider_id, SIRET))
         return link_venue(connection, reach, venue=venue, provider="Halls", settings={"rooms": 1}).link.id
 
-    def test_new_settings_have_everything_read(self, hall, connection, reach, read, links, marker):
+    def test_new_settings_have_everything_read(self, hall, connection, reach, read, links, watermark):
         read(hall, Halls)
-        assert marker(hall)
+        assert watermark(hall)
         change_settings(connection, reach, link=hall, settings={"prices": {"a": 1.5}})
         assert links()[0][5] == {"prices": {"a": 1.5}}
-        assert marker(hall) is None
+        assert watermark(hall) is None
         change_settings(connection, reach, venue=SIRET, settings={})
         assert links()[0][5] == {}
 
@@ -579,8 +583,8 @@ class TestSettings:
             change_settings(connection, reach, link=hall, settings={})
         assert links()[0][5] == {"rooms": 1}
 
-    def test_a_failed_read_starts_over_with_the_new_ones(self, hall, connection, reach, read, stocks, marker):
-        load = ledger.open_load(connection, Halls, LoadParameters(), run_id="r")
+    def test_a_failed_read_starts_over_with_the_new_ones(self, hall, connection, reach, read, stocks, watermark):
+        load = loads.open_load(connection, Halls, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         read(hall, Halls, instance_id=instance.id, limit=1, chunk_size=1)
         connection.execute(
@@ -612,13 +616,13 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("request_", "message"),
         [
-            (LinkRequest("link", venue=SIRET), "To link a venue, say also: provider"),
-            (LinkRequest("link"), "say also: provider, venue"),
+            (LinkRequest("link", venue=SIRET), "To link a venue, also specify: provider"),
+            (LinkRequest("link"), "also specify: provider, venue"),
             (LinkRequest("link", venue=SIRET, provider="OldStocks", link=1), "To link a venue, leave out: link"),
-            (LinkRequest("change", link=1), "To change the provider of a venue, say also: provider"),
-            (LinkRequest("settings", link=1), "say also: settings"),
+            (LinkRequest("change", link=1), "To change the provider of a venue, also specify: provider"),
+            (LinkRequest("settings", link=1), "also specify: settings"),
             (LinkRequest("activate", link=1, provider="x", settings={}), "leave out: provider, settings"),
-            (LinkRequest("deactivate"), "Say which link"),
+            (LinkRequest("deactivate"), "Specify `link`"),
         ],
         ids=str,
     )

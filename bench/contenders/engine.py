@@ -75,11 +75,11 @@ class BenchStocks(LocalProvider):
 
     def _pages(self) -> Iterator[Page[Record]]:
         decode = PageDecoder(Listed, Record, "stocks")
-        paginator = KeysetPaginator(key="ref", size=PAGE_SIZE, start=self.resume_from)
+        paginator = KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
         while not paginator.finished:
-            answer = self.connector.get("", paginator.params, decode=decode)
-            yield Page(answer.value.stocks, answer.asked_at, paginator.page)
-            paginator.advance(answer.value.stocks, total=answer.value.total)
+            response = self.connector.get("", paginator.params, decode=decode)
+            yield Page(paginator.records(response.value), response.requested_at, paginator.page)
+            paginator.advance(response.value)
 
     def __next__(self) -> list[ProvidableInfo]:
         """A record is one stock."""

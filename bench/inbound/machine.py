@@ -23,7 +23,7 @@ from psycopg.rows import dict_row
 from bench.inbound.model import COLUMNS, DAY, PARTS, SHARED, Feed, Model, chunks, is_refused
 from bench.inbound.supplier import PROVIDERS, TABLES, Record, Supplied, Visit
 from include.errors import DatabaseUnavailable, LinkBusy, ServiceUnavailable
-from include.inbound import run
+from include.inbound import loads, run
 from include.models.report import SyncReport
 from include.store import ledger
 from include.store.ledger import LoadParameters
@@ -516,7 +516,7 @@ class InboundMachine(RuleBasedStateMachine):
         load.visit = self._visit(load, asked=feed.asked if stale else None, archive=archive, distinct=distinct)
         self.done["runs"] += 1
         if in_ledger:
-            catalog_id = ledger.open_load(
+            catalog_id = loads.open_load(
                 self.connection, PROVIDERS[provider], LoadParameters(), run_id=f"run {next(_NUMBERS)}"
             )
             load.instance_id = ledger.single_instance(self.connection, catalog_id)

@@ -181,8 +181,8 @@ class Supplied(LocalProvider):
         return str(self.place) if self.visit.has_cursor else None
 
     @property
-    def asked_at(self) -> datetime:
-        """When the visit says that the listing was asked for."""
+    def requested_at(self) -> datetime:
+        """When the visit says that the listing was requested."""
         if self.visit.asked is None:
             return self.started_at
         return self.visit.beginning + timedelta(seconds=self.visit.asked)

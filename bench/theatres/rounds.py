@@ -12,6 +12,7 @@ from bench.measuring import Measured
 from bench.rounds import WrongRows, measure
 from bench.theatres.data import CHANGED, FIRST, Programme, fill, held_sums
 from bench.theatres.task import ALL, NONE, SOME, TheatreTask
+from include.inbound import loads
 from include.providers.allocine_stocks import AllocineStocks
 from include.store import ledger
 from include.store.ledger import LoadParameters
@@ -113,13 +114,13 @@ def _measure(held: Database, contender: Contender, task: TheatreTask, processes:
     told = f"{contender.name}, {task.phase}"
     if not contender.is_ours:
         return measure(told, contender.module, task, folder)
-    catalog_id = ledger.open_load(held.connection, AllocineStocks, LoadParameters(), at_most_batches=processes)
+    catalog_id = loads.open_load(held.connection, AllocineStocks, LoadParameters(), at_most_batches=processes)
     tasks = [
         replace(task, catalog_id=catalog_id, batch=batch, waits=True)
         for batch in ledger.batch_labels(held.connection, catalog_id)
     ]
     measured = measure_together(held.conninfo, told, contender.module, tasks, folder)
-    summary = ledger.close_load(held.connection, catalog_id)
+    summary = loads.close_load(held.connection, catalog_id)
     if summary.state != "loaded":
         raise WrongRows(f"{told}: the load is {summary.state}, {summary.errors}")
     return measured

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from include.store.ledger import register_providers
+from include.inbound.loads import register_providers
 
 SUPPLIERS = ("TiteLiveStocks", "FnacStocks", "LibrairesStocks", "PraxielStocks")
 """The provider classes, in the order of their numbers."""

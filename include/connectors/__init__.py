@@ -1,1 +1,1 @@
-"""How to talk to a service: HTTP, pagination, decoding, pace. Nothing here knows any one provider."""
+"""How to talk to a service: HTTP, pagination, decoding, rate limits. Nothing here depends on a provider."""

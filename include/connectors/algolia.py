@@ -1,9 +1,9 @@
 """One Algolia index, through the official client (https://www.algolia.com/doc/rest-api/search/).
 
-The client makes the requests, our HTTP connector carries them. That keeps its traps away: connection errors that
-escape it raw and without a try at the next host, a 503 that marks a sole host as down for five minutes, a `Retry-After`
-slept through whatever its length, helpers that call themselves once per page or poll, and log entries that must have
-every field or the whole page is refused.
+The client builds the requests, our HTTP connector sends them. That avoids defects of the client's own transport:
+connection errors are raised without trying the next host, a 503 marks the only host as down for five minutes, a
+`Retry-After` of any length is slept through, helpers recurse once per page or poll, and one log entry without a field
+makes the whole page unusable.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from include.connectors.refusals import named_connection
 from include.errors import AccessRefused, ConfigurationError, RequestRefused, ServiceUnavailable, UndecodableBody
 
 MAX_LOG_ENTRIES = 1000
-"""Entries of one log request (https://www.algolia.com/doc/rest-api/search/get-logs)."""
+"""Entries per log request (https://www.algolia.com/doc/rest-api/search/get-logs)."""
 MAX_RECORDS = 1000
-"""Records of one browsed page (https://www.algolia.com/doc/rest-api/search/browse)."""
+"""Records per browsed page (https://www.algolia.com/doc/rest-api/search/browse)."""
 FIRST_POLL, MAX_POLL = 0.05, 2.0
-"""Seconds between two looks at a task."""
+"""Seconds between two polls of a task."""
 
 T = TypeVar("T")
 
 
 class Browsed(NamedTuple):
-    """A page of records; `cursor` is None on the last one, `total` how many the index says it has."""
+    """A page of records; `cursor` is None on the last page, `total` is the number of records that the index reports."""
 
     records: list[dict[str, Any]]
     cursor: str | None
@@ -50,10 +50,11 @@ class Browsed(NamedTuple):
 class AlgoliaIndex:
     """One index of one application. Safe to share between threads.
 
-    `hosts` are base URLs for another server than Algolia's own; `options` are those of `HttpConnector`.
+    `hosts` are base URLs of a server other than Algolia's own; `options` are those of `HttpConnector`.
 
-    Its methods raise AccessRefused naming the right (ACL) that the key lacks, ConfigurationError for an index that does
-    not exist, RequestRefused for what Algolia does not take, and the retryable errors after the connector's own tries.
+    Its methods raise AccessRefused, which names the right (ACL) that the key lacks, ConfigurationError for a missing
+    index, RequestRefused for a request that Algolia rejects, and the retryable errors after the connector's
+    own retries.
     """
 
     def __init__(
@@ -76,44 +77,44 @@ class AlgoliaIndex:
 
     @property
     def stats(self) -> Stats:
-        """What was asked so far, reads and writes together."""
+        """What the connectors have done so far, for reads and writes together."""
         reads, writes = (connector.stats for connector in self._connectors)
         return Stats(*(getattr(reads, each) + getattr(writes, each) for each in Stats.__slots__))
 
     def logs(self, offset: int, length: int) -> list[Any]:
-        """Entries of the application's log of writes as they came, newest first, from `offset` (0: the newest) on."""
-        answer = self._call(
+        """Return entries of the application's log of writes, newest first, from `offset` (0: the newest)."""
+        response = self._call(
             "logs", lambda: self._client.get_logs_with_http_info(offset=offset, length=length, type="build")
         )
-        return _field(answer, "logs", list)
+        return _field(response, "logs", list)
 
     def browse(self, attributes: Sequence[str], cursor: str | None = None) -> Browsed:
-        """A page of up to 1000 records with these attributes and their `objectID`."""
-        asked: dict[str, Any] = {"cursor": cursor} if cursor else {}
-        asked |= {"attributesToRetrieve": list(attributes), "hitsPerPage": MAX_RECORDS}
-        answer = self._call("browse", lambda: self._client.browse_with_http_info(self.name, asked))
-        cursor, total = answer.get("cursor"), answer.get("nbHits")
-        return Browsed(_field(answer, "hits", list), cursor or None, total if isinstance(total, int) else None)
+        """Return a page of up to 1000 records with these attributes and their `objectID`."""
+        params: dict[str, Any] = {"cursor": cursor} if cursor else {}
+        params |= {"attributesToRetrieve": list(attributes), "hitsPerPage": MAX_RECORDS}
+        response = self._call("browse", lambda: self._client.browse_with_http_info(self.name, params))
+        cursor, total = response.get("cursor"), response.get("nbHits")
+        return Browsed(_field(response, "hits", list), cursor or None, total if isinstance(total, int) else None)
 
     def patch(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Set attributes of records that exist (each with its `objectID`), create none; returns the task's id."""
+        """Set attributes of existing records (each with its `objectID`), create none; return the task's id."""
         batch = {"requests": [{"action": "partialUpdateObjectNoCreate", "body": record} for record in records]}
         # The client copies a batch before it encodes it with `json`: a third of the CPU of a pass that changes all.
         options = self._options.merge(data=msgspec.json.encode(batch).decode())
         path = f"/1/indexes/{quote(self.name, safe='')}/batch"
-        answer = self._call("addObject", lambda: self._transporter.request(Verb.POST, path, options, False))
-        return int(_field(answer, "taskID", int))
+        response = self._call("addObject", lambda: self._transporter.request(Verb.POST, path, options, False))
+        return int(_field(response, "taskID", int))
 
     def is_published(self, task_id: int, *, index: str | None = None) -> bool:
-        """Whether a task of this index, or of another one, is done and can be read."""
-        answer = self._call("addObject", lambda: self._client.get_task_with_http_info(index or self.name, task_id))
-        return bool(answer.get("status") == "published")
+        """Whether the result of a task of this index, or of another one, can be read."""
+        response = self._call("addObject", lambda: self._client.get_task_with_http_info(index or self.name, task_id))
+        return bool(response.get("status") == "published")
 
     def wait_until_published(self, task_id: int, *, index: str | None = None, longest: float = 600.0) -> None:
-        """Wait for a task.
+        """Wait until the result of a task can be read.
 
         Raises:
-            ServiceUnavailable: it is not published after `longest` seconds; it may still be, later.
+            ServiceUnavailable: it is not published after `longest` seconds; it may be published later.
         """
         deadline = time.monotonic() + longest
         pause = FIRST_POLL
@@ -140,7 +141,7 @@ class AlgoliaIndex:
 
     def _call(self, right: str, call: Callable[[], ApiResponse[Any]]) -> dict[str, Any]:
         try:
-            answer = call().raw_data
+            response = call().raw_data
         except AccessRefused as error:
             if "Invalid Application-ID" in error.message:
                 raise AccessRefused(
@@ -158,13 +159,13 @@ class AlgoliaIndex:
                     f"`index` in the extra of {self._place}, or let the indexer build it first"
                 ) from error
             raise
-        if not isinstance(answer, dict):
+        if not isinstance(response, dict):
             raise UndecodableBody(f"Algolia's response to {right} of index {self.name} is not a JSON object")
-        return answer
+        return response
 
 
 class _Transporter(TransporterSync):
-    """Carries the client's requests by our connectors; what came back is decoded once, here."""
+    """Sends the client's requests with our connectors, and decodes each response once."""
 
     def __init__(self, config: SearchConfig, reading: HttpConnector, writing: HttpConnector) -> None:
         super().__init__(config)
@@ -174,24 +175,24 @@ class _Transporter(TransporterSync):
     def request(
         self, verb: Verb, path: str, request_options: RequestOptions, use_read_transporter: bool
     ) -> ApiResponse[Any]:
-        """Send one request; errors are those of the connector."""
+        """Send one request; the errors are those of the connector."""
         is_read = verb == Verb.GET or use_read_transporter
         if query := self.prepare(request_options, is_read):
             path += "?" + "&".join(f"{name}={value}" for name, value in query.items())
         data = request_options.data
         connector = self._reading if is_read else self._writing
-        answer = connector.request(
+        response = connector.request(
             verb.value,
             path,
             body=data.encode() if isinstance(data, str) else None,
             headers=request_options.headers,
             decode=_decode,
         )
-        return ApiResponse(verb=verb, path=path, status_code=answer.status, raw_data=answer.value)
+        return ApiResponse(verb=verb, path=path, status_code=response.status, raw_data=response.value)
 
 
 def _decode(body: bytes) -> Any:
-    """Decode JSON; the log cuts long bodies, and may cut one in the middle of a letter."""
+    """Decode JSON; Algolia cuts long bodies in its log, possibly in the middle of a character."""
     try:
         return msgspec.json.decode(body)
     except UnicodeDecodeError:
@@ -199,7 +200,7 @@ def _decode(body: bytes) -> Any:
 
 
 def _hosts(application_id: str, hosts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Base URLs to read from and to write to, in the order in which they are tried."""
+    """Return the base URLs to read from and to write to, in the order to try them."""
     if hosts:
         return hosts, hosts
     others = [f"https://{application_id}-{number}.algolianet.com" for number in (1, 2, 3)]
@@ -208,8 +209,8 @@ def _hosts(application_id: str, hosts: Sequence[str]) -> tuple[Sequence[str], Se
     return [f"{own}-dsn.algolia.net", *others], [f"{own}.algolia.net", *others]
 
 
-def _field(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    value = answer.get(name)
+def _field(response: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = response.get(name)
     if not isinstance(value, kind):
         raise UndecodableBody(f"Algolia's response has no {name!r} of type {kind.__name__}")
     return value

@@ -14,23 +14,23 @@ _stop: ContextVar[Event | None] = ContextVar("stop", default=None)
 
 
 class Cancelled(Exception):
-    """Nobody waits for the result any more. Not an error: it only ends the thread."""
+    """Nobody needs the result any more. Not an error: it only ends the thread."""
 
 
 def bind(stop: Event) -> None:
-    """From here on, `stop` ends what runs in this thread."""
+    """Let the event `stop` cancel the rest of what this thread does."""
     _stop.set(stop)
 
 
 def raise_if_cancelled() -> None:
-    """Raise `Cancelled` when the work of this thread is no longer wanted."""
+    """Raise `Cancelled` if the work of this thread was cancelled."""
     stop = _stop.get()
     if stop is not None and stop.is_set():
         raise Cancelled
 
 
 def sleep(seconds: float) -> None:
-    """Sleep, but wake up and raise `Cancelled` as soon as the work is no longer wanted."""
+    """Sleep, but wake up and raise `Cancelled` as soon as the work is cancelled."""
     stop = _stop.get()
     if stop is None:
         time.sleep(seconds)

@@ -1,9 +1,9 @@
-"""Typed decoding of a page of records, in which one bad record costs only itself.
+"""Typed decoding of a page of records, in which a bad record does not affect the others.
 
-A body is decoded in one typed pass. Only when that fails are the records taken one by one, and a record that does
-not fit its type becomes a `Rejected` in its place; a body that is no page at all raises `msgspec.DecodeError`.
+A body is decoded in one typed pass. Only if that fails are the records decoded one by one: a record that does not fit
+its type becomes a `Rejected` in its place. A body that is not a page at all raises `msgspec.DecodeError`.
 
-Types and row rules stand on the record type (https://jcristharif.com/msgspec/constraints.html)::
+The record type declares the types and rules of its fields (https://jcristharif.com/msgspec/constraints.html)::
 
     class StockRecord(msgspec.Struct):
         ref: Annotated[str, msgspec.Meta(min_length=1)]
@@ -30,7 +30,7 @@ E = TypeVar("E", bound=msgspec.Struct)
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """A record that cannot be used: as received, and why in plain words."""
+    """A record that cannot be used: its bytes as received, and the reason."""
 
     raw: bytes
     reason: str
@@ -39,9 +39,9 @@ class Rejected(msgspec.Struct, frozen=True):
 class PageDecoder(Generic[E]):
     """Called with the bytes of a page, returns an `envelope` whose `records_field` lists `record`s and `Rejected`s.
 
-    `empty` is what an empty body means, for services that send nothing where others send an empty list; without it an
-    empty body cannot be decoded, like any other that is not a page. `within` names the member of the body that is the
-    envelope, for services that wrap it.
+    `empty` is the page that an empty body stands for, for services that send nothing instead of an empty list; without
+    it an empty body cannot be decoded. `within` names the member of the body that contains the envelope, for services
+    that wrap it.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class PageDecoder(Generic[E]):
         return page
 
     def record(self, raw: bytes) -> Any:
-        """Decode one record by itself, as from the payload kept of a rejected one.
+        """Decode one record by itself, for example the stored payload of a rejected one.
 
         Raises:
             RejectRecord: it does not fit its type.
@@ -101,7 +101,7 @@ class PageDecoder(Generic[E]):
 
 
 def raw_field(raw: bytes, name: str) -> str | int | None:
-    """Read one text or whole number of a record that cannot be used as a whole; None when it cannot be read."""
+    """Read one string or integer field of a record that cannot be decoded as a whole; None if it cannot be read."""
     try:
         masked, mark = _mask(raw)
         value = msgspec.json.decode(masked, type=dict[str, msgspec.Raw]).get(name)
@@ -125,7 +125,7 @@ def _decoder(envelope: type[E], within: str | None) -> Callable[[bytes], E]:
 
 
 def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: Any) -> type[E]:
-    """`envelope` with `record`s in that field: a subclass of it, so the rest of its rules stay."""
+    """Return a subclass of `envelope` whose field lists `record`s; its other rules stay."""
     name, default = field.encode_name, field.default
     if field.default_factory is not msgspec.NODEFAULT:
         described = msgspec.field(name=name, default_factory=field.default_factory)
@@ -136,10 +136,10 @@ def _with_records(envelope: type[E], field: msgspec.structs.FieldInfo, record: A
     return variant
 
 
-# A flaw is what makes JSON unreadable inside a string: half a surrogate pair, an escape that does not exist, a bare
-# control character. The decoder cannot even skip those, so one of them would cost the whole page. Each is masked for
-# splitting by a mark that it can skip, two bytes that are no UTF-8 and occur nowhere else in the page, and put back
-# after. Whole pairs are masked with the halves, which does no harm.
+# A flaw makes JSON unreadable inside a string: half a surrogate pair, an invalid escape, a raw control character. The
+# decoder cannot even skip a flaw, so one of them would make the whole page unreadable. To split the page into records,
+# each flaw is replaced by a mark that the decoder can skip (two bytes that are not UTF-8 and occur nowhere else in the
+# page), and restored afterwards. Valid surrogate pairs are masked as well, which does no harm.
 _MARKS = [bytes([0xFF, second]) for second in range(0x80, 0x100)]
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _ESCAPE_OR_FLAW = re.compile(
@@ -151,7 +151,7 @@ _ESCAPE_OR_FLAW = re.compile(
 
 
 def _mask(body: bytes) -> tuple[bytes, bytes]:
-    """Return `body` with its flaws masked, and the mark used; no mark when it has no flaw, or no mark is free."""
+    """Return `body` with its flaws masked, and the mark used; b"" if there is no flaw or no unused mark."""
     mark = next((mark for mark in _MARKS if mark not in body), b"")
     if not mark:
         return body, b""
@@ -185,7 +185,7 @@ def _reason(raw: bytes, error: Exception) -> str:
 
 
 def _unreadable_field(raw: bytes) -> str:
-    """Name the first field whose text cannot be read, and why; "" when it is none of them."""
+    """Return the first field whose text cannot be read and the reason, or ""."""
     try:
         masked, mark = _mask(raw)
         fields = msgspec.json.decode(masked, type=dict[str, msgspec.Raw])

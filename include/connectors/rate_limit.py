@@ -1,4 +1,4 @@
-"""How often a service may be asked."""
+"""How often a service may be called."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from include.errors import ConfigurationError
 
 
 class RateLimiter(Protocol):
-    """Hands out the moments at which requests may be sent. Safe to share between threads."""
+    """Assigns each request a time slot. Safe to share between threads."""
 
     def acquire(self, longest: float = inf) -> float:
-        """Take the next free moment, unless it is more than `longest` seconds away; returns the seconds until then."""
+        """Reserve the next free slot, unless it is more than `longest` seconds away; return the seconds until then."""
         ...
 
     def pause(self, seconds: float) -> None:
-        """Hand out no moment in the next `seconds`: the service asked everybody to wait."""
+        """Assign no slot in the next `seconds`: the service asked all clients to wait."""
         ...
 
 
 class InProcessRateLimiter:
-    """An even pace for one process: request after request, at least `1 / requests_per_second` apart."""
+    """Spaces the requests of one process at least `1 / requests_per_second` seconds apart."""
 
     def __init__(self, requests_per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         if not requests_per_second > 0:
@@ -35,15 +35,15 @@ class InProcessRateLimiter:
         self._free_at = clock()
 
     def acquire(self, longest: float = inf) -> float:
-        """Take the next free moment, unless it is more than `longest` seconds away; returns the seconds until then."""
+        """Reserve the next free slot, unless it is more than `longest` seconds away; return the seconds until then."""
         with self._lock:
             now = self._clock()
-            moment = max(now, self._free_at)
-            if moment - now <= longest:
-                self._free_at = moment + self._interval
-        return moment - now
+            slot = max(now, self._free_at)
+            if slot - now <= longest:
+                self._free_at = slot + self._interval
+        return slot - now
 
     def pause(self, seconds: float) -> None:
-        """Hand out no moment in the next `seconds`."""
+        """Assign no slot in the next `seconds`."""
         with self._lock:
             self._free_at = max(self._free_at, self._clock() + seconds)

@@ -1,8 +1,8 @@
 """Hide secrets in log lines and error messages.
 
-Two ways at once: secrets that are known are hidden wherever they stand, and values whose name looks secret
-(`token=…`, `X-Api-Key: …`, `"password": "…"`, the user part of an address) are hidden although nobody declared them.
-Hiding too much costs a little reading, hiding too little costs a password: names are judged generously.
+Two rules apply together: known secrets are hidden wherever they occur, and values with a secret-looking name
+(`token=…`, `X-Api-Key: …`, `"password": "…"`, the user part of a URL) are hidden without having been declared. Hiding
+too much only makes a message harder to read; hiding too little leaks a password. So the list of names is broad.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAMED = re.compile(
 
 
 def looks_secret(name: str) -> bool:
-    """Tell whether a header, query parameter or field of this name is likely to hold a secret."""
+    """Whether a header, query parameter or field of this name is likely to contain a secret."""
     lowered = unquote(name).lower()
     parts = re.split(r"[^a-z0-9]+", lowered)
     joined = "".join(parts)
@@ -38,7 +38,7 @@ def looks_secret(name: str) -> bool:
 
 
 def basic_credentials(user: str, password: str) -> str:
-    """What HTTP Basic sends for these two: it gives the password away as much as the password itself."""
+    """Return the credentials that HTTP Basic sends, which reveal the password."""
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -51,9 +51,9 @@ def _hide_named(match: re.Match[str]) -> str:
 
 
 class Redactor:
-    """Called with any text, gives it back without secrets.
+    """Called with any text, returns it without secrets.
 
-    `secrets` are hidden wherever they stand, also percent-encoded or escaped as in JSON.
+    `secrets` are hidden wherever they occur, also percent-encoded or JSON-escaped.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -63,7 +63,7 @@ class Redactor:
             if secret
             for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1])
         }
-        # A very short secret may be part of a name, as in "token": it comes after the names have been looked at.
+        # A very short secret may be part of a name such as "token": replace it after the names were checked.
         self._known = _any_of(form for form in forms if len(form) >= 4)
         self._short = _any_of(form for form in forms if len(form) < 4)
 
@@ -82,11 +82,11 @@ def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
 
 
 redact = Redactor()
-"""For texts of which no secret is known: names alone decide."""
+"""For texts without known secrets: only names decide."""
 
 
 def redact_log_record(record: logging.LogRecord) -> bool:
-    """Hide secrets in the arguments of a log record; fit for `Logger.addFilter`, keeps every record."""
+    """Hide secrets in the arguments of a log record; a filter for `Logger.addFilter` that keeps every record."""
     if isinstance(record.args, tuple):
         record.args = tuple(_redact_argument(value) for value in record.args)
     return True

@@ -1,7 +1,7 @@
-"""What to tell about a request that failed: the cause, the Airflow connection, and what to do.
+"""The errors of requests that failed: each names the cause, the Airflow connection, and what to do.
 
-Each function returns an error of the tree in `include.errors`; its class says whether trying again may help. Texts come
-in redacted, the body of a response comes last: what to do must not be cut off by a long one.
+The functions return an error of the tree in `include.errors`; its class says whether a retry may help. The body of a
+response comes last in a message: a long one must not cut off what to do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
@@ -18,6 +18,8 @@ import requests
 import urllib3
 from urllib3.util import parse_url
 
+from include.connectors.messages import RawResponse
+from include.connectors.redaction import Redactor
 from include.errors import (
     AccessRefused,
     ConfigurationError,
@@ -25,33 +27,32 @@ from include.errors import (
     RateLimited,
     RequestRefused,
     ServiceUnavailable,
+    UndecodableBody,
     Unreachable,
 )
 
 MAX_RETRY_AFTER = 86_400.0
-"""A service that asks for more than a day gets the next request after one: a broken header must not stop it."""
+"""Longest wait obeyed, a day: a broken header must not stop a service for longer."""
 WAIT_HEADERS = ("Retry-After", "RateLimit-Reset", "x-sib-ratelimit-reset")
-"""The standard, its draft companion, and Brevo's (https://developers.brevo.com/docs/limit-headers): seconds to wait."""
+"""The standard header, its draft companion, and Brevo's (https://developers.brevo.com/docs/limit-headers): seconds."""
 UNKNOWN_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-"""What a resolver says of a name that does not exist; it says EAI_AGAIN when it cannot tell."""
+"""Codes of a resolver for a name that does not exist; it returns EAI_AGAIN if it cannot tell."""
+_HTML = re.compile(rb"<(!doctype html|html|head|body)\b", re.IGNORECASE)
 NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 
 
 def named_connection(conn_id: str) -> str:
-    """Return how texts name an Airflow connection."""
+    """Return the words by which messages name an Airflow connection."""
     return f"the Airflow connection {conn_id}" if conn_id else "the connection"
 
 
-def refused_by_status(
-    request: str, status: int, headers: Mapping[str, str], *, body: str, conn_id: str
-) -> ProviderSyncError:
-    """Return the error for a response that is neither good nor a redirect; `body` is its beginning."""
+def refused_by_status(request: str, response: RawResponse, *, redact: Redactor, conn_id: str) -> ProviderSyncError:
+    """Return the error for a response that is neither good nor a redirect; `request` is its method and URL."""
+    status, body = response.status, preview(response.body, redact)
     message, place = f"{request} responded with {status}", named_connection(conn_id)
-    shown = f": {body!r}" if body else ""
-    if status == 429:
-        return RateLimited(f"{message}{shown}", retry_after=retry_after(headers))
-    if status >= 500 or status == 408:
-        return ServiceUnavailable(f"{message}{shown}", retry_after=retry_after(headers))
+    if status in {408, 429} or status >= 500:
+        kind = RateLimited if status == 429 else ServiceUnavailable
+        return kind(f"{message}{f': {body!r}' if body else ''}", retry_after=retry_after(response.headers))
     shown = f". The response begins {body!r}" if body else ""
     if status in {401, 403}:
         return AccessRefused(f"{message}: check the credentials of {place}{shown}")
@@ -65,13 +66,32 @@ def refused_by_status(
     )
 
 
+def undecodable_body(
+    request: str, response: RawResponse, reason: str, *, redact: Redactor, conn_id: str
+) -> UndecodableBody:
+    """Return the error for a good response whose body cannot be decoded, which `reason` explains."""
+    kind = redact(response.headers.get("Content-Type", "no content type"))
+    shown = f"it begins {preview(response.body, redact)!r}" if response.body else "it is empty"
+    hint = ", which looks like HTML" if _HTML.search(response.body[:1024]) else ""
+    return UndecodableBody(
+        f"{request} responded with {response.status} ({kind}) and a body that cannot be decoded: {reason}; check the "
+        f"address of {named_connection(conn_id)}. The body: {shown}{hint}"
+    )
+
+
+def preview(body: bytes, redact: Redactor) -> str:
+    """Return the first printable characters of a body, redacted."""
+    text = redact(body[:4096].decode(errors="replace"))[:80]
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def failed_to_connect(
     request: str,
     url: str,
     error: Exception,
     *,
     timeouts: tuple[float, float],
-    redact: Callable[[object], str],
+    redact: Redactor,
     conn_id: str,
 ) -> ProviderSyncError:
     """Return the error for a request without a complete response."""
@@ -102,7 +122,7 @@ def _reason(
     root: BaseException,
     url: str,
     timeouts: tuple[float, float],
-    redact: Callable[[object], str],
+    redact: Redactor,
 ) -> str:
     cause = redact(root) or type(root).__name__
     if isinstance(error, requests.exceptions.ProxyError):
@@ -133,16 +153,16 @@ def _host(url: str) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return what lies at the bottom: the texts above it repeat the whole address."""
+    """Return the first cause: the messages above it repeat the whole address."""
     while (deeper := error.__cause__ or error.__context__) is not None:
         error = deeper
     return error
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header in either form, or of one that says when a limit is lifted.
+    """Return the seconds to wait from a Retry-After header in either form, or from one of `WAIT_HEADERS`.
 
-    None when there is none or it makes no sense. A date is compared with the service's own clock when it sent that too.
+    None if there is none or it is invalid. A date is compared with the service's own clock if `Date` is sent too.
     """
     value = next((headers[name] for name in WAIT_HEADERS if headers.get(name)), "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):

@@ -1,7 +1,7 @@
-"""Cards for a Microsoft Teams channel, over the URL of a workflow.
+"""Post cards to a Microsoft Teams channel through the URL of a workflow.
 
 https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook
-and https://adaptivecards.io/explorer/AdaptiveCard.html. The older connectors and their MessageCards are gone.
+and https://adaptivecards.io/explorer/AdaptiveCard.html. The older connectors and their MessageCards no longer work.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ import msgspec
 from include.connectors.http import HttpConnector
 from include.connectors.refusals import named_connection
 from include.errors import ConfigurationError
+from include.texts import shortened
 
 MAX_BYTES = 28_000
-"""Of one message; Teams refuses more."""
+"""Largest message that Teams accepts."""
 MAX_TEXT_LENGTH = 4_000
-"""Characters of one text or fact."""
+"""Characters of one text or fact; the rest is cut off."""
 COLOURS = {"good": "Good", "bad": "Attention", "neutral": "Default"}
 
 
 def adaptive_card(
     title: str, *, text: str = "", facts: Mapping[str, object] | None = None, tone: str = "neutral", url: str = ""
 ) -> Any:
-    """A card with a title in the colour of its tone (good, bad, neutral), a text, facts by name, and a link."""
+    """Return a card with a title in the colour of its tone (good, bad, neutral), a text, facts by name, and a link."""
     body: list[dict[str, Any]] = [
         {"type": "TextBlock", "size": "Medium", "weight": "Bolder", "wrap": True}
-        | {"color": COLOURS[tone], "text": _cut(title)}
+        | {"color": COLOURS[tone], "text": shortened(title, MAX_TEXT_LENGTH)}
     ]
     if text:
-        body.append({"type": "TextBlock", "wrap": True, "text": _cut(text)})
+        body.append({"type": "TextBlock", "wrap": True, "text": shortened(text, MAX_TEXT_LENGTH)})
     if facts:
-        shown = [{"title": name, "value": _cut(str(value))} for name, value in facts.items()]
+        shown = [{"title": name, "value": shortened(str(value), MAX_TEXT_LENGTH)} for name, value in facts.items()]
         body.append({"type": "FactSet", "facts": shown})
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
@@ -48,13 +49,16 @@ def adaptive_card(
 
 
 def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | None = None, *, conn_id: str = "") -> None:
-    """Post a card to a workflow. `extras` go with the card, for flows that ask for more (`channelId`).
+    """Post a card to a workflow; a card that is too large loses its last parts.
 
-    The URL is a secret, since anybody who has it can post: it is in no log and no error. `conn_id` is the Airflow
-    connection that it comes from.
+    Args:
+        url: address of the workflow. It is a secret, since anyone who has it can post: no log or error contains it.
+        card: an adaptive card, as `adaptive_card` returns.
+        extras: fields sent next to the card, for flows that require more (`channelId`).
+        conn_id: the Airflow connection that the URL comes from, for errors.
 
     Raises:
-        ProviderSyncError: it was not accepted, after the connector's own retries.
+        ProviderSyncError: the card was not accepted, after the connector's own retries.
     """
     message = {
         "type": "message",
@@ -80,7 +84,3 @@ def post_card(url: str, card: Mapping[str, Any], extras: Mapping[str, str] | Non
     ) as connector:
         headers = {"Content-Type": "application/json; charset=utf-8"}
         connector.request("POST", body=body, headers=headers, decode=bytes)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"

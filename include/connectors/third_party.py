@@ -1,16 +1,17 @@
-"""Where a URL may lead that a third party supplied: an image in a listing, a redirect, the next page.
+"""Where URLs supplied by a third party may lead: an image in a listing, a redirect, the next page.
 
-Whoever fills a listing could otherwise make a worker read what only the worker's network can reach, such as the
+Without a rule, the author of a listing could make a worker read what only the worker's network can reach, such as the
 credentials that a cloud serves at 169.254.169.254
-(https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html). So such a URL
+(https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html). Such a URL
 may lead to a public address, or to the host and port of the Airflow connection itself, which the operator chose. The
 extra `allow_private_networks: true` of the connection lifts the rule for services in the operator's own network.
 
-A host is resolved once per connection, and the connection goes to the addresses that were checked: a name that resolves
-differently a moment later (DNS rebinding) changes nothing. `Host`, SNI and the certificate check use the name.
+A host is resolved once per connection, and the connection is made to the checked addresses: a name that resolves
+differently a moment later (DNS rebinding) has no effect. `Host`, SNI and the certificate check use the name.
 
-Behind a proxy of the environment, the proxy resolves the name and connects. The name is then resolved here as well and
-refused if it leads into a private network; a name that only the proxy can resolve is left to the proxy's own rules.
+Behind a proxy of the environment, the proxy resolves the name and connects. The name is then resolved here as well, and
+refused if it leads into a private network; a name that only the proxy can resolve is subject to the proxy's own
+rules.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from urllib3.util import Url, parse_url
 from include.errors import UntrustedUrl
 
 Resolver = Callable[[str, int], Sequence[str]]
-"""Called with a host and a port, returns its addresses in the order to try; raises `socket.gaierror`."""
+"""Called with a host and a port, returns its addresses in the order to try, or raises `socket.gaierror`."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NAT64 = ip_network("64:ff9b::/96")
@@ -49,7 +50,7 @@ NOT_PUBLIC = {
     "240.0.0.0/4 2001::/23 2001:db8::/32 3fff::/20",
 }
 """https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry. `is_global` of Python
-3.11.7 still takes some of them for public."""
+3.11.7 reports some of them as public."""
 _NETWORKS = [(kind, ip_network(network)) for kind, networks in NOT_PUBLIC.items() for network in networks.split()]
 
 
@@ -60,7 +61,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def kind_of_address(address: str) -> str:
-    """Return what an IP address is if a third party's URL may not lead there (`a private address` …), else "".
+    """Return the kind of an address to which a third party's URL may not lead (`a private address` …), else "".
 
     An IPv4 address inside an IPv6 address (mapped, 6to4, NAT64) counts as that IPv4 address.
     """
@@ -95,7 +96,7 @@ class ThirdPartyRule:
     kind_of: Callable[[str], str] = kind_of_address
 
     def is_exempt(self, url: str) -> bool:
-        """Tell whether no check is needed: the URL is on the connection's own host and port, or all is allowed."""
+        """Whether a URL needs no check: it leads to the connection's own host and port, or all is allowed."""
         return self.allow_private_networks or any(is_same_service(own, url) for own in self.own_urls)
 
     def addresses(self, host: str, port: int) -> list[str]:
@@ -124,33 +125,33 @@ class ThirdPartyRule:
 
 
 class PinnedAdapter(HTTPAdapter):
-    """Connects only to addresses that a `ThirdPartyRule` allows, each to exactly the address that was checked."""
+    """Connects only to addresses that a `ThirdPartyRule` allows, and to exactly the address that was checked."""
 
     def __init__(self, rule: ThirdPartyRule, **options: Any) -> None:
         self._rule = rule
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make pools whose connections go to checked addresses."""
+        """Use pools whose connections go to checked addresses."""
         super().init_poolmanager(*args, **options)
         pools = (urllib3.HTTPConnectionPool, urllib3.HTTPSConnectionPool)
         self.poolmanager.pool_classes_by_scheme = {pool.scheme: _pinned(pool, self._rule) for pool in pools}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        """Send a request. Behind a proxy the name is checked as far as it can be resolved here."""
+        """Send a request. Behind a proxy, first check the name if it can be resolved here."""
         if select_proxy(request.url or "", options.get("proxies")):
             parsed = parse_url(request.url or "")
-            with contextlib.suppress(socket.gaierror):  # only the proxy knows it
+            with contextlib.suppress(socket.gaierror):  # only the proxy can resolve it
                 self._rule.addresses(parsed.host or "", _port(parsed))
         return super().send(request, *args, **options)
 
 
 def _pinned(pool_class: Any, rule: ThirdPartyRule) -> Any:
-    """Return a pool class whose connections resolve their host once, by the rule."""
+    """Return a pool class whose connections resolve their host once, and check it by the rule."""
 
     class PinnedConnection(pool_class.ConnectionCls):  # type: ignore[misc]
         _dns_host: str
-        """What urllib3 connects to. Outside of this method it is the name: `Host` and SNI follow it."""
+        """The host that urllib3 connects to. Outside of this method it is the name, used for `Host` and SNI."""
 
         def _new_conn(self) -> socket.socket:
             name = self._dns_host
@@ -171,7 +172,7 @@ def _pinned(pool_class: Any, rule: ThirdPartyRule) -> Any:
                 raise failure
             finally:
                 self._dns_host = name
-                del failure  # a frame that holds the error it raises keeps itself alive
+                del failure  # a frame that refers to the error it raises would keep itself alive
 
     class PinnedPool(pool_class):  # type: ignore[misc]
         ConnectionCls = PinnedConnection
@@ -180,7 +181,7 @@ def _pinned(pool_class: Any, rule: ThirdPartyRule) -> Any:
 
 
 def is_same_service(old: str, new: str) -> bool:
-    """Compare scheme, host and port as urllib3 reads them, since it connects. A step from http up to https is fine."""
+    """Compare scheme, host and port as urllib3 parses them, since it connects. A step from http to https is allowed."""
     try:
         a, b = parse_url(old), parse_url(new)
     except LocationParseError:

@@ -1,4 +1,4 @@
-"""Reads a provider's records, as many as make a chunk, and gets over those that cannot be read."""
+"""The step *read*: reads a provider's records, as many as make a chunk, and rejects those that cannot be read."""
 
 from __future__ import annotations
 
@@ -6,41 +6,58 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import psycopg
 
 from include.errors import FatalError, ProviderSyncError, RejectRecord, SkipObject
+from include.inbound.rejections import Rejection
 from include.models.report import SyncReport, storable
 from include.providers.base import LocalProvider, ProvidableInfo
 
 log = logging.getLogger(__name__)
 
-ERRORS_IN_A_ROW = 100
-"""Unexpected errors of a provider's `__next__`, one after the other, that are the source's and not the records'."""
-
-
-class Rejection(NamedTuple):
-    """A record or object put aside."""
-
-    model: str | None
-    id_at_providers: str | None
-    reason: str
-    payload: Any
-    reference: str | None = None
-    """What the keys of its objects begin with, when the record has no key but could tell that much."""
+MAX_CONSECUTIVE_ERRORS = 100
+"""Unexpected errors of a provider's `__next__` in a row; more of them are the source's fault, not the records'."""
 
 
 class Reading(NamedTuple):
-    """What was read: the objects of each record, the records put aside, and when the first one's page was asked for."""
+    """The objects of each record read, the records rejected, and when the first record's page was requested."""
 
     lists: list[Sequence[ProvidableInfo]]
     rejections: list[Rejection]
-    asked_at: datetime
+    requested_at: datetime
+
+
+class Reader(Protocol):
+    """Reads the chunks of a run: from the source, or from the rejected records."""
+
+    cursor: str | None
+    """Where the next attempt resumes, after the last good record read."""
+    is_exhausted: bool
+    """True when there is nothing left to read."""
+
+    def read(self, *, size: int, max_records: int, budget: tuple[float, float], report: SyncReport) -> Reading:
+        """Read the next chunk; adds the seconds to the report.
+
+        Args:
+            size: the number of objects to read at least, unless the source ends before.
+            max_records: the number of records to read at most; with this many the reader is exhausted.
+            budget: stop when more records are rejected than this number plus this share of the records read.
+            report: the run's report.
+        """
 
 
 class RecordReader:
-    """Where a listing has been read to. `cursor` is that of the last record from which a next try can go on."""
+    """Reads the records of a listing.
+
+    A chunk ends after a good record, because only a good record has a cursor from which to resume; or when the error
+    budget is exceeded.
+
+    Args:
+        provider: an open provider.
+        cursor: where an earlier attempt stopped.
+    """
 
     def __init__(self, provider: LocalProvider, cursor: str | None) -> None:
         self.cursor = cursor
@@ -48,13 +65,11 @@ class RecordReader:
         self._provider = provider
         self._iterator = iter(provider)
         self._broken: Exception | None = None
-        self._errors_in_a_row = 0
+        """The error that the listing seems to have ended with."""
+        self._consecutive_errors = 0
 
-    def read(self, *, size: int, room: int, budget: tuple[float, float], report: SyncReport) -> Reading:
-        """Read records of at least `size` objects together, but no more than `room` records; adds the seconds up.
-
-        It ends behind a good record, because only that one tells where to go on; or when more were put aside than the
-        `budget` allows: so many, and a share of the records read.
+    def read(self, *, size: int, max_records: int, budget: tuple[float, float], report: SyncReport) -> Reading:
+        """Read the next chunk, see `Reader.read`.
 
         Raises:
             FatalError: the listing itself cannot be read, as opposed to one of its records.
@@ -63,11 +78,11 @@ class RecordReader:
         provider, iterator = self._provider, self._iterator
         lists: list[Sequence[ProvidableInfo]] = []
         rejections: list[Rejection] = []
-        asked_at: datetime | None = None
+        requested_at: datetime | None = None
         infos: Sequence[ProvidableInfo] | None
         records = objects = 0
         may_end = True
-        while (objects < size or not may_end) and records < room:
+        while (objects < size or not may_end) and records < max_records:
             previous = provider.record
             try:
                 infos = next(iterator)
@@ -91,22 +106,22 @@ class RecordReader:
             if infos is not None:
                 lists.append(infos)
                 objects += len(infos) or 1
-                self._errors_in_a_row = 0
+                self._consecutive_errors = 0
             else:
                 objects += 1
             records += 1
             if not may_end and len(rejections) > budget[0] + budget[1] * records:
                 break
-            if asked_at is None:
-                asked_at = provider.asked_at
-        if records >= room:
+            if requested_at is None:
+                requested_at = provider.requested_at
+        if records >= max_records:
             self.is_exhausted = True
         spent, waited = perf_counter() - began, self._waited() - waited
         report.fetch_seconds += waited
         report.iterate_seconds += spent - waited
         if lists:
-            self._keep_cursor(is_behind_last=may_end)
-        return Reading(lists, rejections, asked_at or provider.started_at)
+            self._save_cursor(is_after_last=may_end)
+        return Reading(lists, rejections, requested_at or provider.started_at)
 
     def _end(self) -> None:
         if self._broken is not None:
@@ -115,7 +130,7 @@ class RecordReader:
         self.is_exhausted = True
 
     def _reject(self, rejections: list[Rejection], error: Exception, previous: object) -> None:
-        """Put the record aside over which `__next__` raised, unless it is the listing that is broken."""
+        """Reject the record over which `__next__` raised, unless the listing itself is broken."""
         record = None if self._provider.record is previous else self._provider.record
         if isinstance(error, RejectRecord):
             payload = record if error.payload is None else error.payload
@@ -123,24 +138,25 @@ class RecordReader:
             self._broken = error if self._has_died() else None
             return
         log.debug("%s could not read a record", type(self._provider).__name__, exc_info=error)
-        self._errors_in_a_row += 1
-        if error is self._broken or self._errors_in_a_row == ERRORS_IN_A_ROW:
+        self._consecutive_errors += 1
+        # A provider that raises the same exception object again, or that many in a row, makes no progress.
+        if error is self._broken or self._consecutive_errors == MAX_CONSECUTIVE_ERRORS:
             raise FatalError(f"The listing cannot be read: {type(error).__name__}: {error}") from error
         rejections.append(Rejection(None, None, f"{type(error).__name__}: {error}", record))
         self._broken = error if record is None or self._has_died() else None
 
-    def _keep_cursor(self, *, is_behind_last: bool) -> None:
+    def _save_cursor(self, *, is_after_last: bool) -> None:
         try:
             cursor = self._provider.cursor
         except Exception:
-            if is_behind_last:
+            if is_after_last:
                 raise
-            return  # of a record that could not be read
-        if cursor and cursor == storable(cursor):  # else that of an earlier chunk is good enough
+            return  # the current record is one that could not be read
+        if cursor and cursor == storable(cursor):  # otherwise the cursor of an earlier chunk has to do
             self.cursor = cursor
 
     def _has_died(self) -> bool:
-        """Whether the error came out of a generator: that is over then, and its end is not that of the listing."""
+        """Whether the error came out of a generator: it is over then, although the listing has not ended."""
         return any(getattr(source, "gi_frame", source) is None for source in (self._iterator, self._provider.records))
 
     def _waited(self) -> float:

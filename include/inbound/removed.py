@@ -1,86 +1,78 @@
-"""Rows that a complete listing no longer has: marked with `gone_since`, and filled with what follows from it.
+"""Removal detection: rows that a complete listing lacks are marked with `gone_since` and filled accordingly.
 
-A run that reads a whole listing notes which keys it named. What else the database holds of the same provider and
-venue, and is not history yet, is gone. It is not believed when the listing was not wholly readable, when the rows
-might be those of another link, or when too much would be gone at once: what a source with new keys for everything
-looks like, or one that answers with a part or with nothing. That share is taken of all live rows, and of those that
-were there when a listing was last believed: else the rows that a refused listing created would outvote the others in
-the next run.
+A run that reads a complete listing stores the keys that it names. Every other row of the same provider and venue that
+is not yet in the past was removed at the source. The listing is refused instead if part of it could not be read, if the
+rows might belong to another link, or if too many rows would be removed at once: that is what a source looks like that
+changed all its keys, or that sent a part of its listing, or nothing. The share is taken of all live rows, and also of
+those that existed when a listing was last accepted: otherwise the rows that a refused listing created would outvote the
+others in the next run.
 
-A row that stays on sale when it is gone, since it has bookings say, is filled again by each listing that lacks it
-still: when its bookings were cancelled or became more, something else follows. It does not count as gone again.
+A removed row that stays on sale, for example because it has bookings, is filled again by every listing that still lacks
+it, since the right values change with its bookings. It is not counted as removed again.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-import psycopg
 from msgspec.structs import astuple
 
-from include.errors import (
-    ConfigurationError,
-    FatalError,
-    ListingShrank,
-    ProviderSyncError,
-    RetryableError,
-    SkipObject,
-)
+from include.errors import ConfigurationError, ListingShrank, SkipObject
 from include.inbound.chunk import Chunk
-from include.inbound.differences import changes, difference, keep_protected, own_copy
-from include.inbound.read import Rejection
-from include.masking import fields_of
+from include.inbound.differences import changes, keep_overrides, own_copy
+from include.inbound.tally import Tally
+from include.inbound.write import write_rows, written_columns
 from include.models import Providable
-from include.models.report import SAMPLE_SIZE, SyncReport
-from include.providers.base import LocalProvider
+from include.providers.base import LocalProvider, ProvidableInfo
+from include.store import Connection
 from include.store import removed as store
-from include.store.ledger import Connection, Instance
-from include.store.removed import Missing, Scope
-from include.store.rows import is_usable_key, write_or_raise, write_or_reject
-from include.store.tables import DATE, HELD, ID, KEY, Table, table_of
+from include.store.ledger import Instance
+from include.store.removed import REMOVED_SINCE, Missing, Scope
+from include.store.rows import is_usable_key
+from include.store.tables import ID, KEY, OVERRIDES, Table, table_of
 
-log = logging.getLogger(__name__)
-
-A_HANDFUL = 5
-"""So many rows may be gone whatever their share, if the listing names any: the last showtimes of a film, say."""
+ALWAYS_ACCEPTED = 5
+"""Removals up to this number (a film's last showtimes) are accepted whatever their share, unless the listing names no
+row at all."""
 
 
 class CompleteListing:
-    """The keys that a run's listing named, and what is gone by it. One at a time per connection."""
+    """The keys that a run's listing names, and the rows that it lacks. One at a time per connection."""
 
     def __init__(self, connection: Connection, provider: LocalProvider, instance: Instance) -> None:
-        for model in provider.complete:
+        for model in provider.complete_tables:
             if not model.can_be_gone:
-                raise ConfigurationError(f"{type(provider).__name__}.complete: {model.__name__} cannot be gone")
+                raise ConfigurationError(
+                    f"{type(provider).__name__}.complete_tables: {model.__name__} lacks gone_since"
+                )
         assert instance.started_at is not None
         link = provider.venue_provider
-        self.tables = [table_of(model) for model in provider.complete]
-        self.scope, self._cannot_tell_links = Scope(instance.provider_id, None, instance.started_at), False
+        self._tables = [table_of(model) for model in provider.complete_tables]
+        self._scope, self._is_ambiguous = Scope(instance.provider_id, None, instance.started_at), False
         if link is not None:
             others = store.other_links(connection, instance.provider_id, link.venue_id, link.id)
-            marks = _marks(provider, link.venue_id_at_offer_provider)
-            # The mark @5 is in keys with @55 too, which are those of another link.
-            longer = [mark for other in others for mark in _marks(provider, other) if any(own in mark for own in marks)]
-            self.scope = self.scope._replace(venue_id=link.venue_id, marks=marks, other_marks=tuple(longer))
-            self._cannot_tell_links = bool(others and not marks)
+            own = _key_parts(provider, link.venue_id_at_offer_provider)
+            # Keys with @55 also contain @5, but belong to another link.
+            longer = [
+                part for other in others for part in _key_parts(provider, other) if any(one in part for one in own)
+            ]
+            self._scope = self._scope._replace(venue_id=link.venue_id, key_parts=own, other_key_parts=tuple(longer))
+            self._is_ambiguous = bool(others and not own)
         self._connection = connection
         self._provider = provider
-        self._instance = instance
         self._unreadable = ""
         store.begin_listing(connection)
 
-    def note(self, chunk: Chunk) -> None:
-        """Note what a saved chunk named, also what was skipped or rejected of it."""
-        for table in self.tables:
+    def add(self, chunk: Chunk) -> None:
+        """Store the keys that a saved chunk names, including those of skipped and rejected objects."""
+        for table in self._tables:
             infos = chunk.infos.get(table.model, ())
             keys = {info.id_at_providers for info in infos if is_usable_key(info.id_at_providers)}
-            keys.update(key for model, key in chunk.spared if model is table.model)
+            keys.update(key for model, key in chunk.kept_keys if model is table.model)
             if keys:
-                store.note_keys(self._connection, table, keys)
+                store.add_keys(self._connection, table, keys)
             if bad := [info for info in infos if not is_usable_key(info.id_at_providers)]:
                 self._unreadable = self._unreadable or f"the key {bad[0].id_at_providers!r:.100} is not a usable text"
         references = set()
@@ -90,180 +82,134 @@ class CompleteListing:
             else:
                 self._unreadable = self._unreadable or rejection.reason
         if references:
-            store.note_references(self._connection, references)
+            store.add_references(self._connection, references)
 
-    def why_not_believed(self) -> str | None:
-        """Why nothing can be taken for gone after this listing; None when it can."""
+    def why_not_conclusive(self) -> str | None:
+        """Return why this listing cannot prove that rows were removed; None if it can."""
         if self._unreadable:
-            return f"not all of the listing could be read ({self._unreadable})"
-        if self._cannot_tell_links:
-            return "the venue has another link of this provider, and rows do not tell from which they are"
+            return f"part of the listing could not be read ({self._unreadable})"
+        if self._is_ambiguous:
+            return "the venue has another link to this provider, and the keys do not contain the link's id"
         return None
 
-    def find(self, known_up_to: dict[str, int], *, accept_shrunk: bool) -> bool:
-        """Find what is gone; returns whether anything is, or was before and is to be looked at again.
+    def find(self, known_up_to: Mapping[str, int], *, accept_shrunk: bool) -> bool:
+        """Find the rows that the listing lacks; returns whether `chunks` has any, counting earlier removals on sale.
+
+        Args:
+            known_up_to: per table, the highest primary key when a listing was last accepted.
+            accept_shrunk: accept the listing however many rows it lacks.
 
         Raises:
-            ListingShrank: it is more than the provider's `most_gone`, or all of a table of which the listing names
-                nothing; and that is not to be accepted.
+            ListingShrank: it lacks more than the provider's `max_removed_share`, or it names no row of a table at all.
         """
         found = {
-            table: store.find_gone(self._connection, table, self.scope, known_up_to.get(table.name, 0))
-            for table in self.tables
+            table: store.find_missing(self._connection, table, self._scope, known_up_to.get(table.name, 0))
+            for table in self._tables
         }
         for table, missing in found.items():
-            if not accept_shrunk and (why_not := self._why_unbelievable(missing)):
+            if not accept_shrunk and (why_refused := self._why_refused(missing)):
                 raise ListingShrank(
-                    f"The listing lacks {missing.gone} of {missing.live} live rows ({missing.known_gone} of "
-                    f"{missing.known_live} that were there before), {why_not}: nothing was marked as gone. Check the "
-                    "source; when it is right, trigger the load with accept_shrunk",
+                    f"The listing lacks {missing.removed} of {missing.live} live rows ({missing.known_removed} of "
+                    f"{missing.known_live} that existed before), {why_refused}: no row was marked as removed. Check "
+                    "the source; if it is right, trigger the load with accept_shrunk",
                     table=table.name,
                 )
-        return any(missing.gone or missing.gone_before for missing in found.values())
+        return any(missing.removed or missing.removed_before for missing in found.values())
 
-    def _why_unbelievable(self, missing: Missing) -> str | None:
-        if missing.gone and not missing.is_named:
+    def _why_refused(self, missing: Missing) -> str | None:
+        if missing.removed and not missing.names_any:
             return "and names none at all"
-        most = self._provider.most_gone
-        if (missing.gone > A_HANDFUL and missing.gone > most * missing.live) or (
-            missing.known_gone > A_HANDFUL and missing.known_gone > most * missing.known_live
-        ):
-            return f"more than the share of {most} that is believed"
+        share = self._provider.max_removed_share
+        for removed, live in ((missing.removed, missing.live), (missing.known_removed, missing.known_live)):
+            if removed > ALWAYS_ACCEPTED and removed > share * live:
+                return f"more than the accepted share of {share}"
         return None
 
-    def chunks(self, size: int, *, is_dry_run: bool) -> Iterator[GoneChunk]:
-        """What is gone, in chunks to be saved one after the other."""
-        for table in self.tables:
-            ids = store.next_gone(self._connection, table, 0, size)
+    def chunks(self, size: int, *, is_dry_run: bool) -> Iterator[RemovalChunk]:
+        """Yield the rows to mark as removed, in chunks of `size`; each must be saved before the next."""
+        for table in self._tables:
+            ids = store.next_missing(self._connection, table, 0, size)
             while ids:
-                yield GoneChunk(self._provider, table, ids, self.scope, is_dry_run=is_dry_run)
-                ids = store.next_gone(self._connection, table, ids[-1], size)
+                yield RemovalChunk(self._provider, table, ids, self._scope, is_dry_run=is_dry_run)
+                ids = store.next_missing(self._connection, table, ids[-1], size)
 
     def known_up_to(self) -> dict[str, int]:
-        """`SyncReport.known_up_to` as it is now."""
-        return {table.name: store.highest_id(self._connection, table) for table in self.tables}
+        """Return the highest primary key per table: `SyncReport.known_up_to`."""
+        return {table.name: store.highest_id(self._connection, table) for table in self._tables}
 
-    def end(self) -> None:
-        """Forget the keys."""
+    def close(self) -> None:
+        """Delete the keys."""
         store.end_listing(self._connection)
 
 
-def _marks(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
-    return tuple(mark.format(venue_id_at_offer_provider) for mark in provider.link_marks)
+def _key_parts(provider: LocalProvider, venue_id_at_offer_provider: str) -> tuple[str, ...]:
+    """Return the texts of which each key of a venue link contains one."""
+    return tuple(pattern.format(venue_id_at_offer_provider) for pattern in provider.key_patterns)
 
 
-class GoneChunk:
-    """Some rows that are gone; to be saved as a `Chunk` is."""
+class RemovalChunk:
+    """Some rows that the listing lacks; saved as a `Chunk` is."""
 
     def __init__(
         self, provider: LocalProvider, table: Table, ids: list[int], scope: Scope, *, is_dry_run: bool
     ) -> None:
-        self.provider = provider
-        self.table = table
-        self.ids = ids
-        self.scope = scope
-        self.asked_at = scope.started_at
-        self.is_dry_run = is_dry_run
+        self.requested_at = scope.started_at
+        self._provider = provider
+        self._table = table
+        self._ids = ids
+        self._scope = scope
+        self._is_dry_run = is_dry_run
 
-    def save(self, connection: Connection, begin: Callable[[], None], *, careful: bool) -> GoneOutcome:
-        """Lock the rows, fill what follows from their being gone, and mark them.
+    def save(self, connection: Connection, begin: Callable[[], None], *, is_careful: bool) -> Tally:
+        """Lock the rows, fill them as removed, and mark them; returns the counts.
 
-        What somebody wrote meanwhile is left alone, and so is what the provider skips. Rows that were gone before are
-        written only if something else follows now, and are not counted; a dry run's differences have them too.
+        Rows that another session has written since the listing began are left alone, as are those that the provider
+        skips. Rows that were removed before are written only if their values change, and are not counted; the
+        differences of a dry run include them. Arguments and errors are those of `Chunk.save`.
         """
         started = perf_counter()
-        table, outcome = self.table, GoneOutcome(self.table)
-        self.provider.record = None
+        table, provider = self._table, self._provider
+        masking = provider.masking()
+        tally = Tally(masking, rejection_prefix="removed from the listing: ")
+        provider.record = None
         begin()
-        pending: list[tuple[str, Providable]] = []
-        before: dict[int, Sequence[Any]] = {}
-        columns: set[str] = set()
-        newly_gone: set[str] = set()
-        for row in store.lock_gone(connection, table, self.scope, self.ids):
-            values = row[ID:]
-            obj = table.model(*own_copy(values))
-            self.provider.key = row[KEY]
-            try:
-                self.provider.fill_gone_attributes(obj)
-            except Exception as error:
-                outcome.put_aside(row[KEY], error)
-                continue
-            if row[HELD]:
-                outcome.count_held_back(keep_protected(table, obj, values, row[HELD]))
-            changed = changes(table.columns, astuple(obj), values)
-            if row[DATE] is None:
-                newly_gone.add(row[KEY])
-            elif not changed:
-                continue
-            columns.update(changed)
-            before[row[ID]] = values
-            obj.id = row[ID]
-            pending.append((row[KEY], obj))
-        if forbidden := columns - set(table.writable):
-            raise ConfigurationError(
-                f"{type(self.provider).__name__} sets {', '.join(sorted(forbidden))} of {table.name}, which it may not"
-            )
-        names = tuple(name for name in table.writable if name in columns)
+        pending = [
+            filled
+            for row in store.lock_missing(connection, table, self._scope, self._ids)
+            if (filled := self._filled(row, tally)) is not None
+        ]
+        columns = {name for _, obj, row in pending for name in changes(table.columns, astuple(obj), row[ID:])}
+        names = written_columns(provider, table, columns)
 
-        def write(some: Sequence[tuple[str, Providable]]) -> None:
-            rows = [(obj.id, *[getattr(obj, name) for name in names]) for _, obj in some]
-            store.mark_rows(connection, table, rows, names)
+        def write(some: Sequence[tuple[ProvidableInfo, Providable, Sequence[Any]]]) -> None:
+            lines = [(row[ID], *[getattr(obj, name) for name in names]) for _, obj, row in some]
+            store.mark_rows(connection, table, lines, names)
 
-        refused: set[str] = set()
-        if pending and careful:
-            key_constraint = f"{table.name}_id_at_providers_key"
-            for (key, _), reason in write_or_reject(connection, pending, write, key_constraint=key_constraint):
-                outcome.reject(key, reason)
-                refused.add(key)
-        elif pending:
-            write_or_raise(pending, write)
-        outcome.gone = len(newly_gone - refused)
-        outcome.written = len(pending) - len(refused)
-        for key, obj in pending if self.is_dry_run else ():
-            if key not in refused and obj.id is not None and len(outcome.differences) < SAMPLE_SIZE:
-                outcome.differences.append(difference(key, "gone", obj, before[obj.id], fields_of(self.provider)))
-        outcome.seconds = perf_counter() - started
-        return outcome
+        refused = write_rows(connection, tally, table, pending, write, is_careful=is_careful) if pending else set()
+        written = [(info, obj, row) for info, obj, row in pending if info.id_at_providers not in refused]
+        tally.removed = sum(row[REMOVED_SINCE] is None for *_, row in written)
+        tally.count_written(table, len(written))
+        tally.checked = len(tally.rejections)  # removed rows were not listed, so only rejected ones count as checked
+        if self._is_dry_run:
+            for info, obj, row in written:
+                tally.note_difference(info, obj, row[ID:], change="gone")
+        tally.write_seconds = perf_counter() - started
+        return tally
 
-
-class GoneOutcome:
-    """What one attempt to mark rows did."""
-
-    def __init__(self, table: Table) -> None:
-        self.gone = self.written = self.held_back = 0
-        self.rejections: list[Rejection] = []
-        self.differences: list[dict[str, Any]] = []
-        self.seconds = 0.0
-        self._table = table
-        self._held_back_fields: Counter[str] = Counter()
-
-    def put_aside(self, key: str, error: Exception) -> None:
-        """Leave a row that could not be filled as it is; raise again what does not concern it alone."""
-        if isinstance(error, SkipObject):
-            return
-        if isinstance(error, (FatalError, RetryableError, psycopg.Error)):
-            raise error
-        self.reject(key, error.message if isinstance(error, ProviderSyncError) else f"{type(error).__name__}: {error}")
-
-    def reject(self, key: str, reason: str) -> None:
-        """Note that a row could not be marked; without a payload, since there is no record to be replayed."""
-        self.rejections.append(Rejection(self._table.model.__name__, key, f"gone from the listing: {reason}", None))
-
-    def count_held_back(self, names: Sequence[str]) -> None:
-        """Count a row of which these fields were kept."""
-        if names:
-            self.held_back += 1
-            self._held_back_fields.update([f"{self._table.name}.{name}" for name in names])
-
-    def add_to(self, report: SyncReport) -> None:
-        """Add these counts to a report; what could not be marked was checked and rejected."""
-        report.gone += self.gone
-        report.count_written(self._table.name, self.written)
-        report.checked += len(self.rejections)
-        report.rejected += len(self.rejections)
-        report.upsert_seconds += self.seconds
-        report.count_held_back(self.held_back, self._held_back_fields)
-        for rejection in self.rejections:
-            report.count_reason(rejection.reason)
-        told = sum(one["change"] == "gone" and one["table"] == self._table.name for one in report.differences)
-        report.differences.extend(self.differences[: max(0, SAMPLE_SIZE - told)])
+    def _filled(self, row: Sequence[Any], tally: Tally) -> tuple[ProvidableInfo, Providable, Sequence[Any]] | None:
+        """Fill a locked row; returns None for one that was skipped or rejected, or has nothing to be written."""
+        table, values = self._table, row[ID:]
+        info, obj = ProvidableInfo(table.model, row[KEY]), table.model(*own_copy(values))
+        self._provider.key = row[KEY]
+        try:
+            self._provider.fill_removed_attributes(obj)
+        except SkipObject:
+            return None
+        except Exception as error:
+            tally.set_aside(info, error)
+            return None
+        if row[OVERRIDES]:
+            tally.count_overrides(table, keep_overrides(table, obj, values, row[OVERRIDES]))
+        if row[REMOVED_SINCE] is not None and not changes(table.columns, astuple(obj), values):
+            return None
+        return info, obj, row

@@ -1,9 +1,9 @@
-"""Rejected records once more: from the payloads kept of them instead of from the source.
+"""Replays rejected records: reads them from their stored payloads instead of from the source.
 
-A person repairs payloads (`UPDATE rejected_record SET payload = …`) or the parser, and replays what is open: neither
-resolved nor cleared. The provider reads and fills as always, only `records` are the payloads that its `decode_record`
-makes records of. What becomes of a record is noted in the transaction of its chunk, so a replay that was killed goes on
-with what is open still. A record that is rejected again is a new row; it stays as old as it was.
+A person corrects payloads (`UPDATE rejected_record SET payload = …`) or the parser, and replays the open records. The
+provider reads and fills as usual; only its `records` are what its `decode_record` makes of the payloads. A record is
+resolved in the transaction of its chunk, so a replay that was killed continues with what is still open. A record that
+is rejected again becomes a new row with the old date.
 """
 
 from __future__ import annotations
@@ -12,120 +12,83 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import psycopg
-from psycopg import sql
-from psycopg.rows import class_row
 
 from include.errors import FatalError, ProviderSyncError, RejectRecord, SkipObject
-from include.inbound.read import Reading, Rejection
+from include.inbound.read import Reading
+from include.inbound.rejections import CUT, MAX_PAYLOAD_LENGTH, Rejection
 from include.masking import MASK
 from include.models.report import SyncReport
 from include.providers.base import LocalProvider, ProvidableInfo
-from include.store.ledger import Connection, Instance
-from include.store.rejected import CUT, MAX_PAYLOAD_LENGTH
+from include.store import Connection
+from include.store.ledger import Instance
+from include.store.rejected import OpenPayload, open_payloads, resolve_payloads
 
-ROWS_AT_ONCE = 100
-"""Rejected records looked up together: as much memory as their payloads take."""
+PAGE_SIZE = 100
+"""Rejected records looked up together; their payloads are in memory at the same time."""
 
-FROM_THE_SOURCE = "or read it from the source again with full_refresh"
-
-
-class Kept(NamedTuple):
-    """A rejected record that waits; `asked_at` is when it was listed last, if several rows have this payload."""
-
-    id: int
-    payload: str
-    asked_at: datetime
-    first_id: int
-    """The first open row with this payload."""
-    model: str | None
-    key: str | None
-    """What that row says it is of."""
+_OR_READ_AGAIN = "or read it from the source again with full_refresh"
 
 
-def _open_rows(alias: str, instance: Instance) -> sql.Composed:
-    """The condition for the open rows of an instance's link."""
-    row = sql.Identifier(alias)
-    link: sql.Composable = sql.SQL("IS NULL")  # an index serves this and =, but not IS NOT DISTINCT FROM
-    if instance.venue_provider_id is not None:
-        link = sql.SQL("= {}").format(instance.venue_provider_id)
-    return sql.SQL(
-        "{row}.provider_id = {provider} AND {row}.venue_provider_id {link}"
-        " AND {row}.resolved_at IS NULL AND {row}.payload IS NOT NULL"
-    ).format(row=row, provider=instance.provider_id, link=link)
+class StoredRecords(Iterator[Any]):
+    """The records decoded from the open payloads of a link, oldest first, each payload once.
 
-
-class KeptRecords(Iterator[Any]):
-    """The records decoded from open payloads of a link, oldest first, each payload once.
-
-    One that cannot be decoded raises RejectRecord in its place. `taken` are those given out, `asked_at` is the last
-    one's.
+    A payload that cannot be decoded raises RejectRecord in its place.
     """
 
-    asked_at: datetime
+    requested_at: datetime
+    """When the current record was last listed."""
 
     def __init__(self, connection: Connection, instance: Instance, provider: LocalProvider) -> None:
-        self.taken: list[Kept] = []
+        self.taken: list[OpenPayload] = []
+        """The payloads of the records returned so far."""
         self._connection = connection
+        self._instance = instance
         self._provider = provider
-        self._ahead: deque[Kept] = deque()
+        self._ahead: deque[OpenPayload] = deque()
         self._last_id = 0
         self._is_over = False
-        self._instance_id = instance.id
-        self._page = sql.SQL(
-            "WITH page AS MATERIALIZED ("
-            " SELECT kept.id, kept.payload, kept.model, kept.id_at_providers FROM rejected_record AS kept"
-            " WHERE {kept_is_open} AND kept.instance_id IS DISTINCT FROM %(instance)s AND kept.id > %(last)s"
-            " ORDER BY kept.id LIMIT %(count)s"
-            ") SELECT page.id, page.payload, alike.asked_at, alike.first_id, page.model, page.id_at_providers AS key"
-            " FROM page CROSS JOIN LATERAL ("
-            " SELECT max(coalesce(same.asked_at, same.created_at)) AS asked_at, min(same.id) AS first_id"
-            " FROM rejected_record AS same WHERE {same_is_open} AND same.instance_id IS DISTINCT FROM %(instance)s"
-            " AND md5(same.payload) = md5(page.payload) AND same.payload = page.payload"
-            ") AS alike ORDER BY page.id"
-        ).format(kept_is_open=_open_rows("kept", instance), same_is_open=_open_rows("same", instance))
 
-    def peek(self) -> Kept | None:
-        """The next one, which stays the next one; None at the end."""
+    def peek(self) -> OpenPayload | None:
+        """Return the next payload without taking it; None at the end."""
         while not self._ahead and not self._is_over:
-            asked = {"instance": self._instance_id, "last": self._last_id, "count": ROWS_AT_ONCE}
-            with self._connection.cursor(row_factory=class_row(Kept)) as cursor:
-                page = cursor.execute(self._page, asked).fetchall()
-            self._is_over = len(page) < ROWS_AT_ONCE
+            page = open_payloads(self._connection, self._instance, self._last_id, PAGE_SIZE)
+            self._is_over = len(page) < PAGE_SIZE
             if page:
                 self._last_id = page[-1].id
-            self._ahead.extend([kept for kept in page if kept.first_id == kept.id])
+            self._ahead.extend([payload for payload in page if payload.first_id == payload.id])
         return self._ahead[0] if self._ahead else None
 
     def __next__(self) -> Any:
-        kept = self.peek()
-        if kept is None:
+        payload = self.peek()
+        if payload is None:
             raise StopIteration
         self.taken.append(self._ahead.popleft())
-        self.asked_at = kept.asked_at
-        return decoded(self._provider, kept.payload)
+        self.requested_at = payload.requested_at
+        return decoded(self._provider, payload.payload)
 
 
 def decoded(provider: LocalProvider, payload: str) -> Any:
-    """The record of a payload kept.
+    """Return the record of a stored payload.
 
     Raises:
-        RejectRecord: it was cut, is no JSON, holds a masked value, or the provider still cannot use it.
+        RejectRecord: it was cut, is not JSON, contains a masked value, or the provider still cannot use it.
     """
     if payload.endswith(CUT):
         raise RejectRecord(
-            f"its payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: put the whole record there, {FROM_THE_SOURCE}"
+            f"the stored payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: store the complete record, "
+            f"{_OR_READ_AGAIN}"
         )
     raw = payload.encode()
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RejectRecord(f"its payload is not whole JSON ({error}): repair it, {FROM_THE_SOURCE}") from None
-    if _holds_mask(value):
-        raise RejectRecord(f"personal fields are masked in what was kept: put them in by hand, {FROM_THE_SOURCE}")
+        raise RejectRecord(f"the stored payload is not valid JSON ({error}): correct it, {_OR_READ_AGAIN}") from None
+    if _contains_mask(value):
+        raise RejectRecord(f"the stored payload contains masked values ({MASK}): restore them, {_OR_READ_AGAIN}")
     try:
         return provider.decode_record(raw)
     except (ProviderSyncError, psycopg.Error):
@@ -134,47 +97,49 @@ def decoded(provider: LocalProvider, payload: str) -> Any:
         raise RejectRecord(f"{type(error).__name__}: {error}") from error
 
 
-def _holds_mask(value: Any) -> bool:
-    """Whether a masked value is anywhere in it."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if one == MASK:
+def _contains_mask(value: Any) -> bool:
+    """Whether a masked value is anywhere in a JSON value; without recursion, since payloads may be nested deeply."""
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if current == MASK:
             return True
-        if isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
+        if isinstance(current, dict):
+            pending.extend(current.values())
+        elif isinstance(current, list):
+            pending.extend(current)
     return False
 
 
 class ReplayReader:
-    """Gives the chunks of a replay, as `RecordReader` does those of a listing; a chunk's records are of one age.
+    """Reads the chunks of a replay; the records of a chunk were last listed at the same time.
 
-    Nothing but their age decides whether undated records are newer than what is held, and a chunk has one date for all.
-    There is no error budget: each record that is rejected again is a row again, so nothing gets lost or hidden.
+    Only that time decides whether undated records are newer than the stored rows, and a chunk has one date for all of
+    them. There is no error budget: each record that is rejected again becomes a row again, so nothing is lost.
     """
 
-    cursor = None
-    """None is needed: what is done is resolved."""
+    cursor: str | None = None
+    """Not needed: records are resolved with their chunk."""
 
     def __init__(self, provider: LocalProvider, connection: Connection, instance: Instance) -> None:
         self.is_exhausted = False
         self._provider = provider
         self._instance = instance
-        self._records = provider.records = KeptRecords(connection, instance, provider)
+        self._records = provider.records = StoredRecords(connection, instance, provider)
         self._iterator = iter(provider)
-        self._kept_of: dict[int, dict[int, Kept]] = {}
+        self._payloads_of: dict[int, dict[int, OpenPayload]] = {}
+        """By identity of a record, the payloads it was read from, by id. Records may be unhashable, and several objects
+        may share one; those of the current chunk are referenced by its objects, so their identities are unique."""
 
     def read(
         self,
         *,
         size: int,
-        room: int,
+        max_records: int,
         budget: tuple[float, float],  # noqa: ARG002
         report: SyncReport,
     ) -> Reading:
-        """Read records of at least `size` objects together, but no more than `room` records; adds the seconds up.
+        """Read the next chunk, see `Reader.read`.
 
         Raises:
             FatalError: the provider ends the listing although there are records left.
@@ -183,25 +148,25 @@ class ReplayReader:
         lists: list[Sequence[ProvidableInfo]] = []
         rejections: list[Rejection] = []
         self._records.taken = []
-        self._kept_of = {}
-        asked_at: datetime | None = None
+        self._payloads_of = {}
+        requested_at: datetime | None = None
         objects = 0
-        while objects < size and len(lists) + len(rejections) < room:
-            kept = self._records.peek()
-            if kept is None:
+        while objects < size and len(lists) + len(rejections) < max_records:
+            payload = self._records.peek()
+            if payload is None:
                 self.is_exhausted = True
                 break
-            if asked_at is None:
-                asked_at = kept.asked_at
-            elif kept.asked_at != asked_at:
+            if requested_at is None:
+                requested_at = payload.requested_at
+            elif payload.requested_at != requested_at:
                 break
-            objects += self._step(kept, lists, rejections)
-        if len(lists) + len(rejections) >= room:
+            objects += self._step(payload, lists, rejections)
+        if len(lists) + len(rejections) >= max_records:
             self.is_exhausted = True
         report.iterate_seconds += perf_counter() - began
-        return Reading(lists, rejections, asked_at or self._provider.started_at)
+        return Reading(lists, rejections, requested_at or self._provider.started_at)
 
-    def _step(self, kept: Kept, lists: list[Sequence[ProvidableInfo]], rejections: list[Rejection]) -> int:
+    def _step(self, payload: OpenPayload, lists: list[Sequence[ProvidableInfo]], rejections: list[Rejection]) -> int:
         """Let the provider read one record; returns the number of its objects, at least one."""
         taken_before = len(self._records.taken)
         try:
@@ -209,59 +174,56 @@ class ReplayReader:
         except StopIteration:
             if len(self._records.taken) == taken_before:
                 raise FatalError(
-                    f"{type(self._provider).__name__} ends its listing before the rejected record {kept.id}"
+                    f"{type(self._provider).__name__} ends its listing before the rejected record {payload.id}"
                 ) from None
-            infos = ()  # it left the last ones out
+            infos = ()  # it skipped the last ones
         except SkipObject:
             infos = ()
         except Exception as error:
             if isinstance(error, (ProviderSyncError, psycopg.Error)) and not isinstance(error, RejectRecord):
                 raise
-            reason = error.message if isinstance(error, RejectRecord) else f"{type(error).__name__}: {error}"
-            last = self._last_taken(kept)
-            payload = last.payload.encode()
-            self._remember(payload, kept)
-            reference = error.reference if isinstance(error, RejectRecord) else None
-            if reference is not None:
-                rejections.append(Rejection(None, None, reason, payload, reference))
-            else:  # a later listing tells by its key that this was listed again
-                rejections.append(Rejection(last.model, last.key, reason, payload))
+            rejections.append(self._rejected_again(error, payload))
             self._iterator = iter(self._provider)  # a generator is over after an error
             return 1
         for info in infos:
-            self._remember(info.record, kept)
+            self._note_source(info.record, payload)
         lists.append(infos)
         return len(infos) or 1
 
-    def _remember(self, record: object, kept: Kept) -> None:
-        """Note what a record was read from; several have the same one if the provider shares or does not keep them."""
-        last = self._last_taken(kept)
-        self._kept_of.setdefault(id(record), {})[last.id] = last
+    def _rejected_again(self, error: Exception, payload: OpenPayload) -> Rejection:
+        """Return the rejection of a record that could not be read; `resolve` finds its payload again."""
+        last = self._last_taken(payload)
+        raw = last.payload.encode()
+        self._note_source(raw, payload)
+        if not isinstance(error, RejectRecord):
+            return Rejection(last.model, last.key, f"{type(error).__name__}: {error}", raw)
+        if error.reference is None:  # by the old key, a later listing can tell that the record was listed again
+            return Rejection(last.model, last.key, error.message, raw)
+        return Rejection(None, None, error.message, raw, error.reference)
 
-    def _last_taken(self, kept: Kept) -> Kept:
-        return self._records.taken[-1] if self._records.taken else kept
+    def _note_source(self, record: object, payload: OpenPayload) -> None:
+        """Note which payload a record was read from; several have the same record if the provider shares it."""
+        last = self._last_taken(payload)
+        self._payloads_of.setdefault(id(record), {})[last.id] = last
+
+    def _last_taken(self, payload: OpenPayload) -> OpenPayload:
+        return self._records.taken[-1] if self._records.taken else payload
 
     def resolve(self, connection: Connection, rejections: Sequence[Rejection]) -> list[Rejection]:
-        """Note, in the transaction of the last chunk, what became of its records; returns what is rejected again.
+        """Resolve the records of the last chunk, in its transaction; returns those that are rejected again.
 
-        Each has the payload as it was kept. Rows that a person changed meanwhile stay open.
+        They have their stored payloads. A payload that a person has changed since it was read stays open.
         """
-        again: list[Rejection] = []
+        rejected_again: list[Rejection] = []
         bad: set[int] = set()
         for rejection in rejections:
-            sources = self._kept_of.get(id(rejection.payload), {})
+            sources = self._payloads_of.get(id(rejection.payload), {})
             bad.update(sources)
-            again += [rejection._replace(payload=kept.payload.encode()) for kept in sources.values()] or [rejection]
-        taken = self._records.taken
-        connection.execute(
-            sql.SQL(
-                "UPDATE rejected_record AS same SET resolved_at = clock_timestamp(), resolution = done.resolution"
-                " FROM unnest(%s::text[], %s::text[]) AS done (payload, resolution)"
-                " WHERE {} AND md5(same.payload) = md5(done.payload) AND same.payload = done.payload"
-            ).format(_open_rows("same", self._instance)),
-            (
-                [kept.payload for kept in taken],
-                ["rejected again" if kept.id in bad else "replayed" for kept in taken],
-            ),
-        )
-        return again
+            rejected_again += [rejection._replace(payload=source.payload.encode()) for source in sources.values()] or [
+                rejection
+            ]
+        resolutions = [
+            (taken.payload, "rejected again" if taken.id in bad else "replayed") for taken in self._records.taken
+        ]
+        resolve_payloads(connection, self._instance.place, resolutions)
+        return rejected_again

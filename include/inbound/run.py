@@ -1,10 +1,11 @@
-"""The engine: one provider and venue link, from its listing into the database.
+"""The inbound engine: synchronises one provider and venue link, from its listing into the database.
 
-Each chunk is one transaction that holds its rows, its rejected records, and the cursor from which a next try goes on.
-Chunks in which nothing changed have nothing to commit; how far they have come is noted once a second.
-Chunks are committed without waiting for the disk; the last transaction waits, and makes all before it durable with it.
-Should PostgreSQL itself crash in between, data and cursor are lost together, and the next try goes on from what is
-there.
+Each chunk passes through the steps *read* (`read.py`), *compare*, *fill* and *write* (`chunk.py`), and is one
+transaction that contains its rows, its rejected records and the cursor from which the next attempt resumes. A chunk
+that changes nothing has nothing to commit; its progress is saved once a second.
+
+Commits do not wait for the disk. The last one does, and makes all before it durable. If PostgreSQL itself crashes in
+between, data and cursor are lost together, and the next attempt resumes from what is there.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
+import msgspec
 import psycopg
 
 from include.errors import (
@@ -28,29 +31,33 @@ from include.errors import (
     ListingShrank,
     ProviderSyncError,
 )
+from include.inbound import loads
 from include.inbound.chunk import Chunk
-from include.inbound.images import thumb_step
-from include.inbound.read import RecordReader
-from include.inbound.removed import CompleteListing, GoneChunk
+from include.inbound.images import ImageStep
+from include.inbound.read import Reader, RecordReader
+from include.inbound.rejections import OpenRecords
+from include.inbound.removed import CompleteListing, RemovalChunk
 from include.inbound.replay import ReplayReader
+from include.models import VenueLink
 from include.models.report import SyncReport
 from include.providers.base import LocalProvider
-from include.store import ledger
-from include.store.ledger import Connection, Instance, LoadParameters
+from include.store import Connection, database_failures, ledger, rejected
+from include.store.ledger import Instance, LoadParameters
 from include.store.locks import link_lock
 from include.store.objects import ObjectStorage
 from include.store.providers import is_active, is_current, register_provider
-from include.store.rejected import WaitingRecords, resolve_listed_again, resolve_named_again, save_rejections
-from include.store.rows import ChunkConflict, LateTransaction, RowsRefused, database_time, prepare_connection
+from include.store.rows import ChunkConflict, RowsRefused
+from include.store.session import LateTransaction, commit_durably, database_time, sync_session
 
 log = logging.getLogger(__name__)
 
 CHUNK_MAX_SIZE = 1000
-"""Objects saved in one transaction, if nothing else is asked for."""
-CHUNK_TRIES = 5
-"""How often a chunk is looked up again when somebody else wrote its rows at the same moment."""
-PROGRESS_SECONDS = 5.0
-NOTED_EVERY_SECONDS = 1.0
+"""Objects saved in one transaction, unless the caller sets another size."""
+MAX_CHUNK_ATTEMPTS = 5
+"""How often a chunk is saved again because another session wrote the same rows."""
+LOG_SECONDS = 5.0
+SAVE_PROGRESS_SECONDS = 1.0
+_INACTIVE = "the provider or the venue link is not active"
 
 
 def sync_provider(
@@ -67,269 +74,282 @@ def sync_provider(
     accept_shrunk: bool = False,
     storage: ObjectStorage | None = None,
 ) -> SyncReport:
-    """Bring the database in step with a provider's listing.
+    """Synchronise the database with a provider's listing.
 
     Args:
         provider: an instance, with its venue link and connector if it needs them.
-        connection: an idle psycopg connection to a migrated database; it is in autocommit mode meanwhile.
-        chunk_size: objects per transaction, those that are only referred to included.
-        limit: stop after exactly so many records; the marker does not move then.
-        dry_run: do everything and write nothing but the ledger entry; the report has a sample of differences. A key
-            that comes again in a later chunk counts as created again, since nothing was written.
-        full_refresh: read everything, not only what changed since the marker.
-        instance_id: the operation instance to run, from `ledger.pending_instances`; without it a load of its own is
-            opened and closed.
-        interval: read this interval instead of from the marker on (a backfill).
-        replay: read the rejected records that wait (`rejected_report` has them) instead of the source; the provider
-            needs `decode_record`. Each is resolved with its chunk; there is no error budget.
-        accept_shrunk: believe a complete listing that lacks more than the provider's `most_gone`.
-        storage: where pictures are kept; without it pictures are left alone.
+        connection: an idle psycopg connection to a migrated database; in autocommit mode during the call.
+        chunk_size: objects per transaction, including references.
+        limit: stop after exactly this number of records; the watermark then stays.
+        dry_run: write nothing but the ledger entry; the report has a sample of differences. A key that comes again in a
+            later chunk counts as created again.
+        full_refresh: read everything, not only what changed since the watermark.
+        instance_id: operation instance to run, from `ledger.pending_instances`; by default, opens and closes a load.
+        interval: read this interval instead of everything since the watermark (a backfill).
+        replay: read the open rejected records (see `rejected_report`) instead of the source. The provider needs
+            `decode_record`. Each is resolved with its chunk; there is no error budget.
+        accept_shrunk: accept a complete listing even if it lacks more rows than `max_removed_share` allows.
+        storage: where images are stored; without it, images are left alone.
 
     Returns:
-        The report, its counts over all tries of the instance. Its `state` is "skipped" if the provider or the venue
-        link is not active.
+        The report, with the counts of all attempts of the instance; its `state` is "skipped" if the provider or the
+        venue link is not active.
 
     Raises:
-        ProviderSyncError: any of its subclasses; what was committed stays, and a next try goes on from there.
+        ProviderSyncError: any subclass; what was committed stays, and the next attempt resumes from there.
     """
-    if chunk_size < 1 or (limit is not None and limit < 1):
-        raise ConfigurationError("chunk_size and limit must be 1 or more")
-    link = provider.venue_provider
-    if provider.needs_venue and link is None:
-        raise ConfigurationError(
-            f"{type(provider).__name__} is listed per venue: hand in a venue link, or set needs_venue = False on it"
-        )
     start, end = interval or (None, None)
-    parameters = LoadParameters(
-        venue_links=(str(link.id),) if link else (),
-        full_refresh=full_refresh,
-        limit=limit,
-        dry_run=dry_run,
-        chunk_size=chunk_size,
-        interval_start=start,
-        interval_end=end,
-        replay=replay,
-        accept_shrunk=accept_shrunk,
-    )
-    with _working(connection, provider=provider.name, venue=link.label if link else None):
-        if instance_id is not None:
-            return _Run(provider, connection, instance_id, parameters, storage).run()
-        provider_id = register_provider(connection, provider.row_name(), provider.name)
-        if not is_active(connection, provider_id, link.id if link else None):
-            log.info("Skipped: the provider or the venue link is not active")
-            return SyncReport(state="skipped")
-        if replay and (link.id if link else None) not in ledger.links_with_rejections(connection, provider_id):
-            log.info("No rejected record waits to be replayed")
-            return SyncReport(dry_run=dry_run)
-        catalog_id = ledger.open_load(connection, type(provider), parameters)
-        try:
-            instance_id = ledger.single_instance(connection, catalog_id)
-            return _Run(provider, connection, instance_id, parameters, storage).run()
-        finally:
-            if not connection.broken:
-                ledger.close_load(connection, catalog_id)
+    options = LoadParameters(full_refresh=full_refresh, dry_run=dry_run, replay=replay, accept_shrunk=accept_shrunk,
+                             limit=limit, chunk_size=chunk_size, interval_start=start, interval_end=end)  # fmt: skip
+    link = _checked_link(provider, options)
+    where = {"provider": provider.name, "venue": link.label if link else None}
+    with database_failures(connection, **where), sync_session(connection), _without_gc_of_the_past():
+        if instance_id is None:
+            return _run_own_load(provider, connection, options, storage)
+        return _run_instance(provider, connection, instance_id, options, storage)
+
+
+def _checked_link(provider: LocalProvider, options: LoadParameters) -> VenueLink | None:
+    """Return the provider's venue link; ConfigurationError if it is missing, or if an option is out of range."""
+    if options.chunk_size < 1 or (options.limit is not None and options.limit < 1):
+        raise ConfigurationError("chunk_size and limit must be 1 or more")
+    if provider.needs_venue and provider.venue_provider is None:
+        raise ConfigurationError(
+            f"{type(provider).__name__} is listed per venue: pass a venue link, or set needs_venue = False on it"
+        )
+    return provider.venue_provider
 
 
 @contextmanager
-def _working(connection: Connection, **where: str | None) -> Iterator[None]:
-    """Set the connection up for a sync, give it back as it was, and name what PostgreSQL's failure means."""
-    was_autocommit = connection.autocommit
-    gc.freeze()  # what is loaded already is not searched for garbage over and over while records come and go
+def _without_gc_of_the_past() -> Iterator[None]:
+    """Exempt the objects that exist already from garbage collection, which runs often while records come and go."""
+    gc.freeze()
     try:
-        connection.autocommit = True
-        prepare_connection(connection)
-        connection.execute("SET synchronous_commit = off")
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
-        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10, **where) from error
     finally:
         gc.unfreeze()
-        if not connection.closed:
-            connection.execute("RESET synchronous_commit")
-            connection.execute("RESET provider_sync.writer")
-            connection.autocommit = was_autocommit
+
+
+def _run_own_load(
+    provider: LocalProvider, connection: Connection, options: LoadParameters, storage: ObjectStorage | None
+) -> SyncReport:
+    """Open a load for the provider's link, run its only instance, and close it."""
+    link_id = provider.venue_provider.id if provider.venue_provider else None
+    provider_id = register_provider(connection, provider.row_name(), provider.name)
+    if not is_active(connection, provider_id, link_id):
+        log.info("Skipped: %s", _INACTIVE)
+        return SyncReport(state="skipped")
+    if options.replay and link_id not in rejected.links_with_rejections(connection, provider_id):
+        log.info("There are no open rejected records to replay")
+        return SyncReport(dry_run=options.dry_run)
+    options = msgspec.structs.replace(options, venue_links=() if link_id is None else (str(link_id),))
+    catalog_id = loads.open_load(connection, type(provider), options)
+    try:
+        instance_id = ledger.single_instance(connection, catalog_id)
+        return _run_instance(provider, connection, instance_id, options, storage)
+    finally:
+        if not connection.broken:
+            loads.close_load(connection, catalog_id)
+
+
+def _run_instance(
+    provider: LocalProvider,
+    connection: Connection,
+    instance_id: int,
+    options: LoadParameters,
+    storage: ObjectStorage | None,
+) -> SyncReport:
+    """Take the lock of the link, and run the next attempt of an instance unless the link is not active any more."""
+    instance, link = ledger.load_instance(connection, instance_id), provider.venue_provider
+    try:
+        with link_lock(connection, *instance.place):
+            if not is_active(connection, *instance.place):
+                ledger.skip(connection, instance, _INACTIVE)
+                log.info("Skipped: %s", _INACTIVE)
+                return SyncReport(state="skipped")
+            if link is not None and not is_current(connection, link):
+                raise LinkBusy("The venue link was changed while the run began", retry_after=1)
+            return _Run(provider, connection, instance_id, options, storage).run()
+    except ProviderSyncError as error:
+        error.at(provider=provider.name, venue=link.label if link else None)
+        raise
+
+
+def _log_start(instance: Instance, options: LoadParameters) -> None:
+    if options.replay:
+        what = "the open rejected records"
+    else:
+        what = f"what changed since {instance.since:%Y-%m-%d %H:%M:%S %Z}" if instance.since else "everything"
+    resuming = f", resuming after {instance.cursor}" if instance.cursor else ""
+    log.info("Attempt %s: reading %s%s", instance.attempts, what, resuming)
+
+
+@dataclass
+class _State:
+    """How far an attempt has come."""
+
+    instance: Instance
+    report: SyncReport
+    """The counts of all saved chunks."""
+    watermark: datetime | None
+    clock_offset: timedelta
+    """What the database's clock is ahead of this machine's. Rows of all workers are compared by the database's."""
+    cursor: str | None
+    """Where the next attempt resumes once the current chunk is saved."""
+    saved_cursor: str | None = None
+    """That of the last saved chunk."""
+    is_careful: bool = False
+    """Whether PostgreSQL has refused a row; see `ChunkContext`."""
+    began: float = field(default_factory=perf_counter)
+    progress_saved_at: float = field(default_factory=perf_counter)
+    is_progress_saved: bool = True
 
 
 class _Run:
-    """One try of one operation instance."""
+    """One attempt of an operation instance; the caller holds the lock of the link."""
 
     def __init__(
         self,
         provider: LocalProvider,
         connection: Connection,
         instance_id: int,
-        parameters: LoadParameters,
+        options: LoadParameters,
         storage: ObjectStorage | None,
     ) -> None:
-        self.provider = provider
-        self.connection = connection
-        self.parameters = parameters
-        self.instance_id = instance_id
-        self.report = SyncReport()
-        self.instance: Instance = ledger.load_instance(connection, instance_id)
-        self.marker: datetime | None = None
-        self.cursor: str | None = None
-        self._done_cursor: str | None = None
-        self._began = self._noted_at = perf_counter()
-        self._is_noted = True
-        self._clock_behind = timedelta()
-        """What this machine's clock lacks of the database's: rows of all workers are compared by that one."""
-        self._careful = False
+        self._provider = provider
+        self._connection = connection
+        self._options = options
+        instance, report = loads.begin_attempt(connection, instance_id, provider, options)
+        self._state = _State(
+            instance,
+            report,
+            watermark=ledger.watermark_of(connection, instance.place),
+            clock_offset=database_time(connection) - datetime.now(UTC),
+            cursor=instance.cursor,
+        )
         self._replay: ReplayReader | None = None
-        self._waiting: WaitingRecords | None = None
+        self._open_records: OpenRecords | None = None
         self._listing: CompleteListing | None = None
-        self.thumbs = thumb_step(provider, storage, is_dry_run=parameters.dry_run)
+        self._images: ImageStep | None = None
+        if storage is not None and provider.has_images():
+            self._images = ImageStep(provider, storage, is_dry_run=options.dry_run)
 
     def run(self) -> SyncReport:
-        """Take the lock, iterate, and record how it ended."""
-        link = self.provider.venue_provider
-        where = {"provider": self.provider.name, "venue": link.label if link else None}
-        try:
-            with link_lock(self.connection, self.instance.provider_id, self.instance.venue_provider_id):
-                if not is_active(self.connection, self.instance.provider_id, self.instance.venue_provider_id):
-                    ledger.skip(self.connection, self.instance, "the provider or the venue link is not active")
-                    log.info("Skipped: the provider or the venue link is not active")
-                    return SyncReport(state="skipped")
-                if link is not None and not is_current(self.connection, link):
-                    raise LinkBusy("The venue link was changed meanwhile", retry_after=1)
-                return self._run_locked()
-        except ProviderSyncError as error:
-            error.at(**where)
-            raise
-
-    def _run_locked(self) -> SyncReport:
-        self.instance, self.report = ledger.begin_attempt(
-            self.connection, self.instance_id, self.provider, self.parameters
-        )
-        self.cursor = self.instance.cursor
-        self._clock_behind = database_time(self.connection) - datetime.now(UTC)
-        self.marker = ledger.marker_of(self.connection, self.instance.provider_id, self.instance.venue_provider_id)
-        log.info(
-            "Attempt %s: reading %s%s",
-            self.instance.attempts,
-            "the rejected records that wait"
-            if self.parameters.replay
-            else f"what changed since {self.instance.since:%Y-%m-%d %H:%M:%S %Z}"
-            if self.instance.since
-            else "everything",
-            f", going on after {self.cursor}" if self.cursor else "",
-        )
+        """Read and save the listing, and record in the ledger how the attempt ended."""
+        state, connection = self._state, self._connection
+        _log_start(state.instance, self._options)
         try:
             try:
                 self._listing = self._complete_listing()
-                self._prepare_provider()
-                self._iterate()
+                self._save_chunks(self._open_reader())
                 if self._listing is not None:
-                    self._mark_gone(self._listing)
+                    self._save_removals(self._listing)
             finally:
-                if self.thumbs is not None:
-                    self.thumbs.close()
-                self.provider.close()
-            self.report.end()
-            with self.connection.transaction():
-                self.connection.execute("SET LOCAL synchronous_commit = on")
-                if self._lists_everything() and not self.parameters.dry_run:
-                    resolve_listed_again(self.connection, self.instance)
-                ledger.finish(self.connection, self.instance, self.report, marker=self._new_marker())
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if not self.connection.closed:
-                self._note_progress()
-                ledger.fail(self.connection, self.instance, self.report, str(error), start_over=False)
-            raise
+                if self._images is not None:
+                    self._images.close()
+                self._provider.close()
+            state.report.end()
+            with connection.transaction():
+                commit_durably(connection)
+                if self._reads_everything() and not self._options.dry_run:
+                    rejected.resolve_before(connection, state.instance)
+                ledger.finish(connection, state.instance, state.report, watermark=self._new_watermark())
         except Exception as error:
-            starts_over = isinstance(error, (ErrorBudgetExceeded, ListingShrank))
-            self._note_progress()
-            ledger.fail(self.connection, self.instance, self.report, str(error), start_over=starts_over)
+            if not (isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) and connection.closed):
+                self._save_unsaved_progress()
+                starts_over = isinstance(error, (ErrorBudgetExceeded, ListingShrank))
+                ledger.fail(connection, state.instance, state.report, str(error), start_over=starts_over)
             raise
-        return self.report
+        return state.report
 
-    def _prepare_provider(self) -> None:
-        provider, instance = self.provider, self.instance
+    def _open_reader(self) -> Reader:
+        """Set the provider's window, and return what reads its records."""
+        provider, instance = self._provider, self._state.instance
         if instance.started_at is not None:
             provider.started_at = instance.started_at
         provider.since, provider.until, provider.resume_from = instance.since, instance.until, instance.cursor
-        if self.parameters.replay:
-            self._replay = ReplayReader(provider, self.connection, instance)
-        else:
-            if not self.parameters.dry_run:
-                self._waiting = WaitingRecords(self.connection, instance)
-            provider.open()
+        if self._options.replay:
+            self._replay = ReplayReader(provider, self._connection, instance)
+            return self._replay
+        if not self._options.dry_run:
+            self._open_records = OpenRecords(self._connection, instance.place)
+        provider.open()
+        return RecordReader(provider, self._state.cursor)
 
     def _complete_listing(self) -> CompleteListing | None:
-        """What notes the keys of this run, if its listing will be a whole one and tells what is gone."""
-        provider, instance, parameters = self.provider, self.instance, self.parameters
-        if not provider.complete or not self._lists_everything():
+        """Return the key tracker for removal detection, or None if this run does not read a complete listing."""
+        provider, state = self._provider, self._state
+        if not provider.complete_tables or not self._reads_everything():
             return None
-        if self.cursor is not None:
-            log.info("Nothing is taken for gone: an earlier try read part of the listing; the next whole one will tell")
+        if state.cursor is not None:
+            log.info(
+                "Removal detection skipped: this attempt resumed mid-listing. The next complete listing will detect "
+                "removals."
+            )
             return None
-        listing = CompleteListing(self.connection, provider, instance)
-        known = self.report.known_up_to or ledger.known_up_to(self.connection, instance)
-        if not parameters.dry_run:  # noted with the first chunk, so that no later run takes its rows for known ones
-            self.report.known_up_to = {**listing.known_up_to(), **known}
-        else:
-            self.report.known_up_to = known
+        listing = CompleteListing(self._connection, provider, state.instance)
+        known = state.report.known_up_to or ledger.known_up_to(self._connection, state.instance.place)
+        # Saved with the first chunk, so that no later run counts the rows that this one creates as known.
+        state.report.known_up_to = known if self._options.dry_run else {**listing.known_up_to(), **known}
         return listing
 
-    def _mark_gone(self, listing: CompleteListing) -> None:
-        """Mark what a whole listing did not name, chunk by chunk. Should it be interrupted, the source is listed again.
+    def _save_removals(self, listing: CompleteListing) -> None:
+        """Mark the rows that a complete listing lacks, chunk by chunk; if interrupted, the source is listed again.
 
         Raises:
-            ListingShrank: the listing lacks too much to be believed.
+            ListingShrank: the listing lacks too many rows.
         """
-        parameters = self.parameters
-        if why_not := listing.why_not_believed():
-            log.warning("Nothing is taken for gone: %s", why_not)
-        elif listing.find(self.report.known_up_to, accept_shrunk=parameters.accept_shrunk):
-            self.cursor = self._done_cursor = None
-            if not parameters.dry_run:
-                ledger.save_progress(self.connection, self.instance, self.report, None)
-            for chunk in listing.chunks(parameters.chunk_size, is_dry_run=parameters.dry_run):
+        state, is_dry_run = self._state, self._options.dry_run
+        why_not = listing.why_not_conclusive()
+        if why_not:
+            log.warning("Removal detection skipped: %s", why_not)
+        elif listing.find(state.report.known_up_to, accept_shrunk=self._options.accept_shrunk):
+            state.cursor = state.saved_cursor = None
+            if not is_dry_run:
+                ledger.save_progress(self._connection, state.instance, state.report, None)
+            for chunk in listing.chunks(self._options.chunk_size, is_dry_run=is_dry_run):
                 self._save(chunk)
-        if not (why_not or parameters.dry_run):
-            self.report.known_up_to = listing.known_up_to()
-        listing.end()
-        self.report.seconds = perf_counter() - self._began
+        if not (why_not or is_dry_run):
+            state.report.known_up_to = listing.known_up_to()
+        listing.close()
+        state.report.seconds = perf_counter() - state.began
 
-    def _iterate(self) -> None:
+    def _save_chunks(self, reader: Reader) -> None:
         """Read and save chunks until the listing ends or the limit is reached."""
-        self._began = perf_counter() - self.report.seconds
-        reader = self._replay or RecordReader(self.provider, self.cursor)
-        last_told = perf_counter()
+        state, limit = self._state, self._options.limit
+        state.began = perf_counter() - state.report.seconds
+        logged_at = perf_counter()
         while not reader.is_exhausted:
-            limit = self.parameters.limit
             reading = reader.read(
-                size=self.parameters.chunk_size,
-                room=sys.maxsize if limit is None else limit - self.report.records,
-                budget=(self._error_budget() - self.report.rejected, self.instance.error_share),
-                report=self.report,
+                size=self._options.chunk_size,
+                max_records=sys.maxsize if limit is None else limit - state.report.records,
+                budget=(self._error_budget() - state.report.rejected, state.instance.error_share),
+                report=state.report,
             )
-            # A replay's times, and this one, are told by the database's clock already.
-            if self._replay is None and reading.asked_at != self.provider.started_at:
-                reading = reading._replace(asked_at=reading.asked_at + self._clock_behind)
-            self.cursor = reader.cursor
+            # The start of the run and the times of a replay come from the database's clock already.
+            if self._replay is None and reading.requested_at != self._provider.started_at:
+                reading = reading._replace(requested_at=reading.requested_at + state.clock_offset)
+            state.cursor = reader.cursor
             if reading.lists or reading.rejections:
                 chunk = Chunk(
-                    self.provider,
+                    self._provider,
                     reading,
-                    provider_id=self.instance.provider_id,
-                    marker=self.marker,
-                    is_dry_run=self.parameters.dry_run,
-                    in_whole_listing=self._listing is not None,
-                    thumbs=self.thumbs,
+                    provider_id=state.instance.provider_id,
+                    watermark=state.watermark,
+                    is_dry_run=self._options.dry_run,
+                    in_complete_listing=self._listing is not None,
+                    image_step=self._images,
                 )
                 self._save(chunk)
                 if self._listing is not None:
-                    self._listing.note(chunk)
+                    self._listing.add(chunk)
             now = perf_counter()
-            self.report.seconds = now - self._began
-            if now - last_told >= PROGRESS_SECONDS:
-                last_told = now
-                log.info("So far: %s", self.report.summary())
+            state.report.seconds = now - state.began
+            if now - logged_at >= LOG_SECONDS:
+                logged_at = now
+                log.info("So far: %s", state.report.summary())
 
-    def _save(self, chunk: Chunk | GoneChunk) -> None:
+    def _save(self, chunk: Chunk | RemovalChunk) -> None:
         """Save a chunk with its cursor in one transaction, and check the error budget."""
         conflicts = 0
         while True:
@@ -337,79 +357,92 @@ class _Run:
                 self._try_to_save(chunk)
                 break
             except RowsRefused as refusal:
-                if self._careful:
+                if self._state.is_careful:
                     raise FatalError(f"Rows cannot be written: {refusal}") from refusal
-                log.debug("Some rows are refused (%s): from now on they are looked for", refusal)
-                self._careful = True
+                log.debug("PostgreSQL refuses rows (%s): writing carefully from now on", refusal)
+                self._state.is_careful = True
             except (ChunkConflict, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as conflict:
                 conflicts += 1
-                if conflicts == CHUNK_TRIES:
+                if conflicts == MAX_CHUNK_ATTEMPTS:
                     raise DatabaseUnavailable(
-                        f"The same rows were written by somebody else {CHUNK_TRIES} times over: {conflict}"
+                        f"Another session wrote the same rows {MAX_CHUNK_ATTEMPTS} times in a row: {conflict}"
                     ) from conflict
-                log.info("Rows were written by somebody else at the same moment, looking them up again")
-        budget = self._error_budget()
-        if self._replay is None and self.report.rejected > budget:
-            reasons = "; ".join(f"{reason} ({count})" for reason, count in self.report.reasons.items())
+                log.info("Concurrent write detected, retrying the chunk")
+        report, budget = self._state.report, self._error_budget()
+        if self._replay is None and report.rejected > budget:
+            reasons = "; ".join(f"{reason} ({count})" for reason, count in report.reasons.items())
             raise ErrorBudgetExceeded(
-                f"{self.report.rejected} of {self.report.records} records were rejected, more than the error budget of "
-                f"{budget:.0f}. See rejected_record; reasons: {reasons}. Repair the source or the parser, then clear "
+                f"{report.rejected} of {report.records} records were rejected, more than the error budget of "
+                f"{budget:.0f}. See rejected_record; reasons: {reasons}. Correct the source or the parser, then clear "
                 "the task: it starts over"
             )
 
     def _error_budget(self) -> float:
-        """How many records may be rejected, of those read so far."""
-        return self.instance.error_allowance + self.instance.error_share * self.report.records
+        """Return how many of the records read so far may be rejected."""
+        instance = self._state.instance
+        return instance.error_allowance + instance.error_share * self._state.report.records
 
-    def _try_to_save(self, chunk: Chunk | GoneChunk) -> None:
-        """Look up, compare, write. A chunk that writes nothing needs no transaction.
+    def _try_to_save(self, chunk: Chunk | RemovalChunk) -> None:
+        """Compare, fill and write a chunk. One that writes nothing needs no transaction.
 
-        How far such chunks have come is noted once a second: after a kill they are looked up and counted again.
+        The progress of such chunks is saved once a second; after a kill, those since then are compared and counted
+        again.
         """
-        report = self.report.copy()
-        with LateTransaction(self.connection, force_rollback=self.parameters.dry_run) as transaction:
-            outcome = chunk.save(self.connection, transaction.begin, careful=self._careful)
-            outcome.add_to(report)
+        state, connection = self._state, self._connection
+        report = state.report.copy()
+        with LateTransaction(connection, force_rollback=self._options.dry_run) as transaction:
+            tally = chunk.save(connection, transaction.begin, is_careful=state.is_careful)
+            tally.add_to(report)
             writing = perf_counter()
-            report.seconds = writing - self._began
-            rejections, asked_at = outcome.rejections, min(chunk.asked_at, self.provider.until or chunk.asked_at)
+            report.seconds = writing - state.began
+            rejections, requested_at = tally.rejections, chunk.requested_at
+            if self._provider.until is not None:
+                requested_at = min(requested_at, self._provider.until)
             if self._replay is not None:
                 transaction.begin()
-                rejections = self._replay.resolve(self.connection, rejections)
-            again = self._waiting.listed_again(chunk, asked_at) if self._waiting and isinstance(chunk, Chunk) else ()
-            if again:
+                rejections = self._replay.resolve(connection, rejections)
+            if self._open_records and isinstance(chunk, Chunk):
+                again = self._open_records.listed_again(chunk.infos, chunk.rejections, requested_at)
+                if again:
+                    transaction.begin()
+                    rejected.resolve_listed_again(connection, again)
+            else:
+                again = set()
+            is_due = writing - state.progress_saved_at >= SAVE_PROGRESS_SECONDS
+            if transaction.has_begun or rejections or is_due:
                 transaction.begin()
-                resolve_named_again(self.connection, again)
-            if transaction.has_begun or rejections or writing - self._noted_at >= NOTED_EVERY_SECONDS:
-                transaction.begin()
-                save_rejections(self.connection, self.instance, self.provider, rejections, asked_at)
+                if rejections:
+                    masking = self._provider.masking()
+                    rows = [rejection.row(masking) for rejection in rejections]
+                    rejected.save_rejections(connection, state.instance, rows, requested_at)
                 report.upsert_seconds += perf_counter() - writing
-                ledger.save_progress(self.connection, self.instance, report, self.cursor)
-                self._noted_at = writing = perf_counter()
+                ledger.save_progress(connection, state.instance, report, state.cursor)
+                state.progress_saved_at = writing = perf_counter()
         if transaction.has_begun:
             report.upsert_seconds += perf_counter() - writing
-        if self._waiting and again:
-            self._waiting.forget(again)
-        self._is_noted = transaction.has_begun
-        self._done_cursor = self.cursor
-        self.report = report
+        if self._open_records and again:
+            self._open_records.forget(again)
+        state.is_progress_saved = transaction.has_begun
+        state.saved_cursor = state.cursor
+        state.report = report
 
-    def _note_progress(self) -> None:
-        """Note how far a try has come that fails after chunks without a change."""
-        if not self._is_noted and not self.parameters.dry_run:
+    def _save_unsaved_progress(self) -> None:
+        """Save the progress of an attempt that fails after chunks without changes."""
+        state = self._state
+        if not state.is_progress_saved and not self._options.dry_run:
             with suppress(LinkBusy):
-                ledger.save_progress(self.connection, self.instance, self.report, self._done_cursor)
+                ledger.save_progress(self._connection, state.instance, state.report, state.saved_cursor)
 
-    def _lists_everything(self) -> bool:
-        """Whether the run lists all that the source has of the link."""
-        parameters, instance = self.parameters, self.instance
-        is_unlimited = parameters.limit is None and not parameters.replay
+    def _reads_everything(self) -> bool:
+        """Whether the run lists everything that the source has for the link."""
+        options, instance = self._options, self._state.instance
+        is_unlimited = options.limit is None and not options.replay
         return is_unlimited and instance.since is None and instance.until is None
 
-    def _new_marker(self) -> datetime | None:
-        """The link's new marker: the start of this run, if it has seen all that changed since the old one."""
-        parameters, instance = self.parameters, self.instance
-        if parameters.dry_run or parameters.replay or parameters.limit is not None or instance.until is not None:
+    def _new_watermark(self) -> datetime | None:
+        """Return the start of this run if it has read every change since the current watermark, otherwise None."""
+        options, instance, watermark = self._options, self._state.instance, self._state.watermark
+        if options.dry_run or options.replay or options.limit is not None or instance.until is not None:
             return None
-        has_gap = instance.since is not None and (self.marker is None or instance.since > self.marker)
+        has_gap = instance.since is not None and (watermark is None or instance.since > watermark)
         return None if has_gap else instance.started_at

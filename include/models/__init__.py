@@ -2,6 +2,6 @@
 
 from include.models.base import Providable
 from include.models.catalogue import Offer, Product, Stock
-from include.models.links import LinkStanding, VenueLink
+from include.models.links import LinkStatus, VenueLink
 
-__all__ = ["LinkStanding", "Offer", "Product", "Providable", "Stock", "VenueLink"]
+__all__ = ["LinkStatus", "Offer", "Product", "Providable", "Stock", "VenueLink"]

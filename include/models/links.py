@@ -31,7 +31,7 @@ class VenueLink(msgspec.Struct, frozen=True):
         return f"{self.venue_name or self.venue_id_at_offer_provider} (link {self.id})"
 
 
-class LinkStanding(VenueLink, frozen=True, kw_only=True):
+class LinkStatus(VenueLink, frozen=True, kw_only=True):
     """A venue link with its provider and the number of rows that it feeds (0 unless counted)."""
 
     provider: str

@@ -1,4 +1,4 @@
-"""What a sync did: counts of objects, seconds per step, and a sample of differences."""
+"""The report of a sync: counts of objects, seconds per step, and a sample of differences."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Any
 import msgspec
 
 MAX_REASON_LENGTH = 120
-"""Characters of a rejection's reason in a report."""
+"""Length at which a rejection's reason is cut in a report."""
 SAMPLE_SIZE = 20
-"""Differences of a table, and reasons, kept for a report."""
+"""Differences per table, and reasons, that a report has at most."""
 
 
 class SyncReport(msgspec.Struct):
-    """Counts and seconds of one operation instance, over all its tries.
+    """Counts and seconds of one operation instance, over all its attempts. The ledger stores these names.
 
-    `records` are what the source listed; `checked` are the objects that they describe, and
+    `records` is what the source listed; `checked` counts the objects that they describe, and
     checked = created + updated + unchanged + skipped + rejected.
-    `moved` are those of `updated` whose row took over another key.
-    `gone` are marked rows that a complete listing did not have: they were not listed, so they are not among `checked`.
-    Those that were gone before and are filled anew, since their bookings changed say, are counted nowhere.
-    `held_back` are objects of which something was kept as a person edited it, though the provider says otherwise.
-    `fetch_seconds` is the time the engine waited for pages, which are fetched while the database works.
+    `moved` counts those of `updated` whose row took over another key.
+    `gone` counts rows marked as removed because a complete listing lacks them; they are not among `checked`. Rows that
+    were removed before and are only filled again are not counted.
+    `held_back` counts objects that keep a manual override which differs from the provider's value.
+
+    Seconds per step: `fetch_seconds` waiting for pages, which are downloaded while the database works;
+    `iterate_seconds` for *read*; `diff_seconds` for *compare*; `upsert_seconds` for *fill* and *write*.
     """
 
     records: int = 0
@@ -40,36 +42,36 @@ class SyncReport(msgspec.Struct):
     seconds: float = 0.0
     dry_run: bool = False
     differences: list[dict[str, Any]] = []
-    """Dry run only: the first changes of each table, each with table, key and per field the old and the new value."""
+    """Dry run only: the first changes per table, each with table, key, and per field the old and the new value."""
     reasons: dict[str, int] = {}
-    """Why records were rejected, with how many for each reason; the rarest are left out."""
+    """Rejected records by reason; reasons after the first `SAMPLE_SIZE` are left out."""
     checked_thumbs: int = 0
-    """Pictures that records have; of them created_thumbs are new, updated_thumbs replaced others, failed_thumbs could
-    not be had or used. Their objects are counted as if these had none."""
+    """Images that records have. Of them, `created_thumbs` are new, `updated_thumbs` replaced others, and
+    `failed_thumbs` could not be downloaded or used; their objects are counted as if they had none."""
     created_thumbs: int = 0
     updated_thumbs: int = 0
     failed_thumbs: int = 0
     thumb_errors: dict[str, int] = {}
-    """Why pictures failed, with how many for each reason; the rarest are left out."""
+    """Failed images by reason; reasons after the first `SAMPLE_SIZE` are left out."""
     thumb_seconds: float = 0.0
     state: str = "done"
     gone: int = 0
     held_back: int = 0
     held_back_fields: dict[str, int] = {}
-    """Which fields of which tables were held back, with how many of each."""
+    """Fields with a manual override that was kept, as `table.field`, with the number of objects."""
     known_up_to: dict[str, int] = {}
-    """Complete listings only: highest primary key per table when one was last accepted. See `inbound.removed`."""
+    """Complete listings only: highest primary key per table when a listing was last accepted. See `inbound.removed`."""
     written: dict[str, int] = {}
-    """Rows created, updated or marked as removed, by table; in a dry run, those that would be."""
+    """Rows created, updated or marked as removed, by table; in a dry run, the rows that would be."""
     done_before: int = 0
-    """Created or updated by earlier tries that listed the source from its start too, and not met again yet."""
+    """Objects created or updated by earlier attempts, which this one has not read again yet."""
     moved: int = 0
 
     def count_unchanged(self, count: int) -> None:
-        """Count unchanged objects, less those that an earlier try created or updated: they are counted already."""
-        met_again = min(count, self.done_before)
-        self.done_before -= met_again
-        self.unchanged += count - met_again
+        """Count unchanged objects, except those that an earlier attempt created or updated: they are counted."""
+        read_again = min(count, self.done_before)
+        self.done_before -= read_again
+        self.unchanged += count - read_again
 
     def count_written(self, table: str, rows: int) -> None:
         """Count rows of a table that were written."""
@@ -77,23 +79,23 @@ class SyncReport(msgspec.Struct):
             self.written[table] = self.written.get(table, 0) + rows
 
     def count_held_back(self, objects: int, fields: Mapping[str, int]) -> None:
-        """Count objects of which something was held back, and the fields."""
+        """Count objects that keep a manual override, and the fields."""
         self.held_back += objects
         for name, number in fields.items():
             self.held_back_fields[name] = self.held_back_fields.get(name, 0) + number
 
     def count_reason(self, reason: str) -> None:
-        """Count a rejection under the beginning of its reason."""
+        """Count a rejection by its reason, which is cut."""
         _count(self.reasons, reason, 1)
 
-    def count_thumb_error(self, reason: str, count: int) -> None:
-        """Count pictures that failed, in the same way."""
+    def count_image_error(self, reason: str, count: int) -> None:
+        """Count failed images by their reason, which is cut."""
         _count(self.thumb_errors, reason, count)
 
     def start_again(self) -> None:
-        """Prepare for listing the source once more from its start.
+        """Prepare for reading the source again from its start.
 
-        What earlier tries created and updated will be met again as unchanged, and is counted once.
+        Objects that earlier attempts created or updated will be read again as unchanged; they are counted once.
         """
         self.done_before = self.created + self.updated
         self.records = self.checked = self.unchanged = self.skipped = self.rejected = 0
@@ -103,7 +105,7 @@ class SyncReport(msgspec.Struct):
         self.thumb_errors = {}
 
     def copy(self) -> SyncReport:
-        """A report of its own that can be counted on."""
+        """Return a copy that shares no counts with this report."""
         return msgspec.structs.replace(
             self,
             reasons=dict(self.reasons),
@@ -114,21 +116,21 @@ class SyncReport(msgspec.Struct):
         )
 
     def end(self) -> None:
-        """Add up at the end of a listing: what earlier tries did and this one did not meet again was checked too."""
+        """End a listing: objects that earlier attempts wrote, and this one did not read again, were checked too."""
         self.checked += self.done_before
         self.done_before = 0
 
     def saved(self) -> dict[str, Any]:
-        """As kept in the ledger: without the differences, which are for the log."""
+        """Return what the ledger stores: all fields but the differences, which are for the log."""
         return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "differences"}
 
     @property
     def records_per_second(self) -> float:
-        """Records listed per second of wall time."""
+        """Records read per second of wall-clock time."""
         return self.records / self.seconds if self.seconds else 0.0
 
     def summary(self) -> str:
-        """Return one line for logs: what needs a look comes first, counts of zero are left out."""
+        """Return one line for logs: what may need attention comes first, counts of zero are left out."""
         fields = sorted(self.held_back_fields.items(), key=lambda one: (-one[1], one[0]))
         overrides = ", ".join(f"{name} {number:,}" for name, number in fields)
         counts = {
@@ -161,5 +163,5 @@ def _count(counts: dict[str, int], reason: str, count: int) -> None:
 
 
 def storable(text: str) -> str:
-    """A text that PostgreSQL can hold: without NUL and lone surrogates."""
+    """Return a text that PostgreSQL can store: without NUL and lone surrogates."""
     return text.replace("\x00", "\\u0000").encode("utf-8", "replace").decode()

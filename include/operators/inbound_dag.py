@@ -25,6 +25,7 @@ def inbound_dag(
     subject: Subject,
     tables: Sequence[str],
     doc_md: str | None,
+    needs_venue: bool = True,
 ) -> DAG:
     """Return a DAG that opens a load of a provider, syncs its venues in batches, and closes the load.
 
@@ -33,6 +34,7 @@ def inbound_dag(
     :param schedule: cron expression in Paris time. A run reads from the venue's watermark; a backfill run reads its
         interval.
     :param tables: the tables that it writes; a run that wrote rows emits an event of the table's asset.
+    :param needs_venue: `needs_venue` of the provider class; if false, the form has no field for venue links.
 
     All tasks run in a pool with the name of the DAG. Its slots limit how many of them call the service at once, and
     the slots of all pools together leave room for urgent DAGs.
@@ -50,7 +52,7 @@ def inbound_dag(
         ),
         is_paused_upon_creation=True,  # a new installation calls no service until a person unpauses it
         dagrun_timeout=timedelta(hours=12),
-        params=sync_params(),
+        params=sync_params(needs_venue=needs_venue),
         tags=[Movement.INBOUND, subject],
     ) as dag:
         opened = OpenLoadOperator(

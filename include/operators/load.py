@@ -17,8 +17,9 @@ from include.operators.runs import full_run_id
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.inbound.loads import LoadSummary
     from include.providers.base import LocalProvider
-    from include.store.ledger import LoadParameters, LoadSummary
+    from include.store.ledger import LoadParameters
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class OpenLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, int | str]]:
         """Open the load; reopens it when this task is cleared."""
+        from include.inbound import loads
         from include.providers import load_provider
         from include.store import ledger
 
@@ -61,7 +63,7 @@ class OpenLoadOperator(BaseOperator):
             with connection.transaction():
                 if params.release_fields:
                     _release_once(connection, params, run_id, provider_class)
-                catalog_id = ledger.open_load(
+                catalog_id = loads.open_load(
                     connection, provider_class, parameters, run_id=run_id, at_most_batches=self.at_most_batches
                 )
             batches = ledger.batch_labels(connection, catalog_id)
@@ -122,6 +124,7 @@ class CloseLoadOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Close the load and return its counts."""
+        from include.inbound import loads
         from include.store import ledger
 
         read_params(context, SyncParams)
@@ -129,7 +132,7 @@ class CloseLoadOperator(BaseOperator):
         if catalog_id is None:
             raise EarlierTaskFailed(f"No load was opened: see the log of the task {self.opened_by}")
         with database(self.conn_id) as connection:
-            summary = ledger.close_load(connection, int(catalog_id))
+            summary = loads.close_load(connection, int(catalog_id))
             purged = ledger.purge(connection, self.retention_days)
         _log_closed(summary, purged, self.retention_days)
         if summary.state != "loaded":

@@ -54,10 +54,9 @@ class OpenOutboundOperator(BaseOperator):
             return [{"worker": 0, "of": 1}]
         with database(self.conn_id) as connection:
             connection.autocommit = True
-            if str(getattr(run.run_type, "value", run.run_type)) == "backfill":
-                actions.queue_interval(connection, target, run.data_interval_start, run.data_interval_end)
-            else:
-                actions.queue_changes(connection, target)
+            is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
+            interval = (run.data_interval_start, run.data_interval_end) if is_backfill else None
+            actions.fill_queue(connection, target, interval)
             actions.apply_run_params(connection, target, vars(params))
             actions.retry_after_outage(connection, target, run.dag_id)
             workers = actions.count_workers(connection, target, self.max_workers)
@@ -147,8 +146,7 @@ class CloseOutboundOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the counts of the whole run."""
-        from include.outbound import actions, feed
-        from include.store import change_feed, results, runs
+        from include.outbound import actions
         from include.targets import load_target
 
         params = read_params(context, OutboundParams)
@@ -156,10 +154,7 @@ class CloseOutboundOperator(BaseOperator):
         run = context["dag_run"]
         with database(self.conn_id) as connection:
             connection.autocommit = True
-            counts = runs.run_counts(connection, f"{run.dag_id}/{run.run_id}")
-            results.purge_log(connection, self.retention_days)
-            feed.forget_removed_targets(connection, target)
-            change_feed.purge(connection)
+            counts = actions.close_run(connection, target, f"{run.dag_id}/{run.run_id}", self.retention_days)
             had_outage = actions.has_outage(connection, run.dag_id)
         if failed := self._failed_tasks(context):
             raise EarlierTaskFailed(

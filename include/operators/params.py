@@ -391,9 +391,12 @@ class OutboundParams:
     )
 
 
-def sync_params() -> dict[str, Param]:
-    """Return the form of an inbound DAG."""
-    return _form(SyncParams)
+def sync_params(*, needs_venue: bool = True) -> dict[str, Param]:
+    """Return the form of an inbound DAG; without `needs_venue`, it has no field for venue links."""
+    form = _form(SyncParams)
+    if not needs_venue:
+        del form["venue_links"]
+    return form
 
 
 def venue_link_params() -> dict[str, Param]:

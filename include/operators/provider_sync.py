@@ -204,11 +204,11 @@ class _Batch:
 
     def _storage_for(self, provider: LocalProvider) -> ObjectStorage | None:
         """Return the object storage for images; None for a provider without images."""
-        if self._storage is None and provider.has_pictures():
+        if self._storage is None and provider.has_images():
             from include.operators.storage import thumbs_storage
 
             self._storage = thumbs_storage()
-        return self._storage if provider.has_pictures() else None
+        return self._storage if provider.has_images() else None
 
     def _connector(self, operation: str, provider_class: type[LocalProvider]) -> HttpConnector | None:
         """Return the batch's connector. If it cannot be created, store the error for all links, and raise it."""

@@ -125,7 +125,7 @@ def _watch(
     try:
         return watch_index(index, connection, patches, settings, run_id=full_run_id(context))
     except IndexBusy as busy:
-        raise AirflowSkipException(f"{busy}, which does the work of this run, too") from None
+        raise AirflowSkipException(f"{busy}: it does the work of this run too") from None
 
 
 def _counts(report: RunReport) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from include.connectors.http import Stats
-    from include.models import LinkStanding
+    from include.models import LinkStatus
     from include.models.report import SyncReport
     from include.search.watch import RunReport
     from include.store.rejected import Example
@@ -72,9 +72,9 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
                 "%s requests, %s of them retries; %.2f MB in %.2f s; %.2f s waited for the rate limit and back-off",
                 stats.requests, stats.retries, stats.bytes / 1e6, stats.seconds, stats.waited,
             )  # fmt: skip
-    with group("Iterate: %s records in %.2f s", f"{report.records:,}", report.iterate_seconds):
+    with group("Read: %s records in %.2f s", f"{report.records:,}", report.iterate_seconds):
         log.info("%s objects in %s chunks", f"{report.checked:,}", report.chunks)
-    with group("Diff: %s objects in %.2f s", f"{report.checked:,}", report.diff_seconds):
+    with group("Compare: %s objects in %.2f s", f"{report.checked:,}", report.diff_seconds):
         log.info("%s unchanged, %s skipped", f"{report.unchanged:,}", f"{report.skipped:,}")
         if report.held_back:
             fields = ", ".join(f"{name} {count:,}" for name, count in sorted(report.held_back_fields.items()))
@@ -83,12 +83,12 @@ def log_steps(report: SyncReport, stats: Stats | None, examples: Sequence[Exampl
             )
     would = "would be " if report.dry_run else ""
     changed = (f"{report.created:,} {would}created", f"{report.updated:,} {would}updated")
-    with group("Upsert: %s, %s in %.2f s", *changed, report.upsert_seconds):
+    with group("Fill and write: %s, %s in %.2f s", *changed, report.upsert_seconds):
         if would:
             log.info("Dry run: nothing was written")
         if report.moved:
             log.info(
-                "%s rekeyed: the provider renamed them, and their rows with bookings were kept", f"{report.moved:,}"
+                "%s rekeyed: the provider changed their keys; their rows and bookings were kept", f"{report.moved:,}"
             )
         if report.gone:
             log.info("%s %sremoved: the listing no longer has them", f"{report.gone:,}", would)
@@ -150,7 +150,7 @@ def log_patch(run: RunReport) -> None:
     log.info("%s", run.summary)
 
 
-def log_links(links: Sequence[LinkStanding]) -> None:
+def log_links(links: Sequence[LinkStatus]) -> None:
     """Log a table of venue links, one line per link."""
     head = ("link", "venue", "provider", "on sale", "offers", "active", "last sync (UTC)", "id there", "SIRET")
     lines = [head] + [

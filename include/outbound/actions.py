@@ -1,4 +1,4 @@
-"""What a run does before it sends: fill the queue, apply the run's parameters, decide how many workers are needed."""
+"""What a run does before and after its workers: fill the queue, apply the run's parameters, sum up and clean up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import psycopg
 from include.errors import ConfigurationError
 from include.outbound import mappings
 from include.outbound.checks import Fields
-from include.outbound.feed import feed_queue
-from include.store import change_feed, incidents, orders, queue
+from include.outbound.feed import feed_queue, forget_removed_targets
+from include.store import change_feed, incidents, orders, queue, results, runs
 from include.targets.base import OutboundSyncProvider
 from include.targets.fields import Field, data_fields
 
@@ -29,8 +29,18 @@ OUTAGE = "is rejecting every request"
 """Part of the error of a run in which the target accepted nothing; the next run recognizes the outage by it."""
 
 
-def queue_changes(connection: psycopg.Connection, target: type[OutboundSyncProvider]) -> None:
-    """Queue what changed since the last run; warn if an open transaction delays the change feed."""
+def fill_queue(
+    connection: psycopg.Connection,
+    target: type[OutboundSyncProvider],
+    interval: tuple[datetime | None, datetime | None] | None,
+) -> None:
+    """Queue what changed since the last run, or for a backfill run the orders placed in its interval.
+
+    Warns if an open transaction delays the change feed.
+    """
+    if interval is not None:
+        queue_interval(connection, target, *interval)
+        return
     counts = feed_queue(connection, [target])[target.identifier]
     if not counts.read:
         log.info("No changes since the last run")
@@ -106,7 +116,7 @@ def translate_mappings(connection: psycopg.Connection, original: str | None, cop
     """After an event was copied, make the stored mappings of all targets refer to the check-in lists of the copy.
 
     `original` and `copy` are slugs. A list and its copy have the same name; entries of lists without a copy are marked
-    as invalid. Returns the new version of each target whose mappings changed.
+    as invalid. Entries of other events' lists stay. Returns the new version of each target whose mappings changed.
 
     Raises:
         ConfigurationError: a slug is missing or unknown, both are the same, or the copy has two lists of the same name.
@@ -123,9 +133,11 @@ def translate_mappings(connection: psycopg.Connection, original: str | None, cop
     by_name = {each.name: each.id for each in copied}
     if missing := [each.name for each in lists if each.name not in by_name]:
         log.warning("Event %r has no check-in lists %s: entries that use them are invalid", copy, ", ".join(missing))
-    changed = mappings.translate_all(
-        connection, {each.id: by_name[each.name] for each in lists if each.name in by_name}
-    )
+    # Stored mappings serve all events: lists that do not belong to the original stay as they are.
+    events = orders.load_events(connection, orders.event_ids(connection)).values()
+    checkin_lists = {each.id: each.id for event in events if event.slug != original for each in event.checkin_lists}
+    checkin_lists |= {each.id: by_name[each.name] for each in lists if each.name in by_name}
+    changed = mappings.translate_all(connection, checkin_lists)
     for target, version in changed.items():
         log.info("The mappings of %s use the check-in lists of %r: version %s", target, copy, version)
     if not changed:
@@ -165,6 +177,17 @@ def count_workers(connection: psycopg.Connection, target: type[OutboundSyncProvi
     more = " or more" if due == at_most else ""
     log.info("%s%s due now%s", f"{due:,}", more, f", sent by {workers} concurrent tasks" if workers > 1 else "")
     return workers
+
+
+def close_run(
+    connection: psycopg.Connection, target: type[OutboundSyncProvider], run_id: str, retention_days: int
+) -> dict[str, Any]:
+    """Return the counts of all workers of a run; delete what is no longer needed of the log and the change feed."""
+    counts = runs.run_counts(connection, run_id)
+    results.purge_log(connection, retention_days)
+    forget_removed_targets(connection, target)
+    change_feed.purge(connection)
+    return counts
 
 
 def _ids(connection: psycopg.Connection, codes: Sequence[str], event: str | None) -> list[int]:

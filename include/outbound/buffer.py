@@ -147,34 +147,19 @@ class WriteBuffer:
         if is_outage:
             wait = min(max(OUTAGE_WAIT_SECONDS, getattr(error, "retry_after", None) or 0.0), MAX_WAIT_SECONDS)
         self.report.add_failure(finished.item.label, str(error), reason)
-        entry = LogEntry(
-            run_id=self.run,
-            target=row.target,
-            source=row.source,
-            source_id=row.source_id,
-            outcome="failed" if reason else "retry",
-            code=finished.item.label,
-            triggered_by=row.triggered_by,
-            reason=reason,
-            messages=error.messages,
-            attempt=attempts,
-            wait_seconds=None if reason else wait,
-        )
-        return FailedRow(row.id, attempts, wait, reason, list(error.messages)), entry
+        entry = self._entry(finished, "failed" if reason else "retry", error)
+        entry.reason, entry.attempt, entry.wait_seconds = reason, attempts, None if reason else wait
+        return FailedRow(row.id, attempts, wait, reason, error.messages), entry
 
     def _object_entry(self, finished: Finished, sent: ObjectResult) -> LogEntry:
-        row = finished.row
+        entry = self._entry(finished, sent.outcome, sent.error)
+        entry.position_id, entry.mapping_id, entry.payload = sent.position_id, sent.mapping_id, sent.payload or None
+        entry.link = sent.result.external_link_href if sent.result else None
+        return entry
+
+    def _entry(self, finished: Finished, outcome: str, error: BaseSyncError | None) -> LogEntry:
+        row, messages = finished.row, error.messages if error else []
         return LogEntry(
-            run_id=self.run,
-            target=row.target,
-            source=row.source,
-            source_id=row.source_id,
-            outcome=sent.outcome,
-            code=finished.item.label,
-            position_id=sent.position_id,
-            mapping_id=sent.mapping_id,
-            triggered_by=row.triggered_by,
-            messages=sent.error.messages if sent.error else [],
-            payload=sent.payload or None,
-            link=sent.result.external_link_href if sent.result else None,
-        )
+            self.run, row.target, row.source, row.source_id, outcome, finished.item.label,
+            triggered_by=row.triggered_by, messages=messages,
+        )  # fmt: skip

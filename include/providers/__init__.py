@@ -28,24 +28,24 @@ PROVIDERS: Kind[type[LocalProvider]] = Kind("provider", packages=("include.provi
 
 
 def provider_classes() -> list[type[LocalProvider]]:
-    """Every provider of the project: the classes that can be used in the modules of this package."""
+    """Return the provider classes of the project: all that the modules of this package define."""
     return [found for module in import_all(PROVIDERS) for found in members(module, PROVIDERS).values()]
 
 
 def load_provider(path: str) -> type[LocalProvider]:
-    """The provider class at a dotted path such as `include.providers.titelive_stocks.TiteLiveStocks`.
+    """Return the provider class at a dotted path such as `include.providers.titelive_stocks.TiteLiveStocks`.
 
     Raises:
-        ConfigurationError: there is no such class, or it is not a provider; the message lists the project's.
+        ConfigurationError: there is no such class, or it is not a provider; the message lists the providers.
     """
     return load(path, PROVIDERS)
 
 
 def named_provider(name: str) -> type[LocalProvider]:
-    """The provider class whose row in `provider` has this name; of several, that of the newest structure.
+    """Return the provider class whose row in `provider` has this name; of several, the one with the newest scheme.
 
     Raises:
-        ConfigurationError: there is none, or it is not linked to venues; the message lists those that are.
+        ConfigurationError: there is none, or it has no venues; the message lists the providers with venues.
     """
     linked = [provider_class for provider_class in provider_classes() if provider_class.needs_venue]
     found = [provider_class for provider_class in linked if provider_class.row_name() == name.strip()]

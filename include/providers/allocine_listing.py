@@ -1,8 +1,8 @@
-"""The listing of one theatre as Allociné sends it, and what can be read of its movies however irregular they are.
+"""The listing of one theatre as Allociné sends it, decoded so that an irregular part does not affect the rest.
 
-`{"movieShowtimeList": {"totalCount": …, "edges": [{"node": {"movie": {…}, "showtimes": [{…}]}}]}}`. An optional field
-that is missing or malformed costs only itself, a showtime that cannot be read only itself, a movie without its required
-fields only itself. The shape is that which `pcapi/connectors/serialization/allocine_serializers.py` reads in
+`{"movieShowtimeList": {"totalCount": …, "edges": [{"node": {"movie": {…}, "showtimes": [{…}]}}]}}`. Malformed optional
+fields are dropped, unreadable showtimes and movies without a required field are rejected, everything else is kept.
+The structure is the one that `pcapi/connectors/serialization/allocine_serializers.py` reads in
 https://github.com/pass-culture/pass-culture-main.
 """
 
@@ -23,11 +23,11 @@ _RUNTIME = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:\d{1,2}S)?")
 
 
 class Lenient(msgspec.Struct, rename="camel"):
-    """A part of the listing whose further fields do not matter."""
+    """A part of the listing; unknown fields are ignored."""
 
 
 class Showtime(Lenient):
-    """When a movie is shown, in the local time of the theatre."""
+    """A showtime, in the local time of the theatre."""
 
     starts_at: Annotated[datetime, msgspec.Meta(tz=False)]
     diffusion_version: Literal["ORIGINAL", "LOCAL", "DUBBED"]
@@ -36,61 +36,61 @@ class Showtime(Lenient):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is an ordinary digital projection; all others have prices of their own."""
+        """Whether it is an ordinary digital projection; all others have special prices."""
         return (self.projection or [])[:1] == ["DIGITAL"] and self.experience is None
 
     @property
     def version(self) -> Version:
-        """In the original language, or in French."""
+        """VO (original language) or VF (French)."""
         return VERSIONS[self.diffusion_version]
 
 
 class Poster(Lenient):
-    """Where the poster is."""
+    """The URL of the poster."""
 
     url: str
 
 
 class Backlink(Lenient):
-    """The movie's page."""
+    """A link to the movie's page."""
 
     url: str
     label: str
 
 
 class ReleaseData(Lenient, rename=None):
-    """What a release was registered with."""
+    """The registration of a release."""
 
     visa_number: str | None = None
 
 
 class ReleaseDate(Lenient):
-    """A day."""
+    """The date of a release."""
 
     date: date
 
 
 class Release(Lenient):
-    """When the movie came out in a country."""
+    """The release of the movie in a country."""
 
     release_date: ReleaseDate | None = None
     data: ReleaseData | None = None
 
 
 class Person(Lenient):
-    """A name in two parts, either of which may be missing."""
+    """A person; either part of the name may be missing."""
 
     first_name: str | None = None
     last_name: str | None = None
 
     @property
     def name(self) -> str:
-        """The whole name."""
+        """First and last name."""
         return " ".join(filter(None, (self.first_name, self.last_name)))
 
 
 class Credit(Lenient):
-    """Who did something for the movie."""
+    """A person who worked on the movie."""
 
     person: Person | None = None
 
@@ -108,7 +108,7 @@ class Credits(Lenient):
 
 
 class Role(Lenient):
-    """Who played in the movie."""
+    """An actor of the movie."""
 
     actor: Person | None = None
 
@@ -126,13 +126,13 @@ class Cast(Lenient):
 
 
 class Country(Lenient):
-    """Where the movie was made."""
+    """A country in which the movie was produced."""
 
     name: str
 
 
 class Movie(Lenient):
-    """A movie. What is UNSET was not sent, what is None was sent as null; the first six fields are required."""
+    """A movie. UNSET fields were not sent, None was sent as null; the first six fields are required."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
     internal_id: int
@@ -164,43 +164,41 @@ class Edge(Lenient):
 
 
 class Listing(Lenient):
-    """The whole listing of a theatre: it has no pages."""
+    """The listing of a theatre, which has a single page."""
 
     edges: list[Edge | Rejected]
     total_count: int | None = None
     received: int = 0
-    """How many edges there were."""
+    """Number of edges in the response, before edges of the same movie were merged."""
 
 
 _OPTIONAL = {field.encode_name: field.type for field in msgspec.structs.fields(Movie) if not field.required}
 
 
-def decode_listing(body: bytes) -> Listing:
-    """The records of an answer, each an `Edge` or, in its place, what could not be used of it as `Rejected`.
+class _ListingDecoder(PageDecoder[Listing]):
+    """Decodes a response into a listing whose edges are an `Edge` or, in its place, its unusable part as `Rejected`."""
 
-    Raises:
-        msgspec.DecodeError: it is no such listing at all.
-    """
-    listing = _DECODE(body)
-    edges: list[Edge | Rejected] = []
-    by_id: dict[str, Edge] = {}
-    for received in listing.edges:
-        for edge in salvage(received) if isinstance(received, Rejected) else (received,):
-            if isinstance(edge, Edge) and (first := by_id.setdefault(edge.node.movie.id, edge)) is not edge:
-                first.node.showtimes += edge.node.showtimes  # a record has all showtimes of its movie
-            else:
-                edges.append(edge)
-    listing.edges, listing.received = edges, len(listing.edges)
-    return listing
+    def __call__(self, body: bytes) -> Listing:
+        listing = super().__call__(body)
+        edges: list[Edge | Rejected] = []
+        by_id: dict[str, Edge] = {}
+        for received in listing.edges:
+            for edge in salvage(received) if isinstance(received, Rejected) else (received,):
+                if isinstance(edge, Edge) and (first := by_id.setdefault(edge.node.movie.id, edge)) is not edge:
+                    first.node.showtimes += edge.node.showtimes  # a record has all showtimes of its movie
+                else:
+                    edges.append(edge)
+        listing.edges, listing.received = edges, len(listing.edges)
+        return listing
 
 
-_DECODE = PageDecoder(Listing, Edge, "edges", within="movieShowtimeList")
+decode_listing = _ListingDecoder(Listing, Edge, "edges", within="movieShowtimeList")
 
 
 def salvage(rejected: Rejected) -> list[Edge | Rejected]:
-    """What can be used of an irregular edge, without optional fields that are malformed.
+    """Return the usable part of an irregular edge, without malformed optional fields.
 
-    Showtimes that cannot be read come before it, as a `Rejected` of their own: the same edge with only those.
+    Unreadable showtimes come before it as one `Rejected`: the same edge with only those showtimes.
     """
     try:
         edge = msgspec.json.decode(rejected.raw)
@@ -224,9 +222,9 @@ def salvage(rejected: Rejected) -> list[Edge | Rejected]:
     return [Rejected(msgspec.json.encode(edge), f"showtimes[{place}]: {problem}{more}"), good]
 
 
-def _problem(value: Any, wanted: Any) -> str:
+def _problem(value: Any, expected: Any) -> str:
     try:
-        msgspec.convert(value, wanted)
+        msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
         return str(error)
     return ""
@@ -245,7 +243,7 @@ class _Identified(Lenient):
 
 
 def movie_id(raw: bytes) -> str | None:
-    """The id of the movie of an edge that cannot be used, if that much can be read."""
+    """Return the id of the movie of an unusable edge, or None if it cannot be read."""
     try:
         node = msgspec.json.decode(raw, type=_Identified).node
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -254,6 +252,6 @@ def movie_id(raw: bytes) -> str | None:
 
 
 def minutes(runtime: str) -> int | None:
-    """The minutes of an ISO 8601 duration such as `PT1H46M0S`; None if it is none, or no time at all."""
+    """Return the minutes of an ISO 8601 duration such as `PT1H46M0S`; None if it is invalid or zero."""
     found = _RUNTIME.fullmatch(runtime)
     return (60 * int(found[1] or 0) + int(found[2] or 0) or None) if found else None

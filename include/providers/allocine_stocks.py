@@ -1,7 +1,7 @@
 """Allociné: the showtimes of a cinema, as offers in the original language and in French with a stock per showtime.
 
-`GET <base>/movieShowtimeList?theater=<theatre's id>` answers with everything that the theatre shows, without pages
-(see `allocine_listing`); the key is the header `Authorization: Bearer …` of the connection. The rules are those of
+`GET <base>/movieShowtimeList?theater=<theatre's id>` returns everything that the theatre shows in one response (see
+`allocine_listing`); the API key is the header `Authorization: Bearer …` of the connection. The rules are those of
 `AllocineStocks` in https://github.com/pass-culture/pass-culture-main. Prices, `is_duo` and quantity are settings of the
 venue link::
 
@@ -11,7 +11,7 @@ venue link::
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
@@ -21,8 +21,8 @@ import msgspec
 from msgspec import UNSET
 
 from include.connectors.decoding import Rejected
-from include.connectors.records import Page, RecordStream
-from include.errors import ConfigurationError, PaginationError, RejectRecord, RequestRefused, SkipObject
+from include.connectors.pagination import SinglePage
+from include.errors import ConfigurationError, RejectRecord, SkipObject
 from include.models import Offer, Product, Providable, Stock, VenueLink
 from include.providers.allocine_listing import (
     Cast,
@@ -38,8 +38,10 @@ from include.providers.allocine_listing import (
     movie_id,
     salvage,
 )
-from include.providers.base import LocalProvider, ProvidableInfo
+from include.providers.base import ProvidableInfo
+from include.providers.paged import PagedProvider
 from include.providers.time_zones import zone_of
+from include.texts import shortened
 
 if TYPE_CHECKING:
     from include.connectors.http import HttpConnector
@@ -47,16 +49,16 @@ if TYPE_CHECKING:
 SHOWING = "SEANCE_CINE"
 MAX_NAME_LENGTH = 140
 MAX_PRICE = 10_000
-FURTHEST_MOVE = timedelta(hours=3)
-"""A showtime that vanishes and one that appears on the same day are taken for one that moved, if no further apart."""
+MAX_MOVE = timedelta(hours=3)
+"""A removed and a new showtime of the same day count as one that was rescheduled, if no further apart than this."""
 
 
 class PriceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a place costs; the first rule that fits counts."""
+    """The price of a ticket; the first rule that applies to a showtime counts."""
 
     price: Decimal
     version: Version | None = None
-    """Fits showtimes of this version; None fits all."""
+    """Applies to showtimes of this version; None: to all."""
 
     def __post_init__(self) -> None:
         if not (self.price.is_finite() and 0 <= self.price <= MAX_PRICE):
@@ -64,13 +66,13 @@ class PriceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AllocineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person decides for a cinema."""
+    """The settings of a cinema's venue link."""
 
     prices: Annotated[list[PriceRule], msgspec.Meta(min_length=1)]
     is_duo: bool = False
-    """Of new offers; later it is a person's to change."""
+    """Set on new offers only; later, a person may change it."""
     quantity: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
-    """Places per showtime, booked ones included; None: without limit."""
+    """Places per showtime, including booked ones; None: no limit."""
 
     def __post_init__(self) -> None:
         for version in ("VO", "VF"):
@@ -80,90 +82,86 @@ class AllocineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 )
 
     def price(self, version: Version) -> Decimal:
-        """What a place costs."""
+        """Return the price of a ticket."""
         return next(rule.price for rule in self.prices if rule.version in (None, version))
 
 
-class AllocineStocks(LocalProvider):
+class AllocineStocks(PagedProvider[Edge]):
     """A cinema's movies, offers and showtimes."""
 
     name: ClassVar[str] = "Allociné stocks"
     can_create: ClassVar[bool] = True
     conn_id: ClassVar[str] = "allocine_api"
     requests_per_second: ClassVar[float | None] = 100 / 60
-    link_marks: ClassVar[tuple[str, ...]] = ("%{}-", "%{}#")
     needs_pivot: ClassVar[bool] = True
+    key_patterns: ClassVar[tuple[str, ...]] = ("%{}-", "%{}#")
+    complete_tables: ClassVar[tuple[type[Providable], ...]] = (Stock,)
     public_fields: ClassVar[frozenset[str]] = frozenset({"firstName", "lastName"})  # of directors and actors
-    complete: ClassVar[tuple[type[Providable], ...]] = (Stock,)
-
-    record: Edge
+    decode = decode_listing
+    unknown_venue_hint: ClassVar[str] = "The id of a theatre comes from provider_pivot.id_at_provider"
+    path = "movieShowtimeList"
 
     def __init__(self, venue_provider: VenueLink | None = None, connector: HttpConnector | None = None) -> None:
         super().__init__(venue_provider, connector)
         self._keyed: tuple[Edge | None, dict[str, Showtime]] = (None, {})
         self._partly_read: set[str | None] = set()
-        """References of movies of which showtimes could not be read."""
+        """References of movies with unreadable showtimes."""
 
     def open(self) -> None:
-        """Read the theatre's listing."""
-        self.settings = self._settings()
-        self.records: RecordStream[Edge] = RecordStream(self._pages())
+        """Read the settings of the venue link, then the theatre's listing."""
+        self.check_settings()
+        super().open()
 
-    def _settings(self) -> AllocineSettings:
+    def check_settings(self) -> None:
+        """Read the settings of the venue link."""
         try:
-            return msgspec.convert(self.venue.settings, AllocineSettings, strict=False)
+            self.settings = msgspec.convert(self.venue.settings, AllocineSettings, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigurationError(
                 f"The settings of venue link {self.venue.id} cannot be used: {error}. Correct them in the DAG "
                 'venue_links, as in {"prices": [{"price": 9.5}], "is_duo": true, "quantity": 80}'
             ) from None
 
-    def _pages(self) -> Iterator[Page[Edge]]:
-        theatre = self.venue.venue_id_at_offer_provider
-        answer = self.connector.get("movieShowtimeList", {"theater": theatre}, decode=decode_listing)
-        listing = answer.value
-        yield Page(listing.edges, answer.asked_at, 1)
-        if listing.total_count is not None and listing.total_count > listing.received:
-            raise PaginationError(
-                f"the listing has {listing.received} movies, but announces {listing.total_count}: it is not complete; "
-                "run again, and ask Allociné if it happens again"
-            )
+    def paginator(self) -> SinglePage:
+        """Request everything at once; a listing with fewer movies than it announces is not complete."""
+        theatre = {"theater": self.venue.venue_id_at_offer_provider}
+        return SinglePage(records="edges", total="total_count", received="received", params=theatre)
 
     def check_link(self) -> None:
-        """See that the settings are right, that the time zone is known, and that Allociné knows the theatre."""
-        self._settings()
+        """Check the settings, that the time zone is known, and that Allociné knows the theatre."""
+        self.check_settings()
         if not self.venue.departement_code:
             raise ConfigurationError(
                 f"Venue {self.venue.venue_id} has no departement_code, which gives the time zone of its showtimes: set "
                 "it in the table venue"
             )
-        theatre = self.venue.venue_id_at_offer_provider
-        try:
-            self.connector.get("movieShowtimeList", {"theater": theatre}, decode=decode_listing)
-        except RequestRefused as error:
-            if error.status != 404:
-                raise
-            raise self.unknown_venue("The id of a theatre comes from provider_pivot.id_at_provider") from None
+        super().check_link()
 
     def decode_record(self, raw: bytes) -> Edge:
-        """An edge of the listing from the payload kept of it."""
-        self.settings = self._settings()
+        """Decode one edge of the listing."""
+        self.check_settings()
         for found in salvage(Rejected(raw, "it is no edge of the listing")):
             if isinstance(found, Rejected):
-                raise RejectRecord(found.reason, payload=found.raw, reference=_reference(found.raw))
+                raise RejectRecord(found.reason, payload=found.raw, reference=self.reference(found.raw))
             edge = found
         return edge
 
+    def reference(self, raw: bytes) -> str | None:
+        """Return what the keys of a movie's offers and showtimes start with."""
+        found = movie_id(raw)
+        return _reference_of(found) if found else None
+
     def __next__(self) -> list[ProvidableInfo]:
-        """A record is a movie, its offer in each version, and a stock per showtime."""
+        """Read a movie; remember those with unreadable showtimes."""
         try:
-            self.record = next(self.records)
+            return super().__next__()
         except RejectRecord as error:
-            if error.reference is None and isinstance(error.payload, bytes):
-                error.reference = _reference(error.payload)
             self._partly_read.add(error.reference)
             raise
-        movie = self.record.node.movie
+
+    def describe(self, record: Edge) -> list[ProvidableInfo]:
+        """Return a movie, its offer in each version, and a stock per showtime."""
+        movie = record.node.movie
         if movie.type == "SPECIAL_EVENT":
             return []
         showtimes = self._showtimes()
@@ -177,7 +175,7 @@ class AllocineStocks(LocalProvider):
         ]
 
     def _showtimes(self) -> dict[str, Showtime]:
-        """The showtimes of the current record that are for us, by their keys."""
+        """Return the plain showtimes of the current record, by key."""
         if self._keyed[0] is not self.record:
             keyed = {
                 self._stock_key(showtime): showtime for showtime in self.record.node.showtimes if showtime.is_plain
@@ -193,7 +191,7 @@ class AllocineStocks(LocalProvider):
         return f"{self.record.node.movie.id}%{self.venue.venue_id_at_offer_provider}-{version}"
 
     def fill_object_attributes(self, obj: Providable) -> None:
-        """Fill the movie, or the offer or showtime of this key."""
+        """Fill the movie, or the offer or showtime with this key."""
         movie = self.record.node.movie
         if isinstance(obj, Product):
             self._fill_product(obj, movie)
@@ -203,7 +201,7 @@ class AllocineStocks(LocalProvider):
             self._fill_stock(obj, self._showtimes()[self.key])
 
     def _fill_product(self, product: Product, movie: Movie) -> None:
-        product.name = _shortened(unescape(movie.title), MAX_NAME_LENGTH)
+        product.name = shortened(unescape(movie.title), MAX_NAME_LENGTH)
         product.subcategory_id = SHOWING
         product.extra_data = _extra_data(product.extra_data, movie)
         if movie.synopsis is not UNSET or movie.backlink is not UNSET:
@@ -214,7 +212,7 @@ class AllocineStocks(LocalProvider):
     def _fill_offer(self, offer: Offer, movie: Movie, version: Version) -> None:
         offer.product_id = self.id_of(Product, movie.id)
         offer.venue_id = self.venue.venue_id
-        offer.name = f"{_shortened(unescape(movie.title), MAX_NAME_LENGTH - 5)} - {version}"
+        offer.name = f"{shortened(unescape(movie.title), MAX_NAME_LENGTH - 5)} - {version}"
         offer.booking_email = self.venue.booking_email
         offer.withdrawal_details = self.venue.withdrawal_details
         offer.subcategory_id = SHOWING
@@ -234,8 +232,8 @@ class AllocineStocks(LocalProvider):
         stock.quantity = None if quantity is None else max(quantity, stock.booked_quantity)
         stock.is_soft_deleted = False
 
-    def fill_gone_attributes(self, obj: Providable) -> None:
-        """Take a showtime off sale; one with bookings stays, with nothing more to be booked."""
+    def fill_removed_attributes(self, obj: Providable) -> None:
+        """Take a showtime off sale; one with bookings stays, but accepts no further bookings."""
         if not isinstance(obj, Stock):
             raise SkipObject("only showtimes can be removed")
         if obj.booked_quantity:
@@ -243,43 +241,37 @@ class AllocineStocks(LocalProvider):
         else:
             obj.is_soft_deleted = True
 
-    def recognise(
-        self, new: Sequence[ProvidableInfo], unlisted: Sequence[tuple[str, Providable]]
+    def match_rekeyed(
+        self, new: Sequence[ProvidableInfo], unmatched_rows: Sequence[tuple[str, Providable]]
     ) -> Mapping[str, ProvidableInfo]:
-        """Showtimes of one version and day that moved: as many vanished as appeared, none by more than three hours."""
+        """Match rescheduled showtimes of one version and day: as many removed as new, moved by at most three hours."""
         if _reference_of(self.record.node.movie.id) in self._partly_read:
-            return {}  # what seems to have vanished may be what could not be read
-        appeared: dict[str, list[ProvidableInfo]] = defaultdict(list)
-        vanished: dict[str, list[str]] = defaultdict(list)
+            return {}  # a showtime that looks removed may be an unreadable one
+        added: dict[str, list[ProvidableInfo]] = defaultdict(list)
+        removed: dict[str, list[str]] = defaultdict(list)
         for info in new:
-            appeared[_day(info.id_at_providers)].append(info)
+            added[_day(info.id_at_providers)].append(info)
         listed = {self._stock_key(showtime) for showtime in self.record.node.showtimes}
-        for key, row in unlisted:
+        for key, row in unmatched_rows:
             if key not in listed and isinstance(row, Stock) and not row.is_soft_deleted:
-                vanished[_day(key)].append(key)
+                removed[_day(key)].append(key)
         moved: dict[str, ProvidableInfo] = {}
-        for day, infos in appeared.items():
-            keys = sorted(vanished.get(day, ()))
+        for day, infos in added.items():
+            keys = sorted(removed.get(day, ()))
             infos.sort(key=lambda info: info.id_at_providers)
             pairs = list(zip(keys, infos, strict=False))
-            if len(keys) == len(infos) and all(_distance(key, info) <= FURTHEST_MOVE for key, info in pairs):
+            if len(keys) == len(infos) and all(_distance(key, info) <= MAX_MOVE for key, info in pairs):
                 moved.update(pairs)
         return moved
 
     def get_object_thumb_index(self) -> int:
-        """A movie has one picture, its poster."""
+        """Return 1 if the movie has a poster."""
         return 1 if self.record.node.movie.poster else 0
 
     def get_object_thumb_source(self) -> str | None:
-        """The poster's address."""
+        """Return the URL of the poster."""
         poster = self.record.node.movie.poster
         return poster.url if poster else None
-
-
-def _reference(raw: bytes) -> str | None:
-    """What the keys of a movie's offers and showtimes begin with."""
-    found = movie_id(raw)
-    return _reference_of(found) if found else None
 
 
 def _reference_of(movie: str) -> str:
@@ -295,10 +287,6 @@ def _distance(key: str, info: ProvidableInfo) -> timedelta:
     return abs(after - before)
 
 
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
 def _description(movie: Movie) -> str | None:
     parts = [unescape(movie.synopsis)] if movie.synopsis else []
     if movie.backlink:
@@ -306,17 +294,17 @@ def _description(movie: Movie) -> str | None:
     return "\n".join(parts) or None
 
 
-def _extra_data(held: dict[str, Any] | None, movie: Movie) -> dict[str, Any]:
-    """What is held with what was sent: a field that was not sent stays, one sent as null or without content goes."""
-    found = dict(held or {})
+def _extra_data(stored: dict[str, Any] | None, movie: Movie) -> dict[str, Any]:
+    """Merge a movie into the stored data: fields that were not sent stay, fields sent as null or empty are removed."""
+    found = dict(stored or {})
     found.update(genres=movie.genres, type=movie.type, companies=movie.companies)
     for optional, names in _FROM_OPTIONAL.items():
         if (value := getattr(movie, optional)) is UNSET:
             continue
         for name, read in names.items():
-            wanted = read(value) if value else None
-            if wanted:
-                found[name] = wanted
+            content = read(value) if value else None
+            if content:
+                found[name] = content
             else:
                 found.pop(name, None)
     return found
@@ -349,4 +337,4 @@ _FROM_OPTIONAL: dict[str, dict[str, Callable[[Any], Any]]] = {
     "cast": {"cast": _actors},
     "countries": {"countries": _names},
 }
-"""Per optional field of a movie the names in `extra_data`, as the site that shows the offers reads them."""
+"""The names in `extra_data` per optional field of a movie; the website reads them from there."""

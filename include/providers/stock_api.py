@@ -1,13 +1,13 @@
-"""Stocks of a bookshop by the stock provider API, which several suppliers speak.
+"""Stocks of a bookshop over the stock provider API, which several suppliers implement.
 
-`GET <base>/<venue's id>?limit=1000[&after=<last ref>][&modifiedSince=<UTC time>]` answers
-`{"total": …, "limit": …, "offset": 0, "stocks": [{"ref": EAN, "available": 6, "price": 3500}]}`; a listing ends with
-an empty page. The rules are those of `synchronize_stocks` in https://github.com/pass-culture/pass-culture-main.
+`GET <base>/<venue's id>?limit=1000[&after=<last ref>][&modifiedSince=<UTC time>]` returns
+`{"total": …, "limit": …, "offset": 0, "stocks": [{"ref": EAN, "available": 6, "price": 3500}]}`; an empty page ends a
+listing. The rules are those of `synchronize_stocks` in https://github.com/pass-culture/pass-culture-main, and
+`check_link` does what its `is_siret_registered` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,21 +15,20 @@ from urllib.parse import quote
 
 import msgspec
 
-from include.connectors.decoding import PageDecoder, Rejected, raw_field
+from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.pagination import KeysetPaginator
-from include.connectors.records import Page, RecordStream
-from include.errors import ConfigurationError, RejectRecord, RequestRefused, SkipObject
+from include.errors import RejectRecord, SkipObject
 from include.models import Offer, Product, Providable, Stock
-from include.providers.base import LocalProvider, ProvidableInfo
+from include.providers.base import ProvidableInfo
+from include.providers.paged import PagedProvider
 
 CENT = Decimal("0.01")
 MAX_PRICE = Decimal("99999999.99")
 BOOK = "LIVRE_PAPIER"
-OK, NOT_FOUND = 200, 404
 
 
 class StockRecord(msgspec.Struct):
-    """A row of the listing. A price that is missing or null is the book's fixed price; 0 is a price."""
+    """A row of the listing. Without a price (missing or null) the book's fixed price applies; 0 is a price."""
 
     ref: Annotated[str, msgspec.Meta(min_length=1, max_length=70)]
     available: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -37,66 +36,39 @@ class StockRecord(msgspec.Struct):
 
 
 class StockPage(msgspec.Struct):
-    """A page of the listing; `total` counts the whole listing, whatever `after` says."""
+    """A page of the listing; `total` counts the whole listing, whatever `after` is."""
 
     stocks: list[StockRecord | Rejected]
     total: int | None = None
 
 
-_DECODE = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
-
-
-class StockApiProvider(LocalProvider):
-    """Offers and stocks of one venue. Subclasses are the facts of one supplier."""
+class StockApiProvider(PagedProvider[StockRecord]):
+    """Offers and stocks of one venue. Subclasses state the facts of one supplier."""
 
     can_create: ClassVar[bool] = True
-    link_marks: ClassVar[tuple[str, ...]] = ("@{}",)
+    key_patterns: ClassVar[tuple[str, ...]] = ("@{}",)
     window: ClassVar[Literal["none", "since", "between"]] = "since"
     page_size: ClassVar[int] = 1000
     prices_in_cents: ClassVar[bool] = False
+    decode: ClassVar[PageDecoder[StockPage]] = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
+    key_field: ClassVar[str] = "ref"
+    cursor_field: ClassVar[str] = "ref"
+    unknown_venue_hint: ClassVar[str] = "A venue without an id there is known by its SIRET once it is registered"
 
-    record: StockRecord
+    @property
+    def path(self) -> str:
+        """The venue's id at the supplier."""
+        return quote(self.venue.venue_id_at_offer_provider, safe="")
 
-    def open(self) -> None:
-        """Read the venue's listing, from the last saved reference on."""
-        self.records: RecordStream[StockRecord] = RecordStream(self._pages())
-
-    def _pages(self) -> Iterator[Page[StockRecord]]:
-        path = quote(self.venue.venue_id_at_offer_provider, safe="")
+    def paginator(self) -> KeysetPaginator:
+        """Page by reference, from the last saved one on."""
         filters = {} if self.since is None else {"modifiedSince": f"{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
-        paginator = KeysetPaginator(key="ref", size=self.page_size, start=self.resume_from, params=filters)
-        while not paginator.finished:
-            answer = self.connector.get(path, paginator.params, decode=_DECODE)
-            yield Page(answer.value.stocks, answer.asked_at, paginator.page)
-            paginator.advance(answer.value.stocks, total=answer.value.total)
+        return KeysetPaginator(
+            records="stocks", total="total", key="ref", size=self.page_size, start=self.resume_from, params=filters
+        )
 
-    def check_link(self) -> None:
-        """Ask for one row of the venue's listing, as `is_siret_registered` of the followed project does.
-
-        Raises:
-            ConfigurationError: the service does not know the venue's id, or the link has settings, which nobody reads.
-        """
-        if self.venue.settings:
-            raise ConfigurationError(f"{self.name} has no settings: leave out {', '.join(sorted(self.venue.settings))}")
-        venue_id = self.venue.venue_id_at_offer_provider
-        decode = PageDecoder(StockPage, StockRecord, "stocks", empty=StockPage([]))
-        try:
-            is_known = self.connector.get(quote(venue_id, safe=""), {"limit": 1}, decode=decode).status == OK
-        except RequestRefused as error:
-            if error.status != NOT_FOUND:
-                raise
-            is_known = False
-        if not is_known:
-            raise self.unknown_venue("A venue without an id of its own there is known by its SIRET once it registered")
-
-    def __next__(self) -> list[ProvidableInfo]:
-        """A record is an offer of the venue and its stock; both refer to a book that we know."""
-        try:
-            self.record = record = next(self.records)
-        except RejectRecord as error:
-            if error.reference is None and isinstance(error.payload, bytes):
-                error.reference = _reference(error.payload)
-            raise
+    def describe(self, record: StockRecord) -> list[ProvidableInfo]:
+        """Return the venue's offer of a book that we know, and its stock."""
         ref = record.ref
         if "\0" in ref:
             raise RejectRecord("ref: contains a NUL character", payload=record)
@@ -110,18 +82,8 @@ class StockApiProvider(LocalProvider):
             self.create_providable_info(Stock, key),
         ]
 
-    def decode_record(self, raw: bytes) -> StockRecord:
-        """A row of a listing by itself."""
-        record: StockRecord = _DECODE.record(raw)
-        return record
-
-    @property
-    def cursor(self) -> str | None:
-        """The listing goes on after a reference."""
-        return self.record.ref if self.record is not None else None
-
     def fill_object_attributes(self, obj: Providable) -> None:
-        """Fill an offer from its product, a stock from the record; nothing is created that is not available."""
+        """Fill an offer from its product, a stock from the record; create nothing that is not available."""
         product = self.row_of(Product, self.record.ref)
         if not (product.subcategory_id == BOOK and product.is_gcu_compatible and product.is_synchronization_compatible):
             raise SkipObject("its product is not eligible")
@@ -133,7 +95,7 @@ class StockApiProvider(LocalProvider):
             self._fill_stock(obj, product)
 
     def _fill_offer(self, offer: Offer, product: Product) -> None:
-        self._price(product)  # an offer whose stock would be rejected is not created either
+        self._price(product)  # rejects the record: an offer whose stock would be rejected is not created either
         offer.product_id = product.id
         offer.venue_id = self.venue.venue_id
         offer.booking_email = self.venue.booking_email
@@ -165,14 +127,8 @@ class StockApiProvider(LocalProvider):
         return price.quantize(CENT, ROUND_HALF_UP)
 
 
-def _reference(raw: bytes) -> str | None:
-    """What the key of a row's offer and stock begins with, if that much can be read of the row."""
-    ref = raw_field(raw, "ref")
-    return None if ref is None else str(ref) or None
-
-
 def _fixed_price(product: Product) -> Decimal:
-    """The book's own price, in euros."""
+    """Return the book's fixed price, in euros."""
     fixed: Any = (product.extra_data or {}).get("prix_livre")
     try:
         price = Decimal(str(fixed).replace(",", "."))

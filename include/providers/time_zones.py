@@ -1,4 +1,4 @@
-"""The local time of a venue, by its département."""
+"""The time zone of a venue, by its département."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OVERSEAS = {
     "986": "Pacific/Wallis",
     "987": "Pacific/Tahiti",
     "988": "Pacific/Noumea",
-    "989": "Pacific/Pitcairn",  # Clipperton, on which nobody lives, keeps UTC-8
+    "989": "Pacific/Pitcairn",  # Clipperton (uninhabited) uses UTC-8
 }
 
 
 def zone_of(departement_code: str | None) -> ZoneInfo:
-    """The time zone of a French département by its code (`75`, `2A`, `974`); mainland time for any other, and None.
+    """Return the time zone of a French département by code (`75`, `2A`, `974`); mainland time for other codes and None.
 
     Codes: https://www.insee.fr/fr/information/2560452; zones: https://www.iana.org/time-zones.
     """

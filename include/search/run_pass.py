@@ -1,7 +1,7 @@
 """One pass over an index: browse all records, compare them with the patches, send the differences.
 
-One thread requests the next page while the current one is compared, and others send up to `in_flight` batches. Memory
-holds one page, these batches and the counts, whatever the size of the index.
+One thread requests the next page while the current one is compared, and others send up to `MAX_IN_FLIGHT` batches.
+Memory use does not depend on the size of the index: one page, these batches and the counts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 5_000_000
 """Maximum size of a batch; Algolia advises against more than 10 MB
 (https://www.algolia.com/doc/guides/sending-and-managing-data/send-and-update-your-data/in-depth/limitations)."""
+MAX_IN_FLIGHT = 4
+"""Maximum number of batches that are sent at once."""
 MAX_UNPUBLISHED = 64
 """Maximum number of unpublished tasks of a pass; Algolia throttles an application that has a hundred
 (https://support.algolia.com/hc/en-us/articles/4406975251089)."""
@@ -65,7 +67,6 @@ def run_pass(
     dry_run: bool = False,
     checkpoint: Checkpoint | None = None,
     max_pages: int | None = None,
-    in_flight: int = 4,
     save_checkpoint: Callable[[Checkpoint], None] = lambda _: None,
     is_superseded: Callable[[], bool] = lambda: False,
 ) -> tuple[PassReport, bool]:
@@ -76,7 +77,6 @@ def run_pass(
     :param dry_run: only read and compare.
     :param checkpoint: where to resume an earlier pass; None starts from the first page.
     :param max_pages: stop after this many pages.
-    :param in_flight: how many batches are sent at once.
     :param save_checkpoint: called about twice a second with a checkpoint from which the pass could be resumed.
     :param is_superseded: called after each page; the pass stops when it returns True.
 
@@ -87,10 +87,8 @@ def run_pass(
     attributes = requested_attributes(patches)
     cancelled = Event()
     reader = ThreadPoolExecutor(1, "browse", cancellation.bind, (cancelled,))
-    senders = ThreadPoolExecutor(in_flight, "patch", cancellation.bind, (cancelled,))
-    this_pass = _Pass(
-        index, patches, senders, dry_run=dry_run, checkpoint=checkpoint, save=save_checkpoint, in_flight=in_flight
-    )
+    senders = ThreadPoolExecutor(MAX_IN_FLIGHT, "patch", cancellation.bind, (cancelled,))
+    this_pass = _Pass(index, patches, senders, dry_run=dry_run, checkpoint=checkpoint, save=save_checkpoint)
     try:
         is_complete = this_pass.read(
             lambda cursor: reader.submit(index.browse, attributes, cursor), is_superseded, max_pages
@@ -115,14 +113,12 @@ class _Pass:
         dry_run: bool,
         checkpoint: Checkpoint | None,
         save: Callable[[Checkpoint], None],
-        in_flight: int,
     ) -> None:
         self._index = index
         self._patches = patches
         self._dry_run = dry_run
         self._save = save
         self._senders = senders
-        self._in_flight = in_flight
         self.report = checkpoint.report if checkpoint else PassReport()
         self._cursor = checkpoint.cursor if checkpoint else None
         self._tasks: deque[int] = deque(checkpoint.tasks if checkpoint else ())
@@ -219,7 +215,7 @@ class _Pass:
     def _flush(self) -> None:
         if not self._buffer:
             return
-        while len(self._in_transit) >= self._in_flight:
+        while len(self._in_transit) >= MAX_IN_FLIGHT:
             self._collect(wait=True)
         self._in_transit.append(self._senders.submit(self._send, self._buffer))
         self._sent += 1

@@ -1,4 +1,4 @@
--- Comments on all tables, views and columns. `make migrate` applies them after the revisions and views.
+-- Comments on all tables, views and columns. `make migrate` applies them after the revisions, views and functions.
 -- docs/reference/tables-and-views.md is generated from them.
 
 ------------------------------------------------------------------------------------------------------------------------
@@ -212,6 +212,9 @@ COMMENT ON VIEW fields_held_back IS
 COMMENT ON COLUMN fields_held_back.table_name IS 'product, offer or stock.';
 COMMENT ON COLUMN fields_held_back.field IS 'Name of the column.';
 COMMENT ON COLUMN fields_held_back.value IS 'Current value, as JSON.';
+
+COMMENT ON FUNCTION release_fields(text, bigint, text[]) IS
+    'Removes manual overrides of a row, all or only some fields, so that providers write these fields again. Returns the removed ones.';
 
 ------------------------------------------------------------------------------------------------------------------------
 -- The ledger of loads

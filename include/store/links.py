@@ -1,4 +1,4 @@
-"""Venue links as people change them, and the rows that follow. Every function works in the caller's transaction."""
+"""Change venue links, and transfer the rows that they feed. Every function runs in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
 from include.errors import ConfigurationError
-from include.models import LinkStanding, VenueLink
+from include.models import LinkStatus, VenueLink
+from include.store import Connection
 from include.store.rows import as_json
 
-Connection = psycopg.Connection[Any]
-
 MAX_NAMED = 5
-"""Keys named in the message about a collision."""
+"""Conflicting keys named in a message."""
 
-# A row is fed by a link if the link's provider wrote it last, in the link's venue, and if its key does not end in the
-# id of another link of the two.
+# A link feeds a row if the link's provider wrote the row last, in the link's venue, and the row's key does not end in
+# the id of another link between the two.
 _FED = sql.SQL("""
     {row}.last_provider_id = link.provider_id AND offer.venue_id = link.venue_id AND NOT EXISTS (
         SELECT FROM venue_provider AS other
@@ -61,29 +59,29 @@ _COUNTING = sql.SQL("""
 
 
 class TakenOver(NamedTuple):
-    """What a change of provider did to a venue's rows."""
+    """How many rows a change of provider transferred."""
 
     offers: int
     stocks: int
-    held_quantities: int
-    """Stocks whose quantity a person has edited: no provider fills it before it is released."""
+    overridden_quantities: int
+    """Of the stocks, those with a manual override of the quantity: no provider fills it until it is released."""
 
 
 def find_venue(connection: Connection, siret_or_id: str) -> VenueLink:
-    """A venue by SIRET or id, as a link to be: with the id 0 and without an id at a provider.
+    """Return a venue by SIRET or id, as a link with id 0 and without an id at a provider.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no such venue.
     """
-    asked = "".join(siret_or_id.split())
-    column = "siret" if len(asked) == 14 else "id::text"
+    identifier = "".join(siret_or_id.split())
+    column = "siret" if len(identifier) == 14 else "id::text"
     with connection.cursor(row_factory=class_row(VenueLink)) as cursor:
         venue = cursor.execute(
             sql.SQL(
                 "SELECT 0::bigint AS id, id AS venue_id, '' AS venue_id_at_offer_provider, siret, name AS venue_name,"
                 " departement_code, booking_email, withdrawal_details FROM venue WHERE {} = %s"
             ).format(sql.SQL(column)),
-            (asked,),
+            (identifier,),
         ).fetchone()
     if venue is None:
         raise ConfigurationError(
@@ -99,18 +97,18 @@ def list_links(
     link_id: int | None = None,
     limit: int | None = None,
     with_counts: bool = False,
-) -> list[LinkStanding]:
-    """Venue links by venue, active or not: all, those of a venue, or one. What they feed is counted if asked for."""
+) -> list[LinkStatus]:
+    """Return venue links by venue, active or not: all, those of a venue, or one; with counts of what they feed."""
     statement = _LINK.format(
         counts=sql.SQL(", offers.offers, stocks.stocks, stocks.stocks_on_sale" if with_counts else ""),
         counting=_COUNTING if with_counts else sql.SQL(""),
     )
-    with connection.cursor(row_factory=class_row(LinkStanding)) as cursor:
+    with connection.cursor(row_factory=class_row(LinkStatus)) as cursor:
         return cursor.execute(statement, {"venue": venue_id, "link": link_id, "limit": limit}).fetchall()
 
 
 def count_links(connection: Connection, *, venue_id: int | None = None) -> int:
-    """How many venue links there are, or how many a venue has."""
+    """Count all venue links, or those of a venue."""
     row = connection.execute(
         "SELECT count(*) FROM venue_provider WHERE venue_id = %(venue)s OR %(venue)s::bigint IS NULL",
         {"venue": venue_id},
@@ -118,14 +116,14 @@ def count_links(connection: Connection, *, venue_id: int | None = None) -> int:
     return int(row[0]) if row else 0
 
 
-def lock_link(connection: Connection, link_id: int) -> LinkStanding | None:
-    """A venue link as it is now, locked until the transaction ends; None if it is gone."""
+def lock_link(connection: Connection, link_id: int) -> LinkStatus | None:
+    """Return a venue link locked until the transaction ends; None if it no longer exists."""
     connection.execute("SELECT FROM venue_provider WHERE id = %s FOR UPDATE", (link_id,))
     return next(iter(list_links(connection, link_id=link_id)), None)
 
 
 def pivot_of(connection: Connection, provider_id: int, venue_id: int) -> str | None:
-    """What a provider calls a venue by `provider_pivot`."""
+    """Return the venue's id at a provider from `provider_pivot`."""
     row = connection.execute(
         "SELECT id_at_provider FROM provider_pivot WHERE provider_id = %s AND venue_id = %s", (provider_id, venue_id)
     ).fetchone()
@@ -139,7 +137,7 @@ def provider_is_active(connection: Connection, provider_id: int) -> bool:
 
 
 def insert_link(connection: Connection, link: VenueLink, provider_id: int) -> int:
-    """Write a new link, active and never synchronised; returns its id."""
+    """Insert a link, active and never read; return its id."""
     row = connection.execute(
         "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider, settings)"
         " VALUES (%s, %s, %s, %s) RETURNING id",
@@ -150,7 +148,7 @@ def insert_link(connection: Connection, link: VenueLink, provider_id: int) -> in
 
 
 def repoint_link(connection: Connection, link: VenueLink, provider_id: int) -> None:
-    """Make a link one of this provider, with the id and settings of `link`: active, and to be read wholly."""
+    """Give a link this provider and the id and settings of `link`; it is active, and the next run reads everything."""
     connection.execute(
         "UPDATE venue_provider SET provider_id = %s, venue_id_at_offer_provider = %s, settings = %s, is_active = true,"
         " last_sync_date = NULL WHERE id = %s",
@@ -159,7 +157,7 @@ def repoint_link(connection: Connection, link: VenueLink, provider_id: int) -> N
 
 
 def switch_link(connection: Connection, link_id: int, *, is_active: bool) -> None:
-    """Activate or deactivate a link; one that was not active is to be read wholly."""
+    """Activate or deactivate a link; after activating, the next run reads everything."""
     connection.execute(
         "UPDATE venue_provider SET is_active = %(active)s,"
         " last_sync_date = CASE WHEN is_active OR NOT %(active)s THEN last_sync_date END WHERE id = %(link)s",
@@ -168,24 +166,24 @@ def switch_link(connection: Connection, link_id: int, *, is_active: bool) -> Non
 
 
 def set_settings(connection: Connection, link_id: int, settings: Mapping[str, Any]) -> None:
-    """Give a link other settings; it is to be read wholly."""
+    """Replace the settings of a link; the next run reads everything."""
     connection.execute(
         "UPDATE venue_provider SET settings = %s, last_sync_date = NULL WHERE id = %s", (as_json(settings), link_id)
     )
 
 
-def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, marks: Sequence[str]) -> list[str]:
-    """Keys that rows of a link would get under another id at the provider, and that other rows have; a few of them.
+def find_key_conflicts(connection: Connection, link: LinkStatus, new_id: str, key_patterns: Sequence[str]) -> list[str]:
+    """Return the first keys that rows of a link would get under another id at the provider, but that exist already.
 
-    `marks` are the provider's `link_marks`.
+    `key_patterns` are those of the link's provider.
     """
     keys: list[str] = []
     for name, relation in _RELATIONS.items():
         row = sql.Identifier(name)
         statement = sql.SQL(
-            "SELECT held.id_at_providers FROM {relation}"
+            "SELECT existing.id_at_providers FROM {relation}"
             " JOIN venue_provider AS link ON link.id = %(link)s"
-            " JOIN {row} AS held ON held.id_at_providers = {new_key}"
+            " JOIN {row} AS existing ON existing.id_at_providers = {new_key}"
             " WHERE {fed} AND {has_old_key} ORDER BY 1 LIMIT {limit}"
         ).format(
             relation=relation,
@@ -195,30 +193,30 @@ def keys_in_the_way(connection: Connection, link: LinkStanding, new_id: str, mar
             fed=_FED.format(row=row),
             limit=MAX_NAMED,
         )
-        keys += [f"{name} {key}" for (key,) in connection.execute(statement, _patterns(link, new_id, marks))]
+        keys += [f"{name} {key}" for (key,) in connection.execute(statement, _patterns(link, new_id, key_patterns))]
     return keys
 
 
 def take_over(
-    connection: Connection, link: LinkStanding, provider_id: int, new_id: str, marks: Sequence[str]
+    connection: Connection, link: LinkStatus, provider_id: int, new_id: str, key_patterns: Sequence[str]
 ) -> TakenOver:
-    """Give the rows that a link feeds to a provider; what is not booked goes off sale until that one has filled it.
+    """Transfer the rows that a link feeds to a provider; unbooked quantities go off sale until it fills the rows.
 
-    Where keys hold the id, as the provider's `link_marks` say, they hold the new one then. The dates of the rows were
-    the old provider's and are forgotten. `fields_updated` stays as it is.
+    Keys that contain the id, by the old provider's `key_patterns`, get the new id. The dates of the rows came from the
+    old provider and are cleared. `fields_updated` does not change.
     """
     connection.execute("SET LOCAL provider_sync.writer = 'sync'")
-    given = {**_patterns(link, new_id, marks), "provider": provider_id}
+    parameters = {**_patterns(link, new_id, key_patterns), "provider": provider_id}
     found = connection.execute(
         sql.SQL(
             "WITH taken AS ("
             " UPDATE stock SET quantity = stock.booked_quantity, raw_provider_quantity = 0,"
             " last_provider_id = %(provider)s, date_modified_at_last_provider = NULL, id_at_providers = {key}"
             " FROM offer, venue_provider AS link WHERE link.id = %(link)s AND offer.id = stock.offer_id AND {fed}"
-            " RETURNING 'quantity' = ANY(stock.fields_updated) AS is_held"
-            ") SELECT count(*), count(*) FILTER (WHERE is_held) FROM taken"
-        ).format(key=_kept_or_new_key(_STOCK), fed=_FED.format(row=_STOCK)),
-        given,
+            " RETURNING 'quantity' = ANY(stock.fields_updated) AS is_overridden"
+            ") SELECT count(*), count(*) FILTER (WHERE is_overridden) FROM taken"
+        ).format(key=_key_after_change(_STOCK), fed=_FED.format(row=_STOCK)),
+        parameters,
     ).fetchone()
     assert found is not None
     offers = connection.execute(
@@ -226,14 +224,14 @@ def take_over(
             "UPDATE offer SET last_provider_id = %(provider)s, date_modified_at_last_provider = NULL,"
             " id_at_provider = CASE WHEN id_at_provider = id_at_providers THEN {key} ELSE id_at_provider END,"
             " id_at_providers = {key} FROM venue_provider AS link WHERE link.id = %(link)s AND {fed}"
-        ).format(key=_kept_or_new_key(_OFFER), fed=_FED.format(row=_OFFER)),
-        given,
+        ).format(key=_key_after_change(_OFFER), fed=_FED.format(row=_OFFER)),
+        parameters,
     ).rowcount
     return TakenOver(offers, found[0], found[1])
 
 
 def forget_progress(connection: Connection, link_id: int) -> None:
-    """Let unfinished operations of a link start over when they are tried again: what they read was for another link."""
+    """Make unfinished operations of a link start from scratch: what they have read was for another link."""
     connection.execute(
         "UPDATE catalog_scheme_operation_instance SET cursor = NULL WHERE cursor IS NOT NULL AND catalog_id IN"
         " (SELECT id FROM catalog WHERE venue_provider_id = %s)",
@@ -242,7 +240,7 @@ def forget_progress(connection: Connection, link_id: int) -> None:
 
 
 def give_up_rejections(connection: Connection, link_id: int, provider_id: int) -> int:
-    """Close the rejected records that a link has open with a provider, which will not be replayed; returns how many."""
+    """Close the open rejected records of a link and a provider, which will not be replayed; return how many."""
     return connection.execute(
         "UPDATE rejected_record SET resolved_at = now(), resolution = 'given up'"
         " WHERE venue_provider_id = %s AND provider_id = %s AND resolved_at IS NULL",
@@ -250,15 +248,15 @@ def give_up_rejections(connection: Connection, link_id: int, provider_id: int) -
     ).rowcount
 
 
-def _kept_or_new_key(row: sql.Identifier) -> sql.Composed:
+def _key_after_change(row: sql.Identifier) -> sql.Composed:
     return sql.SQL("CASE WHEN {has_old_key} THEN {new_key} ELSE {row}.id_at_providers END").format(
         has_old_key=_HAS_OLD_KEY.format(row=row), new_key=_NEW_KEY.format(row=row), row=row
     )
 
 
-def _patterns(link: LinkStanding, new_id: str, marks: Sequence[str]) -> dict[str, Any]:
-    """Where keys hold the link's id, and what stands there with the new one, as `regexp_replace` takes it."""
-    around = [mark.partition("{}") for mark in marks or ("@{}",)]
+def _patterns(link: LinkStatus, new_id: str, key_patterns: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of `_NEW_KEY`: a pattern for the id within keys, and the replacement with the new id."""
+    around = [pattern.partition("{}") for pattern in key_patterns or ("@{}",)]
     old, new = re.escape(link.venue_id_at_offer_provider), new_id.replace("\\", "\\\\")
     pattern = "|".join(f"({re.escape(before)}){old}({re.escape(after) or '$'})" for before, _, after in around)
     groups = range(1, 2 * len(around), 2)

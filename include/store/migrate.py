@@ -1,10 +1,10 @@
-"""Brings the database up to date: the revisions of its tables, then its views and comments.
+"""Brings the database up to date: the revisions of its tables, then its views, functions for users, and comments.
 
 - `include/sql/versions` has the revisions. Each is a small Python file that names its predecessor, and a `.sql` file of
   the same name. A released revision does not change.
-- `include/sql/views` has one `CREATE OR REPLACE VIEW` per file, and `include/sql/comments.sql` describes everything in
-  the database. Both always describe the newest revision, and are applied again when they have changed. A revision that
-  changes a column drops the views that use it first.
+- `include/sql/views` and `include/sql/functions` have one `CREATE OR REPLACE` statement per file, and
+  `include/sql/comments.sql` describes everything in the database. They fit the newest revision, and are applied again
+  when they have changed. A revision that changes a column first drops the views that use it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def migrate(conninfo: str) -> list[str]:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        apply_views_and_comments(connection)
+        apply_definitions(connection)
         connection.commit()
         after = _current_revisions(connection)
         connection.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (MIGRATION_LOCK,))
@@ -88,8 +88,8 @@ def run_sql_file(revision_file: str) -> None:
     _driver(op.get_bind()).execute(Path(revision_file).with_suffix(".sql").read_text(encoding="utf-8"))
 
 
-def apply_views_and_comments(connection: sqlalchemy.Connection) -> None:
-    """Create or replace all views and comments, unless the database has exactly these.
+def apply_definitions(connection: sqlalchemy.Connection) -> None:
+    """Create or replace all views, functions and comments, unless the database has exactly these.
 
     A comment on Alembic's table stores their digest. `CREATE OR REPLACE` keeps the grants of a view and the views that
     users built on it. It cannot remove or rename columns; in that case all views are dropped first.
@@ -97,9 +97,9 @@ def apply_views_and_comments(connection: sqlalchemy.Connection) -> None:
     import psycopg
 
     views = _views()
-    comments = (SQL_FOLDER / "comments.sql").read_text(encoding="utf-8")
-    digest = hashlib.sha256("\n".join([*views.values(), comments]).encode()).hexdigest()
-    version_comment = f"Revision of the database schema. Digest of its views and comments: {digest}"
+    others = "\n".join([*_read("functions").values(), (SQL_FOLDER / "comments.sql").read_text(encoding="utf-8")])
+    digest = hashlib.sha256("\n".join([*views.values(), others]).encode()).hexdigest()
+    version_comment = f"Revision of the database schema. Digest of its views, functions and comments: {digest}"
     driver = _driver(connection)
     driver.execute("SET LOCAL lock_timeout = '10s'")
     missing = driver.execute(
@@ -115,19 +115,22 @@ def apply_views_and_comments(connection: sqlalchemy.Connection) -> None:
     except psycopg.errors.InvalidTableDefinition:
         driver.execute(f"DROP VIEW IF EXISTS {', '.join(views)}")
         driver.execute("\n".join(views.values()))
-    driver.execute(comments)
+    driver.execute(others)
     driver.execute(f"COMMENT ON TABLE alembic_version IS '{version_comment}'")
 
 
 def _views() -> dict[str, str]:
     """Return the statements of all views by name, each after the views that it reads."""
-    files = sorted((SQL_FOLDER / "views").glob("*.sql"))
-    views = {file.stem: file.read_text(encoding="utf-8") for file in files}
-    reads = {
-        name: {other for other in views if other != name and re.search(rf"\b{other}\b", text)}
+    views = _read("views")
+    reads = {  # lists, not sets: the order must be the same in every process
+        name: [other for other in views if other != name and re.search(rf"\b{other}\b", text)]
         for name, text in views.items()
     }
     return {name: views[name] for name in TopologicalSorter(reads).static_order()}
+
+
+def _read(folder: str) -> dict[str, str]:
+    return {file.stem: file.read_text(encoding="utf-8") for file in sorted((SQL_FOLDER / folder).glob("*.sql"))}
 
 
 def _driver(connection: sqlalchemy.Connection) -> Any:

@@ -1,4 +1,4 @@
-"""Where pictures are kept: an object storage, here as a folder."""
+"""Object storage for images, and an implementation of it as a folder."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from uuid import uuid4
 
 
 class ObjectStorage(Protocol):
-    """Objects by key. Keys are named by content, so one that is there already need not be written again."""
+    """Objects by key. Keys are derived from the content, so an existing object need not be written again."""
 
     def has(self, key: str) -> bool:
-        """Whether there is an object of this key."""
+        """Whether there is an object with this key."""
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
-        """Write an object whole or not at all; when this returns it is there to stay."""
+        """Write an object atomically; when this returns, it is durable."""
 
 
 class FolderStorage:
-    """A folder with one file per object; it is made with the first one. It keeps no content types."""
+    """A folder with one file per object, created with the first one. It does not store content types."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
 
     def has(self, key: str) -> bool:
-        """Whether there is an object of this key; ValueError for a key that leads out of the folder."""
+        """Whether there is an object with this key; ValueError for a key that leads out of the folder."""
         return self._path(key).is_file()
 
     def put(self, key: str, data: bytes, content_type: str) -> None:  # noqa: ARG002
-        """Write an object whole or not at all, also if the power goes; ValueError as for `has`, OSError."""
+        """Write an object atomically, also if the power fails; raises ValueError as `has` does, or OSError."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{uuid4().hex}.tmp")
@@ -53,7 +53,7 @@ class FolderStorage:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable, on systems that open folders."""
+    """Make a new file name durable, on systems that can open folders."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

@@ -1,36 +1,39 @@
-"""Fields that a person edited, given back to the providers: `table.id` or `table.id.field`, say `stock.123.price`."""
+"""Releases manual overrides: providers may then write the fields again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from include.errors import ConfigurationError
 from include.models import Offer, Product, Stock
+from include.store import Connection
 from include.store.tables import table_of
 
 WRITABLE = {model.table_name: table_of(model).writable for model in (Product, Offer, Stock)}
-"""By table: the fields that providers write, and a person may therefore have edited."""
+"""The fields that providers write, by table; only these can have overrides that matter."""
 MAX_ID = 2**63 - 1
 
 
-def release(
-    connection: psycopg.Connection[Any], wanted: Sequence[str], *, dry_run: bool = False
-) -> dict[str, list[str]]:
-    """Give fields back, in the caller's transaction; returns per entry of `wanted` those that were held back until now.
+def release(connection: Connection, requested: Sequence[str], *, dry_run: bool = False) -> dict[str, list[str]]:
+    """Release overrides, in the caller's transaction.
 
-    A dry run only looks.
+    Args:
+        connection: in a transaction.
+        requested: entries `table.id` (all fields) or `table.id.field`, for example `stock.123.price`.
+        dry_run: change nothing.
+
+    Returns:
+        Per entry, the fields whose override is released.
 
     Raises:
-        ConfigurationError: something in `wanted` makes no sense or is not there; the message lists it all.
+        ConfigurationError: an entry is malformed, or the row does not exist; the message lists all such entries.
     """
     released: dict[str, list[str]] = {}
     wrong: list[str] = []
     parsed: list[tuple[str, str, int, list[str]]] = []
-    for entry in dict.fromkeys(wanted):
+    for entry in dict.fromkeys(requested):
         table, _, rest = entry.partition(".")
         row_id, dot, field = rest.partition(".")
         if not (row_id.isascii() and row_id.isdigit()) or int(row_id) > MAX_ID or (dot and not field):
@@ -50,7 +53,7 @@ def release(
         else:
             released[entry] = [name for name in found[0] if not fields or name in fields]
     if wrong:
-        raise ConfigurationError("release_fields cannot be done, nothing was: " + "; ".join(wrong))
+        raise ConfigurationError("No override was released: " + "; ".join(wrong))
     if not dry_run:
         for entry, table, number, fields in parsed:
             row = connection.execute(

@@ -1,23 +1,21 @@
-"""The rate of a service for the whole installation, kept in `service_pace`."""
+"""The rate limit of a service for the whole installation, stored in `service_pace`."""
 
 from __future__ import annotations
 
 from math import inf
-from typing import Any
 
-import psycopg
+from include.store import Connection
 
 
 class PostgresRateLimiter:
-    """Hands out the moments at which requests may be sent, one every `1 / requests_per_second` seconds.
+    """Assigns each request of any worker a time slot, one every `1 / requests_per_second` seconds.
 
-    The connection is its own and in autocommit: a slot is reserved in a transaction of a fraction of a millisecond,
-    and the clock is the database's, so that all workers share one. Commits are not waited for: what a crash of the
-    server loses is the last slots, not rows. Without a rate nothing is reserved, and only waits that a service asked
-    for are looked at.
+    Needs a connection of its own in autocommit mode: reserving a slot is a transaction of a fraction of a millisecond.
+    The clock is the database's, so that all workers share one. Commits are asynchronous: a crash of the server loses
+    the last slots, not rows. Without a rate no slot is reserved, and only waits requested by the service are obeyed.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], service: str, requests_per_second: float | None) -> None:
+    def __init__(self, connection: Connection, service: str, requests_per_second: float | None) -> None:
         self._connection = connection
         self._service = service
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
@@ -25,7 +23,7 @@ class PostgresRateLimiter:
         connection.execute("INSERT INTO service_pace (service) VALUES (%s) ON CONFLICT DO NOTHING", (service,))
 
     def acquire(self, longest: float = inf) -> float:
-        """Reserve the next slot, unless it begins in more than `longest` seconds; returns the seconds until then."""
+        """Reserve the next free slot, unless it is more than `longest` seconds away; return the seconds until then."""
         if not self._interval:
             row = self._connection.execute(
                 "SELECT greatest(0, extract(epoch FROM greatest(next_at, now()) - clock_timestamp()))::float8"
@@ -53,7 +51,7 @@ class PostgresRateLimiter:
         return float(row[0]) if row else 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let nobody send a request for so many seconds: the service asked for it."""
+        """Assign no slot in the next `seconds`: the service asked all clients to wait."""
         self._connection.execute(
             "UPDATE service_pace SET next_at = greatest(next_at, clock_timestamp() + make_interval(secs => %s))"
             " WHERE service = %s",

@@ -1,4 +1,4 @@
-"""A real HTTP service on the loopback, told by each test how to answer."""
+"""A real HTTP service on the loopback; each test scripts its responses."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Service:
 @contextlib.contextmanager
 def serving() -> Iterator[Service]:
     """Run a service until the block ends."""
-    told = Service()
+    service = Service()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -112,14 +112,14 @@ def serving() -> Iterator[Service]:
 
         def setup(self) -> None:
             super().setup()
-            told.connections += 1
+            service.connections += 1
 
         def do_GET(self) -> None:
             where = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(where.query).items()}
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            told.asked.append(Asked(where.path, query, dict(self.headers), self.command, body))
-            told.script[min(len(told.asked), len(told.script)) - 1](self)
+            service.asked.append(Asked(where.path, query, dict(self.headers), self.command, body))
+            service.script[min(len(service.asked), len(service.script)) - 1](self)
 
         do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
@@ -136,11 +136,11 @@ def serving() -> Iterator[Service]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    told.url = f"http://127.0.0.1:{server.server_port}/api"
+    service.url = f"http://127.0.0.1:{server.server_port}/api"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    yield told
-    told.over.set()
+    yield service
+    service.over.set()
     server.shutdown()
     server.server_close()
     thread.join()

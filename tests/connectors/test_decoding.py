@@ -92,7 +92,7 @@ def test_flaw_inside_a_text_costs_only_its_record(text):
 
 
 def test_bytes_that_look_like_a_mark_are_left_alone():
-    """Every two bytes that could serve as a mark, beside a flaw: nothing may be taken for what it is not."""
+    """Every two bytes that could serve as a mark, next to a flaw: no text may be mistaken for a mark."""
     every = b"".join(bytes([0xFF, second]) for second in range(0x80, 0x100))
     for marks in (b"\xff\x80", every[:-2]):
         raw = b'{"ref":"b","available":1,"title":"' + marks + b'\xdcn"}'

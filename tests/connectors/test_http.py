@@ -28,7 +28,7 @@ GOOD = b'{"fine": true}'
 decode = msgspec.json.decode
 
 
-def everything_told(error: BaseException, caplog) -> str:
+def all_texts(error: BaseException, caplog) -> str:
     """The error with all that hangs on it, and all log lines of all loggers."""
     seen, todo = [], [error]
     while todo:
@@ -44,19 +44,19 @@ def everything_told(error: BaseException, caplog) -> str:
 def test_answer_carries_value_time_status_and_size(service, connect):
     service.answers(GOOD, status=201)
     before = datetime.now(UTC)
-    answer = connect().get("stocks/1", {"limit": 3, "after": None}, decode=decode)
-    assert answer.value == {"fine": True}
-    assert before <= answer.asked_at <= datetime.now(UTC)
-    assert answer.asked_at.utcoffset() == timedelta(0)
-    assert (answer.status, answer.size) == (201, len(GOOD))
+    response = connect().get("stocks/1", {"limit": 3, "after": None}, decode=decode)
+    assert response.value == {"fine": True}
+    assert before <= response.requested_at <= datetime.now(UTC)
+    assert response.requested_at.utcoffset() == timedelta(0)
+    assert (response.status, response.size) == (201, len(GOOD))
     assert (service.asked[0].path, service.asked[0].query) == ("/api/stocks/1", {"limit": "3"})
 
 
 def test_time_is_that_of_the_request_that_succeeded(service, connect):
     service.answers(status=500).answers(GOOD)
     woke: list[datetime] = []
-    answer = connect(sleep=lambda _: woke.append(datetime.now(UTC))).get(decode=decode)
-    assert answer.asked_at >= woke[0]
+    response = connect(sleep=lambda _: woke.append(datetime.now(UTC))).get(decode=decode)
+    assert response.requested_at >= woke[0]
 
 
 def test_connection_is_used_again(service, connect):
@@ -73,9 +73,9 @@ def test_connection_is_used_again(service, connect):
 def test_gzip_is_decompressed(service, connect, chunked, size):
     body = b"0123456789" * (size // 10)
     service.answers(gzip.compress(body), headers={"Content-Encoding": "gzip"}, chunked=chunked)
-    answer = connect().get(decode=bytes)
-    assert answer.value == body
-    assert answer.size == len(body)
+    response = connect().get(decode=bytes)
+    assert response.value == body
+    assert response.size == len(body)
 
 
 @pytest.mark.parametrize("status", [200, 204])
@@ -129,7 +129,7 @@ def test_own_session_is_closed(service, connect, monkeypatch):
     monkeypatch.setattr(requests.Session, "close", lambda session: closed.append(id(session)))
     with connect() as connector:
         assert not closed
-    assert closed == [id(connector._session)]
+    assert closed == [id(connector._transport._session)]
 
 
 # ---------------------------------------------------------------- asking again
@@ -271,7 +271,7 @@ def test_after_the_last_attempt_the_error_says_what_it_was(service, connect):
 def test_broken_connections_are_service_unavailable(service, connect, fault, words):
     fault(service)
     with pytest.raises(ServiceUnavailable, match=words) as unavailable:
-        connect(attempts=1, read_timeout=0.2, answer_timeout=0.3).get("stocks", {"limit": 5}, decode=decode)
+        connect(attempts=1, read_timeout=0.2, response_timeout=0.3).get("stocks", {"limit": 5}, decode=decode)
     assert f"GET {service.url}/stocks?limit=5 " in str(unavailable.value)
     assert unavailable.value.__context__ is None
 
@@ -408,7 +408,7 @@ def test_header_that_cannot_be_sent_is_a_configuration_error(connect, caplog):
     connector = connect(headers={"X-Api-Key": "clé-\u2603\n"})
     with pytest.raises(ConfigurationError, match="cannot be sent") as wrong:
         connector.get(decode=decode)
-    assert "clé" not in everything_told(wrong.value, caplog)
+    assert "clé" not in all_texts(wrong.value, caplog)
 
 
 # ---------------------------------------------------------------- which connection
@@ -518,7 +518,7 @@ def test_redirect_to_another_service_is_refused(service, connect, host, caplog):
         connect(headers={"X-Api-Key": "k"}).get(decode=decode)
     assert refused.value.status == 307
     assert len(service.asked) == 1
-    assert "t0p" not in everything_told(refused.value, caplog)
+    assert "t0p" not in all_texts(refused.value, caplog)
 
 
 def test_redirects_end(service, connect):
@@ -610,12 +610,12 @@ def test_no_secret_in_any_error_or_log_line(service, connect, fault, caplog):
     )
     with pytest.raises((ServiceUnavailable, FatalError, RateLimited, UndecodableBody)) as raised:
         connector.get("my-path", {"access_token": "t0ken", "q": "s3cr&t"}, decode=decode)
-    told = everything_told(raised.value, caplog)
+    texts = all_texts(raised.value, caplog)
     # what urllib3 logs is hidden by names only, so the path and `q` stand in its own DEBUG lines
-    ours = "\n".join(line for line in told.splitlines() if "urllib3" not in line and "connectionpool" not in line)
+    ours = "\n".join(line for line in texts.splitlines() if "urllib3" not in line and "connectionpool" not in line)
     for secret in ("s3cr", "k3y", "b34rer", "my-path"):
         assert secret not in ours
-    assert "t0ken" not in told
+    assert "t0ken" not in texts
     assert raised.value.__context__ is None
     assert raised.value.__cause__ is None
 
@@ -653,8 +653,8 @@ def test_any_method_is_sent_with_its_body_and_headers(service, connect, method):
     service.answers(GOOD)
     headers = {"Content-Type": "application/json", "X-Mine": "of the request"}
     connector = connect(headers={"X-Mine": "of the connector", "X-Key": "k"})
-    answer = connector.request(method, "things", {"a": 1}, body='{"é": 1}'.encode(), headers=headers, decode=decode)
-    assert answer.value == {"fine": True}
+    response = connector.request(method, "things", {"a": 1}, body='{"é": 1}'.encode(), headers=headers, decode=decode)
+    assert response.value == {"fine": True}
     (asked,) = service.asked
     assert (asked.method, asked.path, asked.query, asked.body) == (
         method,
@@ -709,8 +709,8 @@ def test_a_mirror_is_asked_at_once(service, mirror, connect, naps, caplog, fault
     DOWN[fault](service)
     mirror.answers(GOOD)
     connector = connect(mirrors=[mirror.url], read_timeout=0.2)
-    answer = connector.request("POST", "x", {"a": 1}, body=b"b", decode=decode)
-    assert answer.value == {"fine": True}
+    response = connector.request("POST", "x", {"a": 1}, body=b"b", decode=decode)
+    assert response.value == {"fine": True}
     assert naps == []
     (asked,) = mirror.asked
     assert (asked.path, asked.query, asked.body) == ("/api/x", {"a": "1"}, b"b")

@@ -8,12 +8,20 @@ import msgspec
 import pytest
 
 from include.connectors.decoding import Rejected
-from include.connectors.pagination import CursorPaginator, KeysetPaginator, OffsetPaginator
+from include.connectors.pagination import CursorPaginator, KeysetPaginator, OffsetPaginator, Paginator, SinglePage
 from include.errors import PaginationError
 
 
 class Stock(msgspec.Struct):
     ref: str
+
+
+class Page(msgspec.Struct):
+    """A decoded page, as a service of any kind sends it."""
+
+    rows: list = []
+    total: int | None = None
+    cursor: str | None = None
 
 
 def stocks(*refs: str) -> list[Stock | Rejected]:
@@ -55,7 +63,7 @@ def read(paginator: KeysetPaginator, ask: Callable, *, with_total: bool = True) 
     while not paginator.finished:
         rows, total = ask(paginator.params)
         seen += rows
-        paginator.advance(rows, total=total if with_total else None)
+        paginator.advance(Page(rows, total=total if with_total else None))
     return seen
 
 
@@ -65,7 +73,7 @@ def advance_by(advance: Callable[[str], None], words: Iterable[str]) -> None:
 
 
 def keyset(size: int = 2, **options: object) -> KeysetPaginator:
-    return KeysetPaginator(key="ref", size=size, **options)
+    return KeysetPaginator(records="rows", total="total", key="ref", size=size, **options)
 
 
 # ---------------------------------------------------------------- keyset
@@ -83,7 +91,7 @@ def test_keyset_reads_until_an_empty_page():
 @pytest.mark.parametrize("total", [0, None])
 def test_keyset_of_nothing(total):
     paginator = keyset()
-    paginator.advance([], total=total)
+    paginator.advance(Page([], total=total))
     assert paginator.finished
 
 
@@ -123,21 +131,21 @@ def test_keyset_gets_past_bad_rows(rows, with_total):
 def test_keyset_with_a_full_page_without_keys_cannot_go_on(start):
     paginator = keyset(start=start)
     with pytest.raises(PaginationError, match="none of the 2 rows of page 1 has a 'ref' that can be read"):
-        paginator.advance(stocks("?", "?"), total=9)
+        paginator.advance(Page(stocks("?", "?"), total=9))
     assert not paginator.finished
 
 
 def test_keyset_takes_a_page_as_long_as_the_longest_for_full():
     paginator = keyset(size=1000)
-    paginator.advance(stocks("a", "b"))
+    paginator.advance(Page(stocks("a", "b")))
     with pytest.raises(PaginationError, match="page 2 has a 'ref'"):
-        paginator.advance(stocks("?", "?"))
+        paginator.advance(Page(stocks("?", "?")))
 
 
 def test_keyset_with_a_short_page_without_keys_before_the_total_cannot_go_on():
     paginator = keyset(size=10)
     with pytest.raises(PaginationError, match="that can be read"):
-        paginator.advance(stocks("?"), total=5)
+        paginator.advance(Page(stocks("?"), total=5))
 
 
 @pytest.mark.parametrize("start", [None, "0"])
@@ -152,9 +160,9 @@ def test_keyset_with_a_short_page_without_keys_before_the_total_cannot_go_on():
 )
 def test_keyset_notices_a_service_that_misreads_after(second, start):
     paginator = keyset(size=3, start=start)
-    paginator.advance(stocks("a", "b", "c"))
+    paginator.advance(Page(stocks("a", "b", "c")))
     with pytest.raises(PaginationError, match=r"page 2 contains row '.' again, .* after 'c': .* 'after'") as looped:
-        paginator.advance(stocks(*second))
+        paginator.advance(Page(stocks(*second)))
     assert looped.value.where == {"page": 2}
     assert not paginator.finished
 
@@ -163,8 +171,8 @@ def test_keyset_notices_a_service_that_misreads_after(second, start):
 def test_keyset_goes_on_behind_rows_that_come_again(second):
     """A service that takes `after` for "from", or lists a row twice: the rows met again change nothing."""
     paginator = keyset(size=3)
-    paginator.advance(stocks("a", "b", "c"))
-    paginator.advance(stocks(*second))
+    paginator.advance(Page(stocks("a", "b", "c")))
+    paginator.advance(Page(stocks(*second)))
     assert paginator.params["after"] == second[-1]
 
 
@@ -176,7 +184,7 @@ def test_keyset_notices_a_circle_of_any_length(lead, around):
     )
     paginator = keyset(size=1)
     with pytest.raises(PaginationError, match="the listing repeats itself"):
-        advance_by(lambda ref: paginator.advance(stocks(ref)), refs)
+        advance_by(lambda ref: paginator.advance(Page(stocks(ref))), refs)
     assert paginator.page <= 3 * (lead + around) + 3
 
 
@@ -185,7 +193,7 @@ def test_keyset_remembers_one_page_at_most():
 
     def advance(pages: range) -> None:
         for page in pages:
-            paginator.advance([Stock(f"{page:06d}{row:04d}") for row in range(100)])
+            paginator.advance(Page([Stock(f"{page:06d}{row:04d}") for row in range(100)]))
 
     advance(range(20))
     tracemalloc.start()
@@ -198,9 +206,9 @@ def test_keyset_remembers_one_page_at_most():
 
 def test_keyset_empty_page_before_the_total_is_an_error():
     paginator = keyset()
-    paginator.advance(stocks("a", "b"), total=5)
+    paginator.advance(Page(stocks("a", "b"), total=5))
     with pytest.raises(PaginationError, match=r"page 2 is empty after 2 rows, but the service announced 5") as early:
-        paginator.advance([], total=5)
+        paginator.advance(Page([], total=5))
     assert early.value.where == {"page": 2}
     assert not paginator.finished
 
@@ -225,24 +233,24 @@ def test_keyset_empty_page_before_the_total_is_an_error():
 )
 def test_keyset_total_of_a_listing_that_changes(totals, is_fine):
     paginator = keyset()
-    paginator.advance(stocks("a", "b"), total=totals[0])
-    paginator.advance(stocks("c", "d"), total=totals[1])
+    paginator.advance(Page(stocks("a", "b"), total=totals[0]))
+    paginator.advance(Page(stocks("c", "d"), total=totals[1]))
     if is_fine:
-        paginator.advance([], total=totals[2])
+        paginator.advance(Page([], total=totals[2]))
         assert paginator.finished
     else:
         with pytest.raises(PaginationError, match="not complete"):
-            paginator.advance([], total=totals[2])
+            paginator.advance(Page([], total=totals[2]))
 
 
 def test_keyset_first_page_empty_before_the_total_is_an_error():
     with pytest.raises(PaginationError, match="page 1 is empty after 0 rows"):
-        keyset().advance([], total=3)
+        keyset().advance(Page([], total=3))
 
 
 def test_raw_key_may_be_called_differently():
-    paginator = KeysetPaginator(key="ref", raw_key="articleRef", size=1)
-    paginator.advance([Rejected(b'{"articleRef":"x1","ref":"no"}', "bad")])
+    paginator = KeysetPaginator(records="rows", total="total", key="ref", raw_key="articleRef", size=1)
+    paginator.advance(Page([Rejected(b'{"articleRef":"x1","ref":"no"}', "bad")]))
     assert paginator.params["after"] == "x1"
 
 
@@ -251,7 +259,7 @@ def test_other_attribute_errors_are_not_hidden():
         other: str
 
     with pytest.raises(AttributeError):
-        keyset().advance([Row("a")])
+        keyset().advance(Page([Row("a")]))
 
 
 # ---------------------------------------------------------------- the limit of pages
@@ -259,12 +267,12 @@ def test_other_attribute_errors_are_not_hidden():
 
 def test_too_many_pages_is_an_error_of_all_paginators():
     by_key = keyset(size=1, max_pages=3)
-    by_cursor = CursorPaginator(max_pages=3)
-    by_offset = OffsetPaginator(size=1, max_pages=3)
+    by_cursor = CursorPaginator(records="rows", cursor="cursor", max_pages=3)
+    by_offset = OffsetPaginator(records="rows", total="total", size=1, max_pages=3)
     steps: list[Callable[[int], None]] = [
-        lambda n: by_key.advance(stocks(f"r{n}")),
-        lambda n: by_cursor.advance(f"c{n}"),
-        lambda n: by_offset.advance([n], total=99),
+        lambda n: by_key.advance(Page(stocks(f"r{n}"))),
+        lambda n: by_cursor.advance(Page(cursor=f"c{n}")),
+        lambda n: by_offset.advance(Page([n], total=99)),
     ]
     for step in steps:
         step(1)
@@ -276,8 +284,8 @@ def test_too_many_pages_is_an_error_of_all_paginators():
 
 def test_limit_of_pages_may_be_reached():
     paginator = keyset(size=1, max_pages=2)
-    paginator.advance(stocks("a"))
-    paginator.advance([])
+    paginator.advance(Page(stocks("a")))
+    paginator.advance(Page([]))
     assert paginator.finished
 
 
@@ -286,11 +294,11 @@ def test_limit_of_pages_may_be_reached():
 
 @pytest.mark.parametrize("end", [None, ""])
 def test_cursor_goes_on_until_there_is_none(end):
-    paginator = CursorPaginator(params={"pageSize": 10}, cursor_param="offset")
+    paginator = CursorPaginator(records="rows", cursor="cursor", params={"pageSize": 10}, cursor_param="offset")
     seen = [paginator.params]
     for cursor in ("x", "y", end):
         assert not paginator.finished
-        paginator.advance(cursor)
+        paginator.advance(Page(cursor=cursor))
         seen.append(paginator.params)
     assert paginator.finished
     first = {"pageSize": 10}
@@ -298,14 +306,14 @@ def test_cursor_goes_on_until_there_is_none(end):
 
 
 def test_cursor_resumes():
-    assert CursorPaginator(start="x").params == {"cursor": "x"}
+    assert CursorPaginator(records="rows", cursor="cursor", start="x").params == {"cursor": "x"}
 
 
 @pytest.mark.parametrize("start", [None, "a"])
 def test_cursor_that_names_itself_is_an_error(start):
-    paginator = CursorPaginator(start=start)
+    paginator = CursorPaginator(records="rows", cursor="cursor", start=start)
     with pytest.raises(PaginationError, match="names 'a' as the next page"):
-        advance_by(paginator.advance, "aa")
+        advance_by(lambda cursor: paginator.advance(Page(cursor=cursor)), "aa")
     assert paginator.page <= 2
 
 
@@ -315,16 +323,16 @@ def test_cursor_circle_is_noticed(lead, around):
     cursors = itertools.chain(
         (str(number) for number in range(lead)), itertools.cycle(f"c{number}" for number in range(around))
     )
-    paginator = CursorPaginator()
+    paginator = CursorPaginator(records="rows", cursor="cursor")
     with pytest.raises(PaginationError, match="the listing repeats itself"):
-        advance_by(paginator.advance, cursors)
+        advance_by(lambda cursor: paginator.advance(Page(cursor=cursor)), cursors)
     assert paginator.page <= 3 * (lead + around) + 3
 
 
 def test_long_cursor_is_cut_in_the_message():
-    paginator = CursorPaginator(start="x" * 5000)
+    paginator = CursorPaginator(records="rows", cursor="cursor", start="x" * 5000)
     with pytest.raises(PaginationError) as looped:
-        paginator.advance("x" * 5000)
+        paginator.advance(Page(cursor="x" * 5000))
     assert len(str(looped.value)) < 300
 
 
@@ -333,55 +341,114 @@ def test_long_cursor_is_cut_in_the_message():
 
 def test_offset_reads_up_to_the_total_whatever_the_size_of_pages():
     rows = list(range(7))
-    paginator = OffsetPaginator(size=5, params={"house": 1})
+    paginator = OffsetPaginator(records="rows", total="total", size=5, params={"house": 1})
     seen: list[int] = []
     asked = []
     while not paginator.finished:
         asked.append(paginator.params)
         page = rows[paginator.params["skip"] :][:3]
         seen += page
-        paginator.advance(page, total=7)
+        paginator.advance(Page(page, total=7))
     assert seen == rows
     assert asked == [{"house": 1, "take": 5, "skip": skip} for skip in (0, 3, 6)]
 
 
 def test_offset_of_nothing():
-    paginator = OffsetPaginator(size=5)
-    paginator.advance([], total=0)
+    paginator = OffsetPaginator(records="rows", total="total", size=5)
+    paginator.advance(Page([], total=0))
     assert paginator.finished
 
 
 def test_offset_resumes():
-    paginator = OffsetPaginator(size=5, start=10, skip_param="offset", size_param="limit")
+    paginator = OffsetPaginator(
+        records="rows", total="total", size=5, start=10, skip_param="offset", size_param="limit"
+    )
     assert paginator.params == {"offset": 10, "limit": 5}
-    paginator.advance([1, 2], total=12)
+    paginator.advance(Page([1, 2], total=12))
     assert paginator.finished
 
 
 @pytest.mark.parametrize("total", [20, 0])
 def test_offset_empty_page_before_the_total_is_an_error(total):
-    paginator = OffsetPaginator(size=5)
-    paginator.advance([1, 2, 3, 4, 5], total=20)
+    paginator = OffsetPaginator(records="rows", total="total", size=5)
+    paginator.advance(Page([1, 2, 3, 4, 5], total=20))
     with pytest.raises(PaginationError, match=r"page 2 is empty after 5 rows, but the service announced 20"):
-        paginator.advance([], total=total)
+        paginator.advance(Page([], total=total))
 
 
 def test_offset_listing_that_shrank_to_what_was_read_is_over():
-    paginator = OffsetPaginator(size=5)
-    paginator.advance([1, 2, 3, 4, 5], total=20)
-    paginator.advance([], total=5)
+    paginator = OffsetPaginator(records="rows", total="total", size=5)
+    paginator.advance(Page([1, 2, 3, 4, 5], total=20))
+    paginator.advance(Page([], total=5))
     assert paginator.finished
 
 
 def test_offset_listing_that_grows_is_followed():
-    paginator = OffsetPaginator(size=2)
-    paginator.advance([1, 2], total=4)
-    paginator.advance([3, 4], total=5)
+    paginator = OffsetPaginator(records="rows", total="total", size=2)
+    paginator.advance(Page([1, 2], total=4))
+    paginator.advance(Page([3, 4], total=5))
     assert not paginator.finished
 
 
 def test_offset_notices_that_skip_is_ignored():
-    paginator = OffsetPaginator(size=2)
-    paginator.advance([Stock("a"), Stock("b")], total=6)
+    paginator = OffsetPaginator(records="rows", total="total", size=2)
+    paginator.advance(Page([Stock("a"), Stock("b")], total=6))
     with pytest.raises(PaginationError, match=r"page 2 begins with the same row .* 'skip'"):
-        paginator.advance([Stock("a"), Stock("b")], total=6)
+        paginator.advance(Page([Stock("a"), Stock("b")], total=6))
+
+
+# ---------------------------------------------------------------- one page
+
+
+def test_single_page_is_one_request():
+    paginator = SinglePage(records="rows", params={"theater": "P1"})
+    assert paginator.params == paginator.probe_params == {"theater": "P1"}
+    paginator.advance(Page(stocks("a", "b")))
+    assert paginator.finished
+
+
+@pytest.mark.parametrize("total", [None, 0, 1, 2])
+def test_single_page_with_all_that_it_announces_is_complete(total):
+    paginator = SinglePage(records="rows", total="total")
+    paginator.advance(Page(stocks("a", "b"), total))
+    assert paginator.finished
+
+
+def test_single_page_with_less_than_it_announces_is_an_error():
+    paginator = SinglePage(records="rows", total="total")
+    with pytest.raises(PaginationError, match="the listing has 2 records, but announces 3: it is not complete"):
+        paginator.advance(Page(stocks("a", "b"), 3))
+    assert not paginator.finished
+
+
+# ---------------------------------------------------------------- the common interface
+
+
+def read_by_interface(paginator: Paginator, pages: list[Page]) -> list[object]:
+    """Read a listing as every provider does, whatever its paginator."""
+    seen: list[object] = []
+    for page in pages:
+        assert not paginator.finished
+        assert isinstance(paginator.params, dict)
+        seen += paginator.records(page)
+        paginator.advance(page)
+    assert paginator.finished
+    return seen
+
+
+PAGES = [Page(stocks("a", "!b"), 2, "next"), Page([], 2)]
+
+
+@pytest.mark.parametrize(
+    ("paginator", "pages", "probe"),
+    [
+        (SinglePage(records="rows", total="total", params={"n": 2}), PAGES[:1], {"n": 2}),
+        (KeysetPaginator(records="rows", total="total", key="ref", size=2), PAGES, {"limit": 1}),
+        (CursorPaginator(records="rows", cursor="cursor", params={"n": 2}), PAGES, {"n": 2}),
+        (OffsetPaginator(records="rows", total="total", size=2), PAGES[:1], {"take": 1, "skip": 0}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Paginator) else "",
+)
+def test_all_paginators_are_used_alike(paginator, pages, probe):
+    assert paginator.probe_params == probe
+    assert read_by_interface(paginator, pages) == PAGES[0].rows

@@ -75,7 +75,7 @@ def test_what_was_read_goes_with_the_stream():
 def test_attributes_tell_of_the_page_of_the_current_record():
     stream = RecordStream(iter([page(1, "a", "b"), page(2, "c")]))
     assert stream.page_number == 0
-    seen = [(record, stream.page_number, stream.asked_at) for record in stream]
+    seen = [(record, stream.page_number, stream.requested_at) for record in stream]
     later = [START + timedelta(seconds=number) for number in (1, 2)]
     assert seen == [("a", 1, later[0]), ("b", 1, later[0]), ("c", 2, later[1])]
 
@@ -252,8 +252,8 @@ def test_close_returns_at_once_while_a_request_is_under_way(service, connect):
 
     def pages() -> Iterator[Page]:
         for number in range(100):
-            answer = connector.get(decode=bytes)
-            yield Page([answer.value], answer.asked_at, number)
+            response = connector.get(decode=bytes)
+            yield Page([response.value], response.requested_at, number)
 
     stream = RecordStream(pages())
     next(stream)

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from include.connectors.http import HttpConnector
-from include.connectors.pictures import PictureFetcher
+from include.connectors.images import ImageFetcher
 from include.connectors.third_party import ThirdPartyRule, is_same_service, kind_of_address, resolve
-from include.errors import BadPicture, RedirectsElsewhere, ServiceUnavailable, Unreachable, UntrustedUrl
+from include.errors import BadImage, RedirectsElsewhere, ServiceUnavailable, Unreachable, UntrustedUrl
 
 SETTING = '"allow_private_networks": true in the extra of the Airflow connection shop_api'
 
@@ -50,7 +50,7 @@ def fetcher(naps):
 
     def make(names=None, **rule):
         rule = ThirdPartyRule("shop_api", **{"resolve": names or Names(), "kind_of": public_here, **rule})
-        made.append(PictureFetcher(rule, sleep=naps, jitter=lambda: 1.0, attempts=2))
+        made.append(ImageFetcher(rule, sleep=naps, jitter=lambda: 1.0, attempts=2))
         return made[-1]
 
     yield make
@@ -129,7 +129,7 @@ def test_an_address_that_is_public(address):
 def test_no_spelling_of_this_machine_is_asked(service, fetcher, host):
     service.answers(b"secret")
     fetch = fetcher(kind_of=kind_of_address, resolve=resolve)
-    with pytest.raises(BadPicture) as failed:
+    with pytest.raises(BadImage) as failed:
         fetch(f"http://{host}:{port_of(service)}/a.jpg")
     assert service.asked == []
     assert service.connections == 0
@@ -139,14 +139,14 @@ def test_no_spelling_of_this_machine_is_asked(service, fetcher, host):
 @pytest.mark.parametrize("url", ["http://good.example@{host}/", "http://good.example:80@{host}/", "http://@{host}/"])
 def test_a_user_in_the_address_does_not_hide_the_host(service, fetcher, url):
     service.answers(b"secret")
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         fetcher(kind_of=kind_of_address)(url.format(host=f"127.0.0.1:{port_of(service)}"))
     assert service.connections == 0
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "169.254.169.254", "fd00:ec2::254", "::ffff:10.0.0.1"])
 def test_the_error_says_host_address_reason_connection_and_setting(fetcher, address):
-    with pytest.raises(BadPicture) as failed:
+    with pytest.raises(BadImage) as failed:
         fetcher(Names(images_example=[address]))("http://images.example/a.jpg?sig=s3cr3t")
     kind = kind_of_address(address)
     assert f"images.example resolves to {address}, {kind}" in failed.value.message
@@ -161,35 +161,35 @@ def test_one_private_address_among_public_ones_is_enough():
 
 
 def test_a_public_host_is_asked_by_its_name(service, fetcher):
-    service.answers(b"picture")
+    service.answers(b"image")
     names = Names(images_example=["127.0.0.1"])
-    assert fetcher(names)(f"http://images.example:{port_of(service)}/a.jpg") == b"picture"
+    assert fetcher(names)(f"http://images.example:{port_of(service)}/a.jpg") == b"image"
     assert service.asked[0].headers["Host"] == f"images.example:{port_of(service)}"
     assert names.asked == ["images.example"]
 
 
 def test_a_name_that_resolves_differently_a_moment_later_changes_nothing(service, fetcher):
-    service.answers(b"picture")
+    service.answers(b"image")
     names = Names(images_example=["127.0.0.1", "169.254.169.254"])
     fetch = fetcher(names)
     url = f"http://images.example:{port_of(service)}/a.jpg"
-    assert fetch(url) == b"picture"
-    assert fetch(url) == b"picture"  # over the same connection
+    assert fetch(url) == b"image"
+    assert fetch(url) == b"image"  # over the same connection
     assert (names.asked, service.connections) == (["images.example"], 1)
     fetch.close()
-    with pytest.raises(BadPicture, match=r"resolves to 169\.254\.169\.254, a link-local address"):
+    with pytest.raises(BadImage, match=r"resolves to 169\.254\.169\.254, a link-local address"):
         fetch(url)
     assert service.connections == 1
 
 
 def test_the_next_address_is_tried_when_one_does_not_respond(service, fetcher):
-    service.answers(b"picture")
+    service.answers(b"image")
     fetch = fetcher(resolve=lambda host, port: ["::1", "127.0.0.1"])
-    assert fetch(f"http://images.example:{port_of(service)}/a.jpg") == b"picture"
+    assert fetch(f"http://images.example:{port_of(service)}/a.jpg") == b"image"
 
 
 def test_a_host_that_is_unknown_is_not_retried_for_long(fetcher, naps):
-    with pytest.raises(BadPicture, match="host of the picture cannot be reached") as failed:
+    with pytest.raises(BadImage, match="host of the image cannot be reached") as failed:
         fetcher()("http://nowhere.example/a.jpg")
     assert "the host nowhere.example is unknown" in str(failed.value)
     assert naps == [1.0]
@@ -239,7 +239,7 @@ def test_over_ipv6_by_name_and_by_address(ipv6, fetcher):
     fetch = fetcher(Names(images_example=["::1"]))
     assert fetch(f"http://images.example:{ipv6}/a.jpg") == b"six!"
     assert fetch(f"http://[::1]:{ipv6}/a.jpg") == b"six!"
-    with pytest.raises(BadPicture, match="::1 is a loopback address"):
+    with pytest.raises(BadImage, match="::1 is a loopback address"):
         fetcher(kind_of=kind_of_address)(f"http://[::1]:{ipv6}/a.jpg")
 
 
@@ -252,7 +252,7 @@ def test_a_redirect_into_a_private_network_is_not_followed(service, mirror, fetc
     service.answers(status=302, headers={"Location": location})
     mirror.answers(b"secret")
     fetch = fetcher(Names(images_example=["127.0.0.1"], inside_example=["10.0.0.8"]))
-    with pytest.raises(BadPicture, match="may lead to public addresses only"):
+    with pytest.raises(BadImage, match="may lead to public addresses only"):
         fetch(f"http://images.example:{port_of(service)}/a.jpg")
     assert (len(service.asked), mirror.connections) == (1, 0)
 
@@ -262,7 +262,7 @@ def test_every_hop_of_a_chain_is_checked(service, mirror, fetcher):
     service.answers(status=301, headers={"Location": f"http://b.example:{other}/"})
     mirror.answers(status=307, headers={"Location": f"http://c.example:{port}/"})
     names = Names(a_example=["127.0.0.1"], b_example=["127.0.0.1"], c_example=["192.168.0.9"])
-    with pytest.raises(BadPicture, match=r"c\.example resolves to 192\.168\.0\.9"):
+    with pytest.raises(BadImage, match=r"c\.example resolves to 192\.168\.0\.9"):
         fetcher(names)(f"http://a.example:{port}/")
     assert (len(service.asked), len(mirror.asked)) == (1, 1)
 
@@ -295,25 +295,25 @@ def test_a_link_to_the_next_page_stays_on_the_service(service, mirror, connect):
 
 
 def test_the_host_and_port_of_the_connection_are_allowed_anywhere(service, mirror, fetcher):
-    service.answers(b"picture")
+    service.answers(b"image")
     fetch = fetcher(kind_of=kind_of_address, own_urls=(f"{service.url}/stocks",))
-    assert fetch(f"http://127.0.0.1:{port_of(service)}/a.jpg") == b"picture"
-    with pytest.raises(BadPicture, match=r"127\.0\.0\.1 is a loopback address"):
+    assert fetch(f"http://127.0.0.1:{port_of(service)}/a.jpg") == b"image"
+    with pytest.raises(BadImage, match=r"127\.0\.0\.1 is a loopback address"):
         fetch(f"http://127.0.0.1:{port_of(mirror)}/a.jpg")
     assert mirror.connections == 0
 
 
 def test_the_own_host_may_not_redirect_elsewhere_inside(service, mirror, fetcher):
     service.answers(status=302, headers={"Location": f"{mirror.url}/a.jpg"})
-    with pytest.raises(BadPicture, match="is a loopback address"):
+    with pytest.raises(BadImage, match="is a loopback address"):
         fetcher(kind_of=kind_of_address, own_urls=(service.url,))(f"{service.url}/a.jpg")
     assert mirror.connections == 0
 
 
 def test_private_networks_can_be_allowed(service, mirror, fetcher):
     service.answers(status=302, headers={"Location": f"{mirror.url}/a.jpg"})
-    mirror.answers(b"picture")
-    assert fetcher(kind_of=kind_of_address, allow_private_networks=True)(f"{service.url}/a.jpg") == b"picture"
+    mirror.answers(b"image")
+    assert fetcher(kind_of=kind_of_address, allow_private_networks=True)(f"{service.url}/a.jpg") == b"image"
 
 
 def test_a_connector_gives_the_rule_of_its_connection(service):
@@ -343,20 +343,20 @@ def proxy(service, monkeypatch):
     monkeypatch.setenv("http_proxy", service.url.removesuffix("/api"))
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    return service.answers(b"picture")
+    return service.answers(b"image")
 
 
 def test_behind_a_proxy_a_private_address_is_refused_before_it_is_asked(proxy, fetcher):
     fetch = fetcher(Names(inside_example=["10.0.0.8"]))
     for url in ("http://inside.example/a.jpg", "http://169.254.169.254/", "http://localhost/"):
-        with pytest.raises(BadPicture, match="may lead to public addresses only"):
+        with pytest.raises(BadImage, match="may lead to public addresses only"):
             fetch(url)
     assert proxy.connections == 0
 
 
 @pytest.mark.parametrize("names", [{"images_example": ["8.8.8.8"]}, {}], ids=["public", "known to the proxy only"])
 def test_behind_a_proxy_the_proxy_connects(proxy, fetcher, names):
-    assert fetcher(Names(**names))("http://images.example/a.jpg") == b"picture"
+    assert fetcher(Names(**names))("http://images.example/a.jpg") == b"image"
     assert proxy.asked[0].headers["Host"] == "images.example"
 
 
@@ -424,7 +424,7 @@ def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(tls, fe
     fetch = fetcher(Names(images_example=["127.0.0.1"], other_example=["127.0.0.1"]))
     assert fetch(f"https://images.example:{port}/a.jpg") == b"tls"
     assert seen == ["images.example", f"images.example:{port}"]
-    with pytest.raises(BadPicture, match="host of the picture cannot be reached") as failed:
+    with pytest.raises(BadImage, match="host of the image cannot be reached") as failed:
         fetch(f"https://other.example:{port}/a.jpg")
     assert "the certificate of other.example cannot be verified" in str(failed.value)
 

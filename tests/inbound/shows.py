@@ -25,7 +25,7 @@ class Shows(LocalProvider):
 
     name = "Shows"
     can_create = True
-    complete = (Stock,)
+    complete_tables = (Stock,)
 
     def __init__(self, records, link):
         super().__init__(link)
@@ -66,7 +66,7 @@ class Shows(LocalProvider):
         for name, value in self.record["show"].items():
             setattr(stock, name, value)
 
-    def fill_gone_attributes(self, obj):
+    def fill_removed_attributes(self, obj):
         self.filled_gone.append(obj.id)
         if obj.booked_quantity == 0:
             obj.is_soft_deleted = True

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from include.connectors.decoding import PageDecoder, Rejected
 from include.errors import RejectRecord, SkipObject
 from include.inbound.read import RecordReader
+from include.inbound.rejections import MAX_PAYLOAD_LENGTH, masked_payload
 from include.masking import MASK, Fields, masked
 from include.models.report import SyncReport
-from include.store.rejected import MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import CursorItems, day, item
 
 FEW = settings(
@@ -91,7 +91,7 @@ def _read_some(records, cursor, size, room, times):
     provider.open()
     reader, readings = RecordReader(provider, cursor), []
     while not reader.is_exhausted and len(readings) < times:
-        readings.append(reader.read(size=size, room=room, budget=(1000, 0.1), report=SyncReport()))
+        readings.append(reader.read(size=size, max_records=room, budget=(1000, 0.1), report=SyncReport()))
     return reader, readings
 
 

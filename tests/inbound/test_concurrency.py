@@ -239,7 +239,7 @@ def test_somebody_who_always_comes_in_between_ends_the_try(sync, connection):
         " $$ BEGIN RAISE unique_violation USING CONSTRAINT = 'item_id_at_providers_key'; END $$"
     )
     connection.execute("CREATE TRIGGER too_late BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION too_late()")
-    with pytest.raises(DatabaseUnavailable, match="5 times over"):
+    with pytest.raises(DatabaseUnavailable, match="5 times in a row"):
         sync([item("a")])
 
 

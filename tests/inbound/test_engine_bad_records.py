@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from include.errors import ConfigurationError, ErrorBudgetExceeded, FatalError, RejectRecord, SkipObject
+from include.inbound.rejections import MAX_PAYLOAD_LENGTH, masked_payload
 from include.masking import Fields
 from include.providers.base import LocalProvider
-from include.store.rejected import MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import CursorItems, Item, Items, day, item
 
 DATED = pytest.mark.parametrize("dates", [(None, None), (day(1), day(2))], ids=["dateless", "dated"])

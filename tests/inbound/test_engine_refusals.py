@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 
 from include.errors import RejectRecord
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.masking import MASK
 from include.models import Product
@@ -122,7 +123,7 @@ def test_a_long_tail_of_rejected_records_is_counted_once(connection, rejections)
             return str(self.good)
 
     listing = [item("a"), item("b"), *[None] * 25, "killed", item("c")]
-    load = ledger.open_load(connection, Tail, LoadParameters())
+    load = loads.open_load(connection, Tail, LoadParameters())
     instance = ledger.single_instance(connection, load)
     connection.commit()
     with suppress(Killed):

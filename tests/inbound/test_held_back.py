@@ -13,7 +13,7 @@ class Named(Shows):
     """Shows whose offers are updated too."""
 
     local_class = "Shows"
-    complete = ()
+    complete_tables = ()
 
     def __next__(self):
         infos = super().__next__()
@@ -130,7 +130,7 @@ def test_offers_and_products_too(sync, cinema, connection, is_dated):
 def test_a_provider_that_does_not_know_of_deletion_undoes_none(sync, cinema, connection, stocks):
     class Unaware(Shows):
         local_class = "Shows"
-        complete = ()
+        complete_tables = ()
 
         def fill_stock(self, stock):
             held = stock.is_soft_deleted

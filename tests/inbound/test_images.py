@@ -8,10 +8,9 @@ from PIL import Image
 from psycopg.pq import TransactionStatus
 
 from include.connectors.third_party import ThirdPartyRule
-from include.errors import AccessRefused, BadPicture, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
-from include.inbound.images import FAILURES_IN_A_ROW, MAX_WARNINGS
+from include.errors import AccessRefused, BadImage, DatabaseUnavailable, RejectRecord, ServiceUnavailable, SkipObject
+from include.inbound.images import MAX_CONSECUTIVE_FAILURES, MAX_WARNINGS, content_key, normalise
 from include.inbound.run import sync_provider
-from include.inbound.thumbs import content_key, normalise
 from include.models import Product
 from include.providers.base import LocalProvider
 from include.store import ledger
@@ -170,13 +169,13 @@ class TestOneFilm:
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_one_that_fails_costs_nothing_and_is_asked_for_again(self, run, thumbs, dates, rows):
-        report, _ = run(film(raw=BadPicture("the picture does not exist (404)"), date=dates[0]))
+        report, _ = run(film(raw=BadImage("the picture does not exist (404)"), date=dates[0]))
         assert (counted(report), report.created) == ((1, 0, 0, 1), 1)
         assert report.thumb_errors == {"the picture does not exist (404)": 1}
         assert thumbs() == {"film": {}}
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
-        run(film(raw=BadPicture("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
+        run(film(raw=BadImage("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
         assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
 
     def test_no_picture_after_all(self, run, thumbs, dates):
@@ -321,7 +320,7 @@ class TestNotForUs:
         assert (report.rejected, fetched) == (1, [])
 
     def test_providers_without_pictures_look_nothing_up(self, sync, storage, monkeypatch):
-        monkeypatch.setattr("include.inbound.images.find_thumbs", lambda *_: pytest.fail("looked up"))
+        monkeypatch.setattr("include.inbound.images.find_images", lambda *_: pytest.fail("looked up"))
         sync([], Items, storage=storage)
 
 
@@ -331,7 +330,7 @@ class TestFailures:
             b"<html>",
             RED[:60],
             png_of(60_000, 60_000),
-            BadPicture("gone"),
+            BadImage("gone"),
             ServiceUnavailable("down"),
             ValueError("token=abc"),
         ]
@@ -339,14 +338,14 @@ class TestFailures:
         assert counted(report) == (6, 0, 0, 6)
         assert report.created == 6
         assert report.thumb_errors == {
-            "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)": 1,
-            "the picture is broken": 1,
-            "the picture has more than 50 million pixels": 1,
+            "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)": 1,
+            "the image is broken": 1,
+            "the image has more than 50 million pixels": 1,
             "gone": 1,
             "down": 1,
             "ValueError: token=***": 1,
         }
-        assert "Picture of Product 3: gone" in caplog.text
+        assert "Image of Product 3: gone" in caplog.text
         assert "abc" not in caplog.text
 
     def test_hooks_that_fail(self, run):
@@ -363,7 +362,7 @@ class TestFailures:
             assert counted(report) == (1, 0, 0, 1)
 
     def test_the_log_is_not_flooded(self, run, caplog):
-        records = [film(f"{i}", raw=BadPicture("gone"), source=f"https://pictures/{i}") for i in range(40)]
+        records = [film(f"{i}", raw=BadImage("gone"), source=f"https://pictures/{i}") for i in range(40)]
         report, _ = run(*records, chunk_size=7)
         assert report.failed_thumbs == 40
         assert report.thumb_errors == {"gone": 40}
@@ -374,17 +373,17 @@ class TestFailures:
     def test_a_host_that_does_not_answer_is_not_asked_for_ever(self, run, error, caplog):
         records = [film(f"{i}", raw=error, source=f"https://pictures/{i}") for i in range(20)]
         report, fetched = run(*records, chunk_size=3)
-        assert len(fetched) == FAILURES_IN_A_ROW
+        assert len(fetched) == MAX_CONSECUTIVE_FAILURES
         assert counted(report) == (20, 0, 0, 20)
         assert report.created == 20
         assert report.thumb_errors == {
-            error.message: 5, "not asked for, after 5 in a row that could not be had": 15,
+            error.message: 5, "skipped after 5 consecutive failures": 15,
         }  # fmt: skip
-        assert "no more are asked for in this run" in caplog.text
+        assert "skipping images for the rest of this run" in caplog.text
 
     def test_one_that_answers_in_between_is(self, run):
         down = ServiceUnavailable("down")
-        raws = [down, down, down, down, BadPicture("gone"), down, down, down, down, RED, down]
+        raws = [down, down, down, down, BadImage("gone"), down, down, down, down, RED, down]
         records = [film(f"{i}", raw=raw, source=f"https://pictures/{i}") for i, raw in enumerate(raws)]
         assert len(run(*records)[1]) == len(raws)
 
@@ -399,8 +398,8 @@ class TestFailures:
         monkeypatch.setattr(storage, "put", full)
         records = [film(f"{i}", source=f"https://pictures/{i}") for i in range(9)]
         report, fetched = run(*records)
-        assert (report.failed_thumbs, report.created, len(fetched)) == (9, 9, FAILURES_IN_A_ROW)
-        assert "the picture cannot be stored: OSError: No space left on device" in report.thumb_errors
+        assert (report.failed_thumbs, report.created, len(fetched)) == (9, 9, MAX_CONSECUTIVE_FAILURES)
+        assert "the image cannot be stored: OSError: No space left on device" in report.thumb_errors
         assert set(map(str, thumbs().values())) == {"{}"}
 
     def test_the_database_is_not_a_picture(self, run):
@@ -507,10 +506,10 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
         report = sync_provider(provider, connection, storage=storage)
     assert counted(report) == (3, 1, 0, 2)
     assert report.thumb_errors.keys() == {
-        "the picture does not exist (404)", "the address of the picture does not start with http:// or https://",
+        "the image does not exist (404)", "the address of the image does not start with http:// or https://",
     }  # fmt: skip
     assert thumbs()["film"]["1"]["key"] == key_of(LARGE_RED)
-    assert provider.pictures is None
+    assert provider.fetch_image is None
 
 
 def test_two_objects_of_one_record_have_each_its_own_picture(run, thumbs):

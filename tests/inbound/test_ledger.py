@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 
 from include.errors import ConfigurationError, FatalError, LinkBusy, ServiceUnavailable
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers import load_provider
 from include.store import ledger
@@ -54,7 +55,7 @@ def run(connection):
 
     def run(run_id="r", provider_class=Linked, **asked):
         parameters = LoadParameters(**asked)
-        load = ledger.open_load(connection, provider_class, parameters, run_id=run_id)
+        load = loads.open_load(connection, provider_class, parameters, run_id=run_id)
         for instance in ledger.pending_instances(connection, load, 0):
             if ledger.past_error_limit(connection, load):
                 break
@@ -65,7 +66,7 @@ def run(connection):
                     limit=parameters.limit, full_refresh=parameters.full_refresh,
                     interval=parameters.interval_start and (parameters.interval_start, parameters.interval_end),
                 )  # fmt: skip
-        return ledger.close_load(connection, load)
+        return loads.close_load(connection, load)
 
     return run
 
@@ -144,7 +145,7 @@ class TestStates:
         assert (run("fifth", error_limit=0).done, run("sixth").done) == (0, 1)
 
     def test_batches_share_the_links(self, connection, links):
-        load = ledger.open_load(connection, Linked, LoadParameters(), at_most_batches=2)
+        load = loads.open_load(connection, Linked, LoadParameters(), at_most_batches=2)
         batches = [[i.venue_provider_id for i in ledger.pending_instances(connection, load, n)] for n in (0, 1)]
         assert list(ledger.batch_labels(connection, load)) == [0, 1]
         assert batches == [[links[0], links[2]], [links[1]]]
@@ -153,7 +154,7 @@ class TestStates:
         asked = LoadParameters(
             venue_links=(str(links[0]),), limit=5, dry_run=True, interval_start=day(1), interval_end=day(2)
         )
-        load = ledger.open_load(connection, Linked, asked)
+        load = loads.open_load(connection, Linked, asked)
         assert ledger.load_parameters(connection, load) == asked
 
     def test_links_by_id_and_siret(self, connection, links):
@@ -165,7 +166,7 @@ class TestStates:
             find_links(connection, provider_id, [f"{1:014d}"])
 
     def test_a_link_deactivated_meanwhile_is_skipped_without_an_event(self, connection, links, events, rows):
-        load = ledger.open_load(connection, Linked, LoadParameters())
+        load = loads.open_load(connection, Linked, LoadParameters())
         instance, *_ = ledger.pending_instances(connection, load, 0)
         connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (links[0],))
         link = load_link(connection, links[0])
@@ -174,7 +175,7 @@ class TestStates:
         assert connection.execute(
             "SELECT state FROM catalog_scheme_operation_instance WHERE id = %s", (instance.id,)
         ).fetchone() == ("skipped",)
-        summary = ledger.close_load(connection, load)
+        summary = loads.close_load(connection, load)
         assert (summary.skipped, summary.failed) == (1, 2)
 
     @pytest.mark.parametrize("table", ["provider", "venue_provider"])
@@ -211,15 +212,15 @@ class TestGoingOn:
     def disturbed(self, provider_class, at, chunk_size, connection, run_id="r", error=None):
         """Run with an error before record `at`, then without; returns the report of the second try."""
         for listing in ([*LISTING[:at], error or ServiceUnavailable("gone"), *LISTING[at:]], LISTING):
-            load = ledger.open_load(connection, provider_class, LoadParameters(), run_id=run_id)
+            load = loads.open_load(connection, provider_class, LoadParameters(), run_id=run_id)
             (instance,) = ledger.pending_instances(connection, load, 0)
             try:
                 report = sync_provider(
                     provider_class(listing), connection, instance_id=instance.id, chunk_size=chunk_size
                 )
             except (ServiceUnavailable, FatalError):
-                ledger.close_load(connection, load)
-        ledger.close_load(connection, load)
+                loads.close_load(connection, load)
+        loads.close_load(connection, load)
         return report
 
     @pytest.mark.parametrize("chunk_size", [1, 4, 1000])
@@ -252,7 +253,7 @@ class TestGoingOn:
 
     def test_a_limit_holds_over_tries(self, connection, rows):
         listings = ([*LISTING[:5], ServiceUnavailable("gone")], LISTING)
-        load = ledger.open_load(connection, CursorItems, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, CursorItems, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(ServiceUnavailable):
             sync_provider(CursorItems(listings[0]), connection, instance_id=instance.id, chunk_size=2, limit=7)
@@ -267,7 +268,7 @@ class TestGoingOn:
                 asked.append(self.resume_from)
                 super().open()
 
-        load = ledger.open_load(connection, Asking, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Asking, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         for listing in ([*LISTING[:9], ServiceUnavailable("gone")], LISTING):
             try:
@@ -280,14 +281,14 @@ class TestGoingOn:
         assert row == ("done", None)
 
     def test_an_older_try_writes_nothing_after_a_newer_one_began(self, connection, connect, rows):
-        load = ledger.open_load(connection, CursorItems, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, CursorItems, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         newer = connect()
 
         class TakenOver(CursorItems):
             def __next__(self):
                 if self.place == takeover:
-                    ledger.begin_attempt(newer, instance.id, self, LoadParameters())
+                    loads.begin_attempt(newer, instance.id, self, LoadParameters())
                 return super().__next__()
 
         for takeover in (3, len(LISTING)):
@@ -355,7 +356,7 @@ class TestMarker:
         assert marker() == first
 
     def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, connection, marker):
-        load = ledger.open_load(connection, Since, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Since, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(ServiceUnavailable):
             sync_provider(Since([item("a"), item("b"), ServiceUnavailable("x")]), connection,
@@ -459,7 +460,7 @@ def test_a_run_is_looked_up_by_its_index(connection, run, links):
 
 def test_registering_can_be_repeated(connection):
     for _ in range(2):
-        ledger.register_providers(connection)
+        loads.register_providers(connection)
     assert ("TiteLiveStocks",) in connection.execute("SELECT local_class FROM provider").fetchall()
 
 
@@ -477,11 +478,11 @@ def test_a_new_structure_is_a_new_scheme(sync, connection):
 )
 def test_a_link_that_was_changed_while_its_run_waited_is_read_by_a_next_try(connection, links, sync, change):
     """Its provider was made for the old id and settings."""
-    load = ledger.open_load(connection, Linked, LoadParameters(venue_links=(str(links[0]),)), run_id="r")
+    load = loads.open_load(connection, Linked, LoadParameters(venue_links=(str(links[0]),)), run_id="r")
     (instance,) = ledger.pending_instances(connection, load, 0)
     stale = Linked(load_link(connection, links[0]))
     connection.execute(f"UPDATE venue_provider SET {change} WHERE id = %s", (links[0],))
-    with pytest.raises(LinkBusy, match="was changed meanwhile") as raised:
+    with pytest.raises(LinkBusy, match="was changed while the run began") as raised:
         sync_provider(stale, connection, instance_id=instance.id)
     assert raised.value.retry_after == 1
     assert connection.execute("SELECT count(*) FROM item").fetchone() == (0,)
@@ -504,7 +505,7 @@ class Renamed(Linked):
 
 class TestSchemeVersions:
     def test_a_second_version_runs_beside_an_open_load_of_the_first(self, run, links, connection, rows, marker):
-        first = ledger.open_load(connection, Linked, LoadParameters(), run_id="first")
+        first = loads.open_load(connection, Linked, LoadParameters(), run_id="first")
         Linked.listings["v1"].insert(3, ServiceUnavailable("gone"))
         assert run("first").state == "partially loaded"
         Linked.listings["v1"][3:4] = []
@@ -515,7 +516,7 @@ class TestSchemeVersions:
         assert connection.execute("SELECT count(*) FROM provider WHERE local_class = 'Linked'").fetchone() == (1,)
         seen = marker("venue_provider")
 
-        assert ledger.open_load(connection, Linked, LoadParameters(), run_id="first") == first
+        assert loads.open_load(connection, Linked, LoadParameters(), run_id="first") == first
         (left,) = ledger.pending_instances(connection, first, 0)
         assert load_provider(left.operation) is Linked
         summary = run("first")
@@ -548,19 +549,19 @@ class TestSchemeVersions:
         ).fetchall()
 
     def test_the_first_has_the_limits_of_its_class(self, connection, links):
-        ledger.open_load(connection, Renamed, LoadParameters())
+        loads.open_load(connection, Renamed, LoadParameters())
         assert self.limits(connection) == [(2, None, 7, 0.7)]
 
     def test_a_new_one_takes_over_the_limits_that_a_person_set(self, connection, links):
-        ledger.open_load(connection, Linked, LoadParameters())
+        loads.open_load(connection, Linked, LoadParameters())
         assert self.limits(connection) == [(1, None, 1000, 0.1)]
         connection.execute("UPDATE catalog_scheme SET error_limit = 3")
         connection.execute("UPDATE catalog_scheme_operation SET error_allowance = 5, error_share = 0.5")
         for _ in range(2):
-            ledger.open_load(connection, Renamed, LoadParameters())
+            loads.open_load(connection, Renamed, LoadParameters())
             assert self.limits(connection) == [(1, 3, 5, 0.5), (2, 3, 5, 0.5)]
         connection.execute("UPDATE catalog_scheme SET error_limit = 9 WHERE version = 2")
-        ledger.open_load(connection, Renamed, LoadParameters())
+        loads.open_load(connection, Renamed, LoadParameters())
         assert self.limits(connection)[1][:2] == (2, 9)
 
 

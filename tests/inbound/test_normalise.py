@@ -5,9 +5,9 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms
 
-from include.errors import BadPicture
-from include.inbound import thumbs
-from include.inbound.thumbs import content_key, normalise
+from include.errors import BadImage
+from include.inbound import images
+from include.inbound.images import content_key, normalise
 from tests.inbound.pictures import encoded, png_of
 
 
@@ -116,19 +116,19 @@ def test_same_bytes_for_the_same_picture():
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "the picture is empty"),
-        (b"<html>404</html>", "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (encoded(noise(), "BMP"), "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (encoded(noise(), "TIFF"), "it is no picture of a known kind (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (png_of(8000, 8000), "the picture has more than 50 million pixels"),
-        (png_of(12_000, 12_000), "the picture has more than 50 million pixels"),
-        (png_of(60_000, 60_000), "the picture has more than 50 million pixels"),
-        (png_of(1, 500), "the picture has only 1 by 500 pixels"),
-        (png_of(500, 500), "the picture is broken"),
+        (b"", "the image is empty"),
+        (b"<html>404</html>", "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (encoded(noise(), "BMP"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (encoded(noise(), "TIFF"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (png_of(8000, 8000), "the image has more than 50 million pixels"),
+        (png_of(12_000, 12_000), "the image has more than 50 million pixels"),
+        (png_of(60_000, 60_000), "the image has more than 50 million pixels"),
+        (png_of(1, 500), "the image has only 1 by 500 pixels"),
+        (png_of(500, 500), "the image is broken"),
     ],
 )
 def test_refused(raw, reason):
-    with pytest.raises(BadPicture) as refused:
+    with pytest.raises(BadImage) as refused:
         normalise(raw)
     assert refused.value.message == reason
 
@@ -137,27 +137,27 @@ def test_refused(raw, reason):
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.9])
 def test_truncated_ones_are_refused(kind, share):
     raw = encoded(noise((200, 200)), kind)
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(raw[: int(len(raw) * share)])
 
 
 def test_too_many_bytes(monkeypatch):
     raw = encoded(noise((200, 200)))
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw))
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw))
     normalise(raw)
-    monkeypatch.setattr(thumbs, "MAX_BYTES", len(raw) - 1)
-    with pytest.raises(BadPicture, match="more than"):
+    monkeypatch.setattr(images, "MAX_BYTES", len(raw) - 1)
+    with pytest.raises(BadImage, match="more than"):
         normalise(raw)
 
 
 def test_a_bomb_is_not_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(png_of(8000, 8000))
 
 
 def test_the_kind_is_told_by_the_content_alone():
     jpeg = encoded(noise(), "JPEG")
     assert shown(jpeg).size == (40, 60)
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         normalise(b"\xff\xd8\xff\xe0" + b"\0" * 100)

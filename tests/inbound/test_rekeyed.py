@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from include.errors import ConfigurationError, RejectRecord, RetryableError, SkipObject
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.models.report import SyncReport
 from include.operators.step_log import log_steps
@@ -21,12 +22,12 @@ class Moving(Shows):
 
     local_class = "Shows"
 
-    def recognise(self, new, unlisted):
+    def match_rekeyed(self, new, unmatched_rows):
         self.asked = [
             *getattr(self, "asked", ()),
-            ([info.id_at_providers for info in new], [key for key, _ in unlisted]),
+            ([info.id_at_providers for info in new], [key for key, _ in unmatched_rows]),
         ]
-        held = sorted(unlisted, key=lambda pair: pair[1].beginning_datetime)
+        held = sorted(unmatched_rows, key=lambda pair: pair[1].beginning_datetime)
         return {key: info for (key, _), info in zip(held, new, strict=False)}
 
 
@@ -58,7 +59,7 @@ def test_a_booked_show_moves_to_another_hour(listed, stocks, book, connection, d
 def test_the_task_log_tells_how_many_moved(caplog, number, told):
     caplog.set_level("INFO")
     log_steps(SyncReport(updated=number, moved=number), None)
-    assert ("1,200 rekeyed: the provider renamed them, and their rows with bookings were kept" in caplog.text) is told
+    assert ("1,200 rekeyed: the provider changed their keys; their rows and bookings were kept" in caplog.text) is told
     assert (" moved" in caplog.text) is told
 
 
@@ -138,7 +139,7 @@ class TestListingsOfAPart:
             def cursor(self):
                 return str(self.place)
 
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         films = [film("a", 1), RetryableError("made up"), film("a", 3)]
         with pytest.raises(RetryableError):
@@ -194,17 +195,17 @@ def test_a_dry_run_shows_it(listed, versions):
 
 class TestMistakes:
     @pytest.mark.parametrize("answer", [
-        lambda new, unlisted: {"a#9": new[0]},
-        lambda new, unlisted: {unlisted[0][0]: object()},
-        lambda new, unlisted: {unlisted[0][0]: new[0], unlisted[1][0]: new[0]},
+        lambda new, unmatched_rows: {"a#9": new[0]},
+        lambda new, unmatched_rows: {unmatched_rows[0][0]: object()},
+        lambda new, unmatched_rows: {unmatched_rows[0][0]: new[0], unmatched_rows[1][0]: new[0]},
     ])  # fmt: skip
     def test_an_answer_to_another_question(self, listed, stocks, answer):
         class Wrong(Moving):
-            def recognise(self, new, unlisted):
-                return answer(new, unlisted)
+            def match_rekeyed(self, new, unmatched_rows):
+                return answer(new, unmatched_rows)
 
         listed(film("a", 1, 2))
-        with pytest.raises(ConfigurationError, match="recognise returns what it was not asked about"):
+        with pytest.raises(ConfigurationError, match="match_rekeyed returns a row or an object that it was not given"):
             listed(film("a", 3), provider_class=Wrong)
         assert set(stocks("id")) == {"a#1", "a#2"}
 
@@ -214,10 +215,10 @@ class TestMistakes:
     )
     def test_an_error_concerns_the_new_objects_of_the_record(self, listed, stocks, error, counts, gone):
         class Failing(Moving):
-            def recognise(self, new, unlisted):
+            def match_rekeyed(self, new, unmatched_rows):
                 if new[0].id_at_providers.startswith("a"):
                     raise error
-                return super().recognise(new, unlisted)
+                return super().match_rekeyed(new, unmatched_rows)
 
         listed(film("a", 1), film("b", 1))
         report = listed(film("a", 2), film("b", 2), provider_class=Failing)
@@ -251,10 +252,10 @@ class TestAtTheSameTime:
         statements = [statement]
 
         class Meddled(Moving):
-            def recognise(self, new, unlisted):
+            def match_rekeyed(self, new, unmatched_rows):
                 if statements:
                     other.execute(statements.pop())
-                return super().recognise(new, unlisted)
+                return super().match_rekeyed(new, unmatched_rows)
 
         listed(film("a", 1))
         sync_provider(Meddled([film("a", 2)], cinema), connection)

@@ -4,6 +4,7 @@ import pytest
 from psycopg import sql
 
 from include.errors import ConfigurationError, ListingShrank, RejectRecord, RetryableError, SkipObject
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.models import Offer, Product
 from include.store import ledger
@@ -121,7 +122,7 @@ class TestListingsOfAPart:
 
     def test_a_provider_without_complete_listings(self, listed, gone):
         class Partial(Shows):
-            complete = ()
+            complete_tables = ()
             local_class = "Shows"
 
         assert listed(film("a", 1), provider_class=Partial).gone == 0
@@ -129,7 +130,7 @@ class TestListingsOfAPart:
 
     def test_a_try_that_goes_on_from_a_cursor(self, connection, cinema, gone, caplog):
         caplog.set_level("INFO")
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         films = [film("b", 1), film("c", 1), RetryableError("made up")]
         with pytest.raises(RetryableError):
@@ -138,8 +139,8 @@ class TestListingsOfAPart:
         report = sync_provider(Numbered(films, cinema), connection, instance_id=instance.id, chunk_size=3)
         assert (report.records, report.created, report.gone) == (3, 9, 0)
         assert gone() == set()
-        assert "an earlier try read part of the listing" in caplog.text
-        ledger.close_load(connection, load)
+        assert "this attempt resumed mid-listing" in caplog.text
+        loads.close_load(connection, load)
         sync_provider(Numbered(films, cinema), connection)
         assert gone() == {"a#1", "a#2"}
 
@@ -245,7 +246,7 @@ class TestTooMuchAtOnce:
 
     def test_also_when_it_was_never_believed_before(self, listed, gone):
         class Partial(Shows):
-            complete = ()
+            complete_tables = ()
             local_class = "Shows"
 
         listed(film("a", *range(20)), provider_class=Partial)
@@ -279,7 +280,7 @@ class TestRejectedRecords:
         listed(film("a", 1, 2))
         assert listed(error, film("a", 1)).gone == 0
         assert gone() == set()
-        assert "not all of the listing could be read" in caplog.text
+        assert "part of the listing could not be read" in caplog.text
         assert listed(film("a", 1)).gone == 1
 
     def test_what_was_named_is_not_gone_for_being_rejected_or_skipped(self, listed, gone):
@@ -350,7 +351,7 @@ class TestWhoseRows:
     def test_marks_tell_links_apart(self, sync, connection, cinema, second, gone, stocks, marks, other_id, is_active):
         class Marked(Shows):
             local_class = "Shows"
-            link_marks = marks
+            key_patterns = marks
 
             def __next__(self):
                 infos = super().__next__()
@@ -504,7 +505,7 @@ class TestFilling:
         class Skipping(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise SkipObject("not that one")
 
@@ -517,7 +518,7 @@ class TestFilling:
         class Failing(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise ValueError("made up")
                 obj.quantity = -1 if obj.beginning_datetime == hour(3) else 0
@@ -527,15 +528,15 @@ class TestFilling:
         assert (report.gone, report.rejected, report.checked) == (2, 2, 5)
         assert gone() == {"a#4", "a#5"}
         assert sorted(rejections()) == [
-            ("a#2", "gone from the listing: ValueError: made up", None),
-            ("a#3", "gone from the listing: quantity: must be 0 or above", None),
+            ("a#2", "removed from the listing: ValueError: made up", None),
+            ("a#3", "removed from the listing: quantity: it is negative", None),
         ]
 
     def test_what_providers_may_not_write(self, listed, gone):
         class Booking(Shows):
             local_class = "Shows"
 
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 obj.booked_quantity = 7
 
         listed(film("a", 1, 2))
@@ -545,10 +546,10 @@ class TestFilling:
 
     def test_a_complete_table_needs_gone_since(self, listed):
         class Wrong(Shows):
-            complete = (Offer, Product)
+            complete_tables = (Offer, Product)
             local_class = "Shows"
 
-        with pytest.raises(ConfigurationError, match="Offer cannot be gone"):
+        with pytest.raises(ConfigurationError, match="Offer lacks gone_since"):
             listed(film("a", 1), provider_class=Wrong)
 
 
@@ -556,10 +557,10 @@ class TestInterruption:
     @pytest.mark.parametrize("provider_class", [Shows, Numbered])
     def test_between_two_chunks_the_next_try_lists_again_and_goes_on(self, connection, cinema, gone, provider_class):
         class Dying(provider_class):
-            def fill_gone_attributes(self, obj):
+            def fill_removed_attributes(self, obj):
                 if len(self.filled_gone) == 4:
                     raise RetryableError("made up")
-                super().fill_gone_attributes(obj)
+                super().fill_removed_attributes(obj)
 
         def attempt(kind, **options):
             return sync_provider(
@@ -568,7 +569,7 @@ class TestInterruption:
 
         provider_class.local_class = "Shows"
         sync_provider(provider_class([film("a", *range(20))], cinema), connection)
-        load = ledger.open_load(connection, provider_class, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, provider_class, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(RetryableError):
             attempt(Dying)
@@ -576,11 +577,11 @@ class TestInterruption:
         report = attempt(provider_class)
         assert gone() == {f"a#{n}" for n in range(11, 20)}
         assert (report.records, report.checked, report.created, report.gone) == (1, 14, 1, 9)
-        assert ledger.close_load(connection, load).counts["gone"] == 9
+        assert loads.close_load(connection, load).counts["gone"] == 9
 
     def test_a_refused_listing_is_listed_again(self, connection, cinema, gone):
         sync_provider(Numbered([film("a", *range(20))], cinema), connection)
-        load = ledger.open_load(connection, Numbered, LoadParameters(), run_id="r")
+        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         with pytest.raises(ListingShrank):
             sync_provider(Numbered([film("a", 1)], cinema), connection, instance_id=instance.id)

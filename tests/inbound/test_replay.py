@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from include.errors import ConfigurationError, ErrorBudgetExceeded, FatalError, RejectRecord, SkipObject
-from include.inbound.replay import ROWS_AT_ONCE
+from include.inbound import loads
+from include.inbound.rejections import CUT, MAX_PAYLOAD_LENGTH, masked_payload
+from include.inbound.replay import PAGE_SIZE
 from include.inbound.run import sync_provider
 from include.store import ledger
 from include.store.ledger import LoadParameters
 from include.store.providers import load_link, register_provider
-from include.store.rejected import CUT, MAX_PAYLOAD_LENGTH, masked_payload
 from tests.inbound.items import Item, Items, item
 
 PRICE = "price: nobody pays to be rid of it"
@@ -163,17 +164,17 @@ def test_the_checks_of_next_are_those_of_a_listing(sync, replay, repair, rows, k
     [
         (
             '{"key":"a","name":"x","email":"***"}',
-            "personal fields are masked in what was kept: put them in by hand, or",
+            "the stored payload contains masked values (***): restore them, or",
         ),
-        ('{"key":"a","name":"x","extra_data":{"people":[{"name":"***"}]}}', "personal fields are masked"),
+        ('{"key":"a","name":"x","extra_data":{"people":[{"name":"***"}]}}', "contains masked values"),
         (
             '{"key":"a","name":"xxx' + CUT,
-            f"its payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: put the whole record",
+            f"the stored payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: store the complete record",
         ),
-        ('{"key":"a","name":"x', "its payload is not whole JSON"),
-        ('{"email": ***, "key": "a"}', "its payload is not whole JSON"),
-        ("", "its payload is not whole JSON"),
-        ("[" * 5000, "its payload is not whole JSON"),
+        ('{"key":"a","name":"x', "the stored payload is not valid JSON"),
+        ('{"email": ***, "key": "a"}', "the stored payload is not valid JSON"),
+        ("", "the stored payload is not valid JSON"),
+        ("[" * 5000, "the stored payload is not valid JSON"),
         ('{"name":"x"}', "KeyError: 'key'"),
         ('{"key":"never","name":"x"}', "key: never"),
         ('["a"]', "ValidationError"),
@@ -227,7 +228,7 @@ def test_a_cleared_payload_waits_for_nobody(sync, replay, connection, kept):
     sync(Kept([item("a", price=-1), item("b", price=-1)]))
     connection.execute("UPDATE rejected_record SET payload = NULL")
     assert replay() == (0, 0, 0, 0, 0)
-    load = ledger.open_load(connection, Kept, LoadParameters(replay=True))
+    load = loads.open_load(connection, Kept, LoadParameters(replay=True))
     assert list(ledger.batch_labels(connection, load)) == []
     assert kept() == [(None, PRICE)] * 2
 
@@ -318,7 +319,7 @@ def test_the_end_of_its_interval_is_its_date(sync, kept):
     assert kept("asked_at") == [(end,)]
 
 
-@pytest.mark.parametrize("count", [1, ROWS_AT_ONCE, 3 * ROWS_AT_ONCE + 1])
+@pytest.mark.parametrize("count", [1, PAGE_SIZE, 3 * PAGE_SIZE + 1])
 @pytest.mark.parametrize("chunk_size", [7, 1000])
 def test_more_than_is_looked_up_at_once(sync, replay, repair, rows, kept, count, chunk_size):
     sync(Kept([item(f"k{n}", price=-1, quantity=n) for n in range(count)]))
@@ -418,7 +419,7 @@ def test_records_without_identity_lose_nothing(sync, replay, kept):
 
 class TestTries:
     def instance(self, connection, provider_class=Kept, **asked):
-        load = ledger.open_load(connection, provider_class, LoadParameters(replay=True, **asked), run_id="r")
+        load = loads.open_load(connection, provider_class, LoadParameters(replay=True, **asked), run_id="r")
         (instance,) = ledger.pending_instances(connection, load, 0)
         return instance.id
 
@@ -491,7 +492,7 @@ class TestTries:
                 raise KeyError("price")
 
         connection.execute("UPDATE catalog_scheme_operation SET error_allowance = 0, error_share = 0")
-        ledger.open_load(connection, Broken, LoadParameters())
+        loads.open_load(connection, Broken, LoadParameters())
         assert replay(Broken()) == (0, 0, 0, 0, 300)
         with pytest.raises(ErrorBudgetExceeded):
             sync(Kept([item("z", price=-1)]))
@@ -531,7 +532,7 @@ class TestLinks:
             sync(Chain([item(f"v{number}", price=-1 if number else 1)], links[number]))
 
         def opened(**asked):
-            load = ledger.open_load(connection, Chain, LoadParameters(replay=True, **asked))
+            load = loads.open_load(connection, Chain, LoadParameters(replay=True, **asked))
             return [one.venue_provider_id for one in ledger.pending_instances(connection, load, 0)]
 
         assert opened() == [links[1].id, links[2].id]
@@ -571,7 +572,7 @@ class TestListedAgain:
         assert kept("resolution") == [(None,)]
 
     def test_nor_what_was_listed_since_it_began(self, sync, kept, links, connection):
-        load = ledger.open_load(connection, Chain, LoadParameters(full_refresh=True), run_id="r")
+        load = loads.open_load(connection, Chain, LoadParameters(full_refresh=True), run_id="r")
         instance, *_ = ledger.pending_instances(connection, load, 0)
         connection.execute(
             "UPDATE catalog_scheme_operation_instance SET started_at = clock_timestamp(), cursor = '1' WHERE id = %s",
@@ -720,7 +721,7 @@ class TestNamedAgain:
 
 
 def test_starting_over_keeps_what_was_resolved(connection, sync, kept):
-    load = ledger.open_load(connection, Kept, LoadParameters(), run_id="r")
+    load = loads.open_load(connection, Kept, LoadParameters(), run_id="r")
     (instance,) = ledger.pending_instances(connection, load, 0)
     with pytest.raises(FatalError):
         sync_provider(Kept([item("a", price=-1), item("b", price=-2), FatalError("no")]), connection,

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from include.errors import DatabaseUnavailable
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.store import ledger
 from include.store.ledger import LoadParameters
@@ -32,7 +33,7 @@ def test_a_restart_of_postgresql(chunk_size):
         migrate(server.conninfo("mine"))
         with psycopg.connect(server.conninfo("mine"), autocommit=True) as connection:
             connection.execute(ITEM)
-            load = ledger.open_load(connection, Interrupted, LoadParameters(), run_id="r")
+            load = loads.open_load(connection, Interrupted, LoadParameters(), run_id="r")
             (instance,) = ledger.pending_instances(connection, load, 0)
             provider = Interrupted(listing)
             provider.interrupt = lambda: embedded.stop(server.data)
@@ -48,7 +49,7 @@ def test_a_restart_of_postgresql(chunk_size):
             provider.interrupt = lambda: None
             report = sync_provider(provider, connection, instance_id=instance.id, chunk_size=chunk_size)
             assert (report.records, report.created, report.unchanged) == (12, 12, 0)
-            assert ledger.close_load(connection, load).state == "loaded"
+            assert loads.close_load(connection, load).state == "loaded"
             found = connection.execute("SELECT id_at_providers, quantity FROM item ORDER BY quantity").fetchall()
             assert found == [(f"k{n}", n) for n in range(12)]
 

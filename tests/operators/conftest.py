@@ -22,7 +22,7 @@ import psycopg
 import pytest
 import requests
 
-from include.store import ledger
+from include.inbound import loads
 from local import demo
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -109,7 +109,7 @@ def dumps(value, **options):
 
 
 class Run:
-    """A DAG run, driven to its end without waiting for the delays before retries; `waits` holds those."""
+    """A DAG run, driven to its end without waiting for the delays before retries; `waits` has those."""
 
     numbers = count()
 
@@ -200,7 +200,7 @@ class Run:
         self.session.commit()
 
     def clear(self, *task_ids, **options):
-        """Clear tasks as the web UI does, and go on."""
+        """Clear tasks as the web UI does, and continue."""
         self.scheduled.clear(run_id=self.dag_run.run_id, task_ids=task_ids, session=self.session, **options)
         self.dag_run.state = "running"
         self.session.commit()
@@ -266,7 +266,7 @@ class Service:
         urlopen(Request(f"{self.url}/sandbox/faults", method="DELETE")).close()
 
     def requests(self):
-        """The requests so far, oldest first; they are forgotten with that."""
+        """The requests so far, oldest first; and clear them."""
         with urlopen(f"{self.url}/sandbox/requests") as answer:
             seen = json.load(answer)
         urlopen(Request(f"{self.url}/sandbox/requests", method="DELETE")).close()
@@ -339,7 +339,7 @@ def shops(database, set_database, monkeypatch):
     monkeypatch.setenv("SANDBOX_BOOKS", str(BOOKS))
     set_database(database)
     with psycopg.connect(database, autocommit=True) as connection:
-        ledger.register_providers(connection)
+        loads.register_providers(connection)
         with connection.transaction():
             demo.load_venues(connection, World(Settings(venues=VENUES, books=BOOKS)), providers=["TiteLiveStocks"])
         yield connection

@@ -5,25 +5,25 @@ from contextlib import nullcontext
 import pytest
 
 from include.errors import AccessRefused, LinksFailed, RequestRefused, ServiceUnavailable, Unreachable
+from include.inbound import loads
 from include.inbound import run as engine
 from include.models.report import SyncReport
 from include.operators import provider_sync
 from include.providers.titelive_stocks import TiteLiveStocks
-from include.store import ledger
 from include.store.ledger import LoadParameters
 
 
 @pytest.fixture
 def run_batch(connection, monkeypatch):
     """Runs a batch of four links; those named are refused. Returns the venues that were done."""
-    ledger.register_providers(connection)
+    loads.register_providers(connection)
     connection.execute(
         "WITH venues AS (INSERT INTO venue (name, siret) SELECT 'Shop ' || number, lpad(number::text, 14, '0')"
         " FROM generate_series(1, 4) AS number RETURNING id, siret)"
         " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
         " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'"
     )
-    load = ledger.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
+    load = loads.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
     connection.commit()
     done = []
     refused = ()

@@ -46,24 +46,24 @@ def test_a_good_run_then_one_that_finds_nothing(shops, service, run):
     assert first.state == "success"
     assert first.tasks == {"open_load": ["success"], SYNC: ["success"] * 3, CLOSE: ["success"]}
     assert venues_with_stocks(shops) == set(service.sirets)
-    (told,) = first.result(CLOSE)
-    assert told["records"] == 120
-    assert told["created"] == count(shops, "offer") + count(shops) > 100
+    (result,) = first.result(CLOSE)
+    assert result["records"] == 120
+    assert result["created"] == count(shops, "offer") + count(shops) > 100
     assert load_state(shops) == "loaded"
     assert all(markers(shops))
 
     service.requests()
     second = run()
-    (told,) = second.result(CLOSE)
-    assert (told["records"], told["created"], told["updated"]) == (0, 0, 0)
+    (result,) = second.result(CLOSE)
+    assert (result["records"], result["created"], result["updated"]) == (0, 0, 0)
     assert all(["modifiedSince" in request["query"] for request in service.requests()])
 
     service.world.advance(10)
     third = run()
-    (told,) = third.result(CLOSE)
+    (result,) = third.result(CLOSE)
     assert third.state == "success"
-    assert 0 < told["records"] < 120
-    assert told["updated"] + told["created"] > 0
+    assert 0 < result["records"] < 120
+    assert result["updated"] + result["created"] > 0
 
 
 def test_dag_test_runs_it_too(shops, service, load_dag, airflow):
@@ -94,10 +94,10 @@ def test_an_unknown_link_fails_at_once_and_names_those_there_are(shops, service,
     assert count(shops) == 0
 
 
-def test_a_limit_stops_and_leaves_the_marker(shops, service, run):
+def test_a_limit_stops_and_leaves_the_watermark(shops, service, run):
     done = run({"limit": 3})
     assert done.state == "success"
-    assert [told["records"] for told in done.result(SYNC)] == [3, 3, 3]
+    assert [result["records"] for result in done.result(SYNC)] == [3, 3, 3]
     assert markers(shops) == [None] * 3
 
 
@@ -106,8 +106,8 @@ def test_a_dry_run_writes_nothing_and_shows_the_differences(shops, service, run,
     assert done.state == "success"
     assert count(shops) == count(shops, "offer") == 0
     assert markers(shops) == [None] * 3
-    (told,) = done.result(CLOSE)
-    assert told["dry_run"] is True
+    (result,) = done.result(CLOSE)
+    assert result["dry_run"] is True
     text = output()
     assert "::group::Differences: the first 40" in text
     assert re.search(r"create offer \d{13}@\d{14}: product_id \d+, venue_id 1, name '", text)
@@ -127,8 +127,8 @@ def test_full_refresh_reads_everything(shops, service, run):
     run()
     service.requests()
     done = run({"full_refresh": True})
-    (told,) = done.result(CLOSE)
-    assert (told["records"], told["created"], told["updated"]) == (120, 0, 0)
+    (result,) = done.result(CLOSE)
+    assert (result["records"], result["created"], result["updated"]) == (120, 0, 0)
     assert not any(["modifiedSince" in request["query"] for request in service.requests()])
 
 
@@ -154,11 +154,11 @@ def test_a_failing_venue_does_not_stop_the_others_and_clearing_does_what_is_left
     assert load_state(shops) == "loaded"
     assert count(shops) > before
     assert {request["path"].rpartition("/")[2] for request in service.requests()} == {service.sirets[1]}
-    (told,) = done.result(CLOSE)
-    assert told["records"] == 120
+    (result,) = done.result(CLOSE)
+    assert result["records"] == 120
 
 
-def test_clearing_the_whole_run_goes_on_with_the_same_load(shops, service, run):
+def test_clearing_the_whole_run_continues_with_the_same_load(shops, service, run):
     service.fault("status", status=404, venue=service.sirets[0])
     done = run()
     assert done.state == "failed"
@@ -170,7 +170,7 @@ def test_clearing_the_whole_run_goes_on_with_the_same_load(shops, service, run):
     assert {request["path"].rpartition("/")[2] for request in service.requests()} == {service.sirets[0]}
 
 
-def test_what_passes_is_tried_again_by_itself(shops, service, run):
+def test_a_passing_fault_is_retried(shops, service, run):
     service.fault("status", status=503, venue=service.sirets[1], times=1)
     done = run()
     assert done.state == "success"
@@ -189,14 +189,14 @@ def test_a_busy_link_is_tried_again(shops, service, run, connect):
     from include.store.locks import link_lock
 
     provider_id = shops.execute("SELECT provider_id FROM venue_provider LIMIT 1").fetchone()[0]
-    held = link_lock(connect(), provider_id, 2)
-    held.__enter__()
-    done = run(before_retry=lambda: held.__exit__(None, None, None))
+    lock = link_lock(connect(), provider_id, 2)
+    lock.__enter__()
+    done = run(before_retry=lambda: lock.__exit__(None, None, None))
     assert done.state == "success"
     assert 45 < done.waits[SYNC] <= 60
 
 
-def test_links_of_one_batch_go_on_after_a_failure(shops, service, run, output):
+def test_links_of_one_batch_continue_after_a_failure(shops, service, run, output):
     service.fault("status", status=404, venue=service.sirets[0])
     done = run(at_most_batches=1)
     assert done.tasks[SYNC] == ["failed"]
@@ -399,8 +399,8 @@ def test_a_host_that_does_not_exist_fails_at_once_and_names_the_connection(
     connect_service(None, host="http://stocks.fnac.example/api", extra={"attempts": 5})
     done = run({"venue_links": ["1"]})
     assert (done.state, done.tries[SYNC]) == ("failed", 1)
-    told = "the host stocks.fnac.example is unknown, check the address of the Airflow connection titelive_stocks_api"
-    assert told in output()
+    message = "the host stocks.fnac.example is unknown, check the address of the Airflow connection titelive_stocks_api"
+    assert message in output()
 
 
 def test_a_backfill_reads_its_own_interval(shops, service, run):
@@ -414,7 +414,7 @@ def test_a_backfill_reads_its_own_interval(shops, service, run):
     assert markers(shops) >= before
 
 
-def test_a_scheduled_run_reads_from_the_marker_not_its_interval(shops, service, run):
+def test_a_scheduled_run_reads_from_the_watermark_not_its_interval(shops, service, run):
     run()
     service.requests()
     interval = (datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 2, tzinfo=UTC))
@@ -494,9 +494,9 @@ def test_the_log_shows_the_four_steps_of_each_link(shops, service, run, output):
     patterns = [
         r"TiteLive stocks: La Plume et le Hibou \(link 1\)",
         r"Fetch: waited \d+\.\d\d s for pages",
-        r"Iterate: 40 records in \d+\.\d\d s",
-        r"Diff: \d+ objects in \d+\.\d\d s",
-        r"Upsert: \d+ created, 0 updated in \d+\.\d\d s",
+        r"Read: 40 records in \d+\.\d\d s",
+        r"Compare: \d+ objects in \d+\.\d\d s",
+        r"Fill and write: \d+ created, 0 updated in \d+\.\d\d s",
         r"Rejected: \d+ records",
     ]
     assert len(titles) == len(patterns)

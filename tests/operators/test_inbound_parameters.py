@@ -1,4 +1,4 @@
-"""What a person asks of an inbound DAG beside the daily run: replays, limits, fields given back."""
+"""Runs of an inbound DAG with parameters: replays, limits, released fields."""
 
 import re
 
@@ -45,10 +45,10 @@ class TestReplay:
         assert done.state == "success"
         assert done.tasks[SYNC] == ["success"]
         assert service.requests() == []
-        (told,) = done.result(CLOSE)
-        assert (told["records"], told["rejected"]) == (bad, 0)
+        (result,) = done.result(CLOSE)
+        assert (result["records"], result["rejected"]) == (bad, 0)
         assert waiting(shops) == 0
-        assert count(shops) - before == told["created"] / 2 > 0
+        assert count(shops) - before == result["created"] / 2 > 0
         assert markers(shops) == seen
 
     def test_none_waiting_is_green_and_says_so(self, shops, service, run, output):
@@ -149,16 +149,16 @@ class TestReleaseFields:
         shops.execute("UPDATE stock SET price = 0.5 WHERE id = %s", (stock,))
         return offer, stock
 
-    def held(self, shops):
+    def overrides(self, shops):
         return shops.execute("SELECT table_name, id, field FROM fields_held_back ORDER BY 1, 2, 3").fetchall()
 
     def test_fields_are_given_back_before_the_load(self, shops, run, edited, output):
         offer, stock = edited
-        assert len(self.held(shops)) == 3
+        assert len(self.overrides(shops)) == 3
         output()
         done = run({"release_fields": [f"offer.{offer}.name", f" stock.{stock} ", ""], "full_refresh": True})
         assert done.state == "success"
-        assert self.held(shops) == [("offer", offer, "description")]
+        assert self.overrides(shops) == [("offer", offer, "description")]
         text = output()
         assert f"Released offer.{offer}.name: name" in text
         assert f"Released stock.{stock}: price" in text
@@ -169,9 +169,9 @@ class TestReleaseFields:
 
     def test_a_dry_run_gives_nothing_back(self, shops, run, edited, output):
         offer, _ = edited
-        before = self.held(shops)
+        before = self.overrides(shops)
         run({"release_fields": [f"offer.{offer}"], "dry_run": True})
-        assert self.held(shops) == before
+        assert self.overrides(shops) == before
         assert f"Dry run, would release offer.{offer}: description, name" in output()
 
     def test_clearing_does_not_give_back_what_was_edited_since(self, shops, service, run, edited, output):
@@ -183,7 +183,7 @@ class TestReleaseFields:
         service.heal()
         done.clear("open_load", SYNC, CLOSE)
         assert done.state == "success"
-        assert ("stock", stock, "price") in self.held(shops)
+        assert ("stock", stock, "price") in self.overrides(shops)
         text = output()
         assert "trigger this DAG again with full_refresh, and with venue_links" in text
         assert "Offers of the stock API" not in text
@@ -191,7 +191,7 @@ class TestReleaseFields:
 
     def test_all_that_is_wrong_is_named_and_nothing_done(self, shops, run, edited, output):
         offer, _ = edited
-        before, loads = self.held(shops), count(shops, "catalog")
+        before, loads = self.overrides(shops), count(shops, "catalog")
         wrong = [
             "offer", "offer.", f"offer.{offer}.", "offer.x.name", "venue.1", f"offer.{offer}.id_at_providers",
             "stock.999999", f"stock.{10**30}", "offer.²",
@@ -201,11 +201,21 @@ class TestReleaseFields:
         text = output()
         for entry in wrong:
             assert repr(entry) in text
-        for told in (
+        for message in (
             "'offer' is not of the form table.id or table.id.field, such as stock.123.price",
             "there is no table 'venue', only product, offer, stock",
             "offer has no field 'id_at_providers' that providers write",
             "there is no stock 999999",
         ):
-            assert told in text
-        assert (self.held(shops), count(shops, "catalog")) == (before, loads)
+            assert message in text
+        assert (self.overrides(shops), count(shops, "catalog")) == (before, loads)
+
+
+def test_a_provider_without_venues_refuses_venue_links(shops, run, output, monkeypatch):
+    monkeypatch.setattr("include.providers.titelive_stocks.TiteLiveStocks.needs_venue", False)
+    loads = count(shops, "catalog")
+    done = run({"venue_links": ["1"]})
+    assert done.state == "failed"
+    assert done.tries["open_load"] == 1
+    assert "TiteLive stocks has one listing for all venues: leave out venue_links" in output()
+    assert count(shops, "catalog") == loads

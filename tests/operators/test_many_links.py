@@ -5,6 +5,7 @@ from time import perf_counter
 
 import pytest
 
+from include.inbound import loads
 from include.operators.load import AT_MOST_BATCHES
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store import ledger
@@ -13,7 +14,7 @@ from include.store import ledger
 @pytest.fixture
 def many_links(connection):
     """Ten thousand linked venues."""
-    ledger.register_providers(connection)
+    loads.register_providers(connection)
     connection.execute(
         "WITH venues AS (INSERT INTO venue (name, siret)"
         " SELECT 'Shop ' || number, lpad(number::text, 14, '0') FROM generate_series(1, 10000) AS number"
@@ -27,7 +28,7 @@ def many_links(connection):
 def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
     connection = many_links
     began = perf_counter()
-    load = ledger.open_load(
+    load = loads.open_load(
         connection, TiteLiveStocks, ledger.LoadParameters(), run_id="r", at_most_batches=AT_MOST_BATCHES
     )
     batches = list(ledger.batch_labels(connection, load))
@@ -37,7 +38,7 @@ def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
     assert sum(sizes) == 10_000
     assert max(sizes) - min(sizes) <= 1
     began = perf_counter()
-    summary = ledger.close_load(connection, load)
+    summary = loads.close_load(connection, load)
     closed = perf_counter() - began
     assert summary.failed == 10_000
     assert opened < 20
@@ -46,7 +47,7 @@ def test_ten_thousand_links_are_dealt_out_evenly_and_quickly(many_links):
 
 def test_few_links_make_few_batches(many_links):
     wanted = tuple(f"{number:014d}" for number in range(1, 6))
-    load = ledger.open_load(
+    load = loads.open_load(
         many_links, TiteLiveStocks, ledger.LoadParameters(venue_links=wanted), at_most_batches=AT_MOST_BATCHES
     )
     assert list(ledger.batch_labels(many_links, load)) == [0, 1, 2, 3, 4]
@@ -59,6 +60,6 @@ def test_the_error_of_a_load_of_which_everything_failed_stays_readable(many_link
     assert done.state == "failed"
     text = output()
     assert "300 of 300 venue links failed" in text
-    told = text.partition("include.errors.FatalError: Load")[2]
-    assert re.search(r"- and 250 more, in the view load_report with catalog_id \d+\n", told)
-    assert told.count("There is no Airflow connection") < 200
+    error = text.partition("include.errors.FatalError: Load")[2]
+    assert re.search(r"- and 250 more, in the view load_report with catalog_id \d+\n", error)
+    assert error.count("There is no Airflow connection") < 200

@@ -155,10 +155,10 @@ class Loud(BaseNotifier):
 
     def __init__(self, *, text, webhook_url=None, token=None):
         super().__init__()
-        self.text, self.told = text, f"{webhook_url} {token}"
+        self.text, self.detail = text, f"{webhook_url} {token}"
 
     def notify(self, context):
-        raise RuntimeError(f"{self.text}: {self.told}")
+        raise RuntimeError(f"{self.text}: {self.detail}")
 
 
 class Silent(BaseNotifier):

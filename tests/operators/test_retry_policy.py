@@ -29,7 +29,7 @@ FAIL = {
     "EarlierTaskFailed",
     "ListingShrank",
 }
-AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject", "BadPicture"} | {
+AIRFLOW_DECIDES = {"ProviderSyncError", "RecordError", "RejectRecord", "SkipObject", "BadImage"} | {
     "BaseSyncError",
     "RecoverableSyncError",
     "UnrecoverableSyncError",

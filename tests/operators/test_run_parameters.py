@@ -91,9 +91,9 @@ class TestUnknownParameters:
     def test_very_many_and_very_long_names_stay_readable(self):
         from include.operators.unknown_params import unknown_params
 
-        told = unknown_params({f"{number:03}" + "x" * 10_000: 1 for number in range(500)}, ["limit"])
-        assert len(told) < 1000
-        assert "and 490 more" in told
+        message = unknown_params({f"{number:03}" + "x" * 10_000: 1 for number in range(500)}, ["limit"])
+        assert len(message) < 1000
+        assert "and 490 more" in message
 
 
 class TestValues:

@@ -33,7 +33,7 @@ class Site:
         self.generation += 1
         indexer.rebuild(self.url, api_key="admin", records=OFFERS, generation=self.generation)
 
-    def held(self):
+    def records(self):
         headers = {"x-algolia-application-id": "SANDBOX", "x-algolia-api-key": "admin"}
         answer = requests.post(f"{self.url}/1/indexes/offers/browse", json={}, headers=headers, timeout=10)
         return {record["objectID"]: record for record in answer.json()["hits"]}
@@ -42,15 +42,15 @@ class Site:
         return {offer["objectID"]: offer for offer in offers(Settings(offers=OFFERS), self.generation)}
 
     def is_right(self):
-        assert self.held() == {name: rule(offer) for name, offer in self.offers().items()}
+        assert self.records() == {name: rule(offer) for name, offer in self.offers().items()}
         return True
 
     def is_untouched(self):
-        assert self.held() == self.offers()
+        assert self.records() == self.offers()
         return True
 
     def cards(self):
-        """What was told in Teams; it is forgotten with that."""
+        """Return the cards posted to Teams, and clear them."""
         cards = requests.get(f"{self.url}/sandbox/teams", timeout=10).json()
         requests.delete(f"{self.url}/sandbox/teams", timeout=10)
         return cards
@@ -110,7 +110,7 @@ def set_variable(monkeypatch):
 
 @pytest.fixture
 def run(airflow, load_dag, caplog, monkeypatch):
-    """A function that runs the DAG, as the schedule does or by hand."""
+    """A function that runs the DAG, scheduled or manually."""
     monkeypatch.setattr("include.connectors.http.random.random", lambda: 0.0)
     caplog.set_level(logging.INFO)
     session = airflow.Session()
@@ -136,14 +136,14 @@ def manual(run, **conf):
 def test_first_quiet_and_moved_runs(site, connected, run, output):
     first = run()
     assert first.state == "success"
-    (told,) = first.result(TASK)
-    assert (told["reason"], told["moves"], told["read"], told["refused_count"]) == ("first run", 0, OFFERS, 0)
-    assert told["changed"] > OFFERS / 2
-    assert told["dry_run"] is False
+    (result,) = first.result(TASK)
+    assert (result["reason"], result["moves"], result["read"], result["refused_count"]) == ("first run", 0, OFFERS, 0)
+    assert result["changed"] > OFFERS / 2
+    assert result["dry_run"] is False
     assert site.is_right()
     assert site.titles() == ["offers: patched"]
     text = output()
-    assert f"::group::customer_dispo: {told['changed']} records changed" in text
+    assert f"::group::customer_dispo: {result['changed']} records changed" in text
     assert KEY not in text
     assert SIGNATURE not in text
 
@@ -153,14 +153,14 @@ def test_first_quiet_and_moved_runs(site, connected, run, output):
 
     site.rebuild()
     moved = run()
-    (told,) = moved.result(TASK)
-    assert (told["reason"], told["moves"]) == ("move", 1)
+    (result,) = moved.result(TASK)
+    assert (result["reason"], result["moves"]) == ("move", 1)
     assert site.is_right()
     (card,) = site.cards()
     assert card["title"] == "offers: patched"
     assert "Moved: offers_tmp onto offers at 20" in card["text"]
     assert f"Records read: {OFFERS}" in card["text"]
-    assert f"Differed: {told['changed']}" in card["text"]
+    assert f"Differed: {result['changed']}" in card["text"]
     run_ids = connected.execute("SELECT run_id FROM search_pass ORDER BY id").fetchall()
     assert run_ids == [(f"{DAG_ID}/{each.dag_run.run_id}",) for each in (first, moved)]
 
@@ -169,18 +169,18 @@ def test_force(site, connected, run):
     run()
     site.cards()
     forced = manual(run, force=True)
-    (told,) = forced.result(TASK)
-    assert (told["reason"], told["read"], told["changed"]) == ("forced", OFFERS, 0)
+    (result,) = forced.result(TASK)
+    assert (result["reason"], result["read"], result["changed"]) == ("forced", OFFERS, 0)
     assert site.titles() == ["offers: patched"]
     assert run().result(TASK) == []
 
 
-def test_a_comparison_that_finds_nothing_is_not_told(site, connected, run, set_variable):
+def test_a_comparison_that_finds_nothing_sends_no_alert(site, connected, run, set_variable):
     run()
     site.cards()
     set_variable("compare_every", "1")
-    (told,) = run().result(TASK)
-    assert (told["reason"], told["changed"]) == ("comparison", 0)
+    (result,) = run().result(TASK)
+    assert (result["reason"], result["changed"]) == ("comparison", 0)
     assert site.titles() == []
 
 
@@ -195,8 +195,8 @@ def test_a_dag_test_runs_it_too(site, connected, load_dag, airflow):
 @pytest.mark.parametrize("value", ["true", "True", " YES ", "1", "on"])
 def test_a_variable_that_says_yes(site, connected, run, set_variable, value):
     set_variable("dry_run", value)
-    (told,) = run().result(TASK)
-    assert told["dry_run"] is True
+    (result,) = run().result(TASK)
+    assert result["dry_run"] is True
     assert site.is_untouched()
 
 
@@ -248,8 +248,8 @@ def test_empty_parameters_leave_it_to_the_variables(site, connected, run, set_va
 def test_a_dry_run_shows_what_it_would_do(site, connected, run, output):
     done = manual(run, dry_run=True)
     text = output()
-    (told,) = done.result(TASK)
-    assert f"::group::customer_dispo: {told['changed']} records would change" in text
+    (result,) = done.result(TASK)
+    assert f"::group::customer_dispo: {result['changed']} records would change" in text
     assert "::group::First 20 records that would change" in text
     assert "customerDispo (none) → 'disponible'" in text
     assert "nothing was written" in text
@@ -302,7 +302,7 @@ def test_a_test_message_that_did_not_arrive_is_sent_by_the_next_run(site, connec
 # What goes wrong
 
 
-def test_what_passes_is_tried_again_by_itself(site, connected, run):
+def test_a_passing_fault_is_retried(site, connected, run):
     site.fault("status", call="browse", status=503, times=1)
     done = run()
     assert (done.state, done.tries) == ("success", {TASK: 2})
@@ -316,7 +316,7 @@ def test_a_long_wait_gives_the_slot_back(site, connected, run):
     assert (done.state, done.waits) == ("success", {TASK: 1800})
 
 
-def test_a_failing_dag_is_told_once_and_its_recovery_too(site, connected, run):
+def test_a_failing_dag_is_reported_once_and_its_recovery_too(site, connected, run):
     site.fault("status", call="browse", status=403)
     assert [run().state for _ in range(3)] == ["failed"] * 3
     (card,) = site.cards()
@@ -334,10 +334,10 @@ def test_a_failing_dag_is_told_once_and_its_recovery_too(site, connected, run):
     assert site.titles() == [f"{DAG_ID}: failing"]
 
 
-def test_the_time_limit_ends_a_stuck_run_and_the_next_one_goes_on(
+def test_the_time_limit_ends_a_stuck_run_and_the_next_one_continues(
     site, connected, run, set_variable, monkeypatch, output
 ):
-    """The next run goes on. A minute lasts half a second here."""
+    """The next run continues. A minute lasts half a second here."""
     real = operators.timeout
     monkeypatch.setattr(operators, "timeout", lambda seconds: real(seconds / 120))
     run()
@@ -355,12 +355,12 @@ def test_the_time_limit_ends_a_stuck_run_and_the_next_one_goes_on(
     assert site.titles() == ["offers: patched", f"{DAG_ID}: failing", "offers: patched", f"{DAG_ID}: works again"]
 
 
-def test_a_run_beside_another_is_skipped(site, connected, run, output, monkeypatch):
+def test_a_run_during_another_is_skipped(site, connected, run, output, monkeypatch):
     monkeypatch.setattr("include.search.watch.index_lock", partial(index_lock, wait_seconds=0.1))
     with index_lock(connected, "SANDBOX", "offers"):
         done = run()
     assert done.tasks == {TASK: ["skipped"]}
-    assert "Another run is at work on the index offers, which does the work of this run, too" in output()
+    assert "Another run is working on the index offers: it does the work of this run too" in output()
     assert site.is_untouched()
     assert site.titles() == []
 
@@ -373,7 +373,7 @@ def test_teams_that_does_not_answer_fails_no_run(site, connected, run, output, s
     assert site.is_right()
 
 
-def test_without_teams_nobody_is_told(site, connected, run, monkeypatch, output):
+def test_without_teams_no_alert_is_sent(site, connected, run, monkeypatch, output):
     monkeypatch.delenv("AIRFLOW_CONN_TEAMS")
     assert run().state == "success"
     assert "Alert not sent: there is no Airflow connection 'teams'" in output()

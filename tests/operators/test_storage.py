@@ -1,11 +1,12 @@
-"""From the Airflow Variable `thumbs_storage` to the storage of pictures, and the operator that hands it in."""
+"""From the Airflow Variable `thumbs_storage` to the storage of images, and the operator that passes it on."""
 
 import pytest
 
 from include.errors import ConfigurationError
+from include.inbound.loads import open_load, register_providers
 from include.operators.provider_sync import _Batch
 from include.providers.titelive_stocks import TiteLiveStocks
-from include.store.ledger import LoadParameters, open_load, register_providers
+from include.store.ledger import LoadParameters
 from include.store.objects import FolderStorage
 
 KEY = "thumbs/ab/abcdef.jpg"
@@ -40,12 +41,12 @@ def check(storage):
 
 
 @pytest.mark.parametrize("value", [None, "", " "])
-def test_without_a_setting_beside_airflows_home(storage, at_home, value):
+def test_without_a_setting_next_to_airflows_home(storage, at_home, value):
     check(storage(value))
     assert (at_home.parent / "thumbs" / KEY).read_bytes() == b"picture"
 
 
-def test_in_it_where_nothing_may_be_written_beside(storage, at_home, monkeypatch):
+def test_inside_it_where_the_parent_is_read_only(storage, at_home, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     check(storage())
     assert (at_home / "thumbs" / KEY).read_bytes() == b"picture"
@@ -86,14 +87,14 @@ def test_one_with_real_folders(storage, tmp_path):
     assert (tmp_path / "deep" / "folder" / KEY).read_bytes() == b"picture"
 
 
-def test_a_bucket_is_told_what_it_gets(storage, memory, monkeypatch):
+def test_a_bucket_receives_the_content_type_of_what_it_gets(storage, memory, monkeypatch):
     import include.operators.storage as module
 
-    told = []
-    monkeypatch.setattr(memory, "pipe_file", lambda *_, **options: told.append(options))
+    sent = []
+    monkeypatch.setattr(memory, "pipe_file", lambda *_, **options: sent.append(options))
     monkeypatch.setitem(module._CONTENT_TYPE_OF, "memory", "ContentType")
     storage("memory://bucket").put(KEY, b"picture", "image/jpeg")
-    assert told == [{"ContentType": "image/jpeg"}]
+    assert sent == [{"ContentType": "image/jpeg"}]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_the_operator_hands_it_to_providers_with_pictures(airflow, at_home, conn
         assert handed == [None, None]
 
 
-def test_the_log_of_a_sync_tells_about_pictures(caplog):
+def test_the_log_of_a_sync_shows_images(caplog):
     from include.models.report import SyncReport
     from include.operators.step_log import log_steps
 

@@ -119,16 +119,17 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
 
 @pytest.fixture
 def copied(shop, connection):
-    """Two events, the second a copy of the first that lacks its second list; and mappings of two targets."""
+    """Three events, the second a copy of the first that lacks its second list; and mappings of two targets."""
     lists = {}
-    for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"])):
+    for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"]), ("third", ["Door"])):
         event, _ = shop.event(slug)
         for name in names:
             row = connection.execute(
                 "INSERT INTO checkin_list (event_id, name) VALUES (%s, %s) RETURNING id", (event, name)
             ).fetchone()
             lists[slug, name] = row[0]
-    entries = [entry(f"checkin_date_{lists['show', name]}", name) for name in ("Door", "Bar")]
+    used = [("show", "Door"), ("show", "Bar"), ("third", "Door")]
+    entries = [entry(f"checkin_date_{lists[each]}", f"field {number}") for number, each in enumerate(used)]
     for target in (make("recording"), make("other")):
         mapping = StaticMapping(1, "OrderPosition", "person", "ticket_id", "ticket", entries)
         mappings.save(connection, target.identifier, [mapping], fields=actions.known_fields(connection, target))
@@ -145,6 +146,7 @@ def test_after_an_event_was_copied_all_mappings_use_the_lists_of_the_copy(make_t
         (mapping,) = mappings.load(connection, target)
         assert [each["source_field"] for each in mapping.property_mappings] == [
             f"checkin_date_{copied['next', 'Door']}", f"_invalid_checkin_date_{copied['show', 'Bar']}",
+            f"checkin_date_{copied['third', 'Door']}",
         ]  # fmt: skip
     assert "Event 'next' has no check-in lists Bar" in caplog.text
     ask(make_target(), mappings_version=1)

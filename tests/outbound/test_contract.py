@@ -223,6 +223,18 @@ def test_one_instance_per_event(make_target, shop, send):
     }
 
 
+def test_a_constructor_may_use_the_connector_and_the_stored_mappings(make_target):
+    seen = []
+
+    def init(self, event):
+        seen.append((self.connector, self.stored_mappings, event))
+        OutboundSyncProvider.__init__(self, event)
+
+    target = make_target(__init__=init).create(None, connector="connector", stored_mappings=[ORDERS])
+    assert seen == [("connector", [ORDERS], None)]
+    assert target.event is None
+
+
 def test_enqueue_order(make_target, shop, connection, rows):
     target, order = make_target(), shop.load(shop.order("A1"))
     row, is_new = target.enqueue_order(order, "placed", connection=connection)

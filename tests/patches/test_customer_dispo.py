@@ -66,7 +66,7 @@ def test_it_is_pure(availability):
 
 
 @pytest.mark.parametrize("availability", NEAR, ids=repr)
-def test_near_misses_are_told_and_copied(availability):
+def test_near_misses_are_remarked_and_copied(availability):
     assert (
         near_miss(record(disponibiliteForFO=availability)) == f"disponibiliteForFO {availability!r} is not 'en stock'"
     )
@@ -88,8 +88,8 @@ def test_it_reads_and_writes_what_it_says():
             return super().get(name, default)
 
     asked = set()
-    held = Noted(nature=2, disponibiliteForFO="en stock")
-    values = CUSTOMER_DISPO.values(held)
-    CUSTOMER_DISPO.remark(held)
+    noted = Noted(nature=2, disponibiliteForFO="en stock")
+    values = CUSTOMER_DISPO.values(noted)
+    CUSTOMER_DISPO.remark(noted)
     assert asked <= set(CUSTOMER_DISPO.reads)
     assert set(values) == set(CUSTOMER_DISPO.writes)

@@ -5,6 +5,7 @@ import requests
 
 from bench.soak_kills import load_shop
 from include.connectors.http import HttpConnector
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store import ledger
@@ -85,7 +86,7 @@ def sync(url, link, connection, slept):
     """Try the load `run_id` once (again); returns the report."""
 
     def run(run_id=None, *, attempts=3, read_timeout=10.0, longest_sleep=60.0, path="titelive/stocks", **options):
-        load = ledger.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
+        load = loads.open_load(connection, TiteLiveStocks, ledger.LoadParameters(), run_id=run_id)
         (instance,) = ledger.pending_instances(connection, load, 0)
         options.setdefault("chunk_size", PAGE)
         with HttpConnector(
@@ -95,7 +96,7 @@ def sync(url, link, connection, slept):
             try:
                 report = sync_provider(TiteLiveStocks(link, connector), connection, instance_id=instance.id, **options)
             finally:
-                ledger.close_load(connection, load)
+                loads.close_load(connection, load)
         parts = (report.created, report.updated, report.unchanged, report.skipped, report.rejected)
         assert report.checked == sum(parts), report
         return report

@@ -35,7 +35,7 @@ def read(*edges, total=None):
     return decode_listing(json.dumps({"movieShowtimeList": listing}).encode())
 
 
-def test_a_regular_edge_is_read_wholly():
+def test_a_regular_edge_is_read_completely():
     listing = read(edge())
     (found,) = listing.edges
     assert isinstance(found, Edge)
@@ -51,7 +51,7 @@ def test_a_regular_edge_is_read_wholly():
 
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [..., None, {"a": 1}])
-def test_a_movie_without_a_required_field_costs_only_itself(name, value):
+def test_a_movie_without_a_required_field_does_not_affect_the_rest(name, value):
     bad, good = read(edge(**{name: value}), edge(id="other")).edges
     assert isinstance(bad, Rejected)
     assert name in bad.reason
@@ -60,7 +60,7 @@ def test_a_movie_without_a_required_field_costs_only_itself(name, value):
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_an_optional_field_that_is_missing_costs_only_itself(name):
+def test_an_optional_field_that_is_missing_does_not_affect_the_rest(name):
     (found,) = read(edge(**{name: ...})).edges
     values = {other: getattr(found.node.movie, other) for other in OPTIONAL}
     assert values.pop(name) is UNSET
@@ -76,7 +76,7 @@ def test_null_is_not_the_same_as_missing(name):
 
 @pytest.mark.parametrize("name", OPTIONAL)
 @pytest.mark.parametrize("value", [7, {"url": 3}, [{"name": []}, 3]])
-def test_an_optional_field_that_is_malformed_costs_only_itself(name, value):
+def test_an_optional_field_that_is_malformed_does_not_affect_the_rest(name, value):
     found = read(edge(**{name: value})).edges
     assert len(found) == 1
     values = {other: getattr(found[0].node.movie, other) for other in OPTIONAL}
@@ -85,7 +85,7 @@ def test_an_optional_field_that_is_malformed_costs_only_itself(name, value):
 
 
 @pytest.mark.parametrize(
-    ("showtime", "told"),
+    ("showtime", "message"),
     [
         (SHOWTIME | {"startsAt": "tomorrow"}, "startsAt"),
         (SHOWTIME | {"startsAt": "2026-11-21T10:30:00Z"}, "startsAt"),
@@ -95,12 +95,12 @@ def test_an_optional_field_that_is_malformed_costs_only_itself(name, value):
         ("10:30", "Expected `object`"),
     ],
 )
-def test_a_showtime_that_cannot_be_read_costs_only_itself(showtime, told):
+def test_a_showtime_that_cannot_be_read_does_not_affect_the_rest(showtime, message):
     bad, good = read(edge([SHOWTIME, showtime, SHOWTIME | {"startsAt": "2026-11-22T20:00:00"}])).edges
     assert [one.starts_at.day for one in good.node.showtimes] == [21, 22]
     assert isinstance(bad, Rejected)
     assert bad.reason.startswith("showtimes[1]")
-    assert told in bad.reason
+    assert message in bad.reason
     assert json.loads(bad.raw)["node"]["showtimes"] == [showtime]
     assert movie_id(bad.raw) == REQUIRED["id"]
 
@@ -116,7 +116,7 @@ def test_showtimes_that_are_no_list_are_not_an_empty_list(showtimes):
 
 
 @pytest.mark.parametrize("what", [None, [], "movie", {"node": None}, {"node": {"movie": None, "showtimes": []}}])
-def test_what_is_no_edge_costs_only_itself(what):
+def test_what_is_no_edge_does_not_affect_the_rest(what):
     bad, good = read(what, edge()).edges
     assert isinstance(bad, Rejected)
     assert movie_id(bad.raw) is None

@@ -108,11 +108,11 @@ class TestRules:
 
     def test_what_the_movie_lacks_is_left_out_alone(self, source, paris, connection):
         source.sync(paris)
-        held = dict(connection.execute("SELECT id_at_providers, (duration_minutes, description)::text FROM product"))
+        stored = dict(connection.execute("SELECT id_at_providers, (duration_minutes, description)::text FROM product"))
         for movie, _ in movies(source.world, paris.venue_id_at_offer_provider):
             if movie.type != "SPECIAL_EVENT":
-                assert (f"({movie.minutes}," in held[movie.id]) == (movie.minutes is not None)
-                assert (movie.synopsis is None) or unescape(movie.synopsis).split(".")[0] in held[movie.id]
+                assert (f"({movie.minutes}," in stored[movie.id]) == (movie.minutes is not None)
+                assert (movie.synopsis is None) or unescape(movie.synopsis).split(".")[0] in stored[movie.id]
 
     def test_prices_go_by_version_and_quantity_by_link(self, source, reunion, connection):
         source.sync(reunion)
@@ -142,7 +142,7 @@ class TestRules:
         assert connection.execute("SELECT quantity FROM stock WHERE booked_quantity > 0").fetchall() == [(5,)]
 
     @pytest.mark.parametrize(
-        ("settings", "told"),
+        ("settings", "message"),
         [
             ({}, "prices"),
             ({"prices": []}, "prices"),
@@ -152,8 +152,8 @@ class TestRules:
             ({"prices": [{"price": 5, "version": "VF"}]}, "VO"),
         ],
     )
-    def test_settings_that_cannot_be_used_are_named(self, source, paris, set_link, settings, told):
-        with pytest.raises(ConfigurationError, match=told) as raised:
+    def test_settings_that_cannot_be_used_are_named(self, source, paris, set_link, settings, message):
+        with pytest.raises(ConfigurationError, match=message) as raised:
             source.sync(set_link(paris, settings))
         assert f"venue link {paris.id}" in str(raised.value)
 
@@ -243,7 +243,7 @@ class TestGone:
         source.sync(paris)
         assert on_sale(paris) == truth(source.world, paris)
 
-    def test_a_listing_that_lacks_too_much_is_not_believed(self, source, paris, on_sale):
+    def test_a_listing_that_lacks_too_much_is_refused(self, source, paris, on_sale):
         source.sync(paris)
         source.fault("shrunk_listing", missing=0.9)
         with pytest.raises(ListingShrank, match="accept_shrunk"):
@@ -295,20 +295,20 @@ class TestLinks:
 
 
 class TestMoves:
-    """Which showtimes are taken for ones that moved."""
+    """Which showtimes count as rescheduled."""
 
     @pytest.fixture
-    def recognise(self, paris):
+    def match_rekeyed(self, paris):
         movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
         edge = Edge(Node(movie, []))
 
         def run(appeared, vanished, unread=frozenset(), row=None):
             new = [ProvidableInfo(Stock, f"m%t#VF/2026-11-{start}:00") for start in appeared]
-            held = [(f"m%t#VF/2026-11-{start}:00", row or Stock()) for start in vanished]
+            stored = [(f"m%t#VF/2026-11-{start}:00", row or Stock()) for start in vanished]
             provider = AllocineStocks(paris)
             provider.record = edge
             provider._partly_read |= unread
-            found = provider.recognise(new, held)
+            found = provider.match_rekeyed(new, stored)
             return {key[-11:-3]: info.id_at_providers[-11:-3] for key, info in found.items()}
 
         return run
@@ -325,15 +325,15 @@ class TestMoves:
             ([], ["21T14:00"], {}),
         ],
     )
-    def test_as_many_of_a_day_and_not_far_apart(self, recognise, appeared, vanished, moved):
-        assert recognise(appeared, vanished) == moved
+    def test_as_many_of_a_day_and_not_far_apart(self, match_rekeyed, appeared, vanished, moved):
+        assert match_rekeyed(appeared, vanished) == moved
 
-    def test_nothing_moved_in_a_movie_that_was_not_wholly_read(self, recognise):
-        assert recognise(["21T14:30"], ["21T14:00"], {"m%"}) == {}
-        assert recognise(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
+    def test_nothing_moved_in_a_movie_that_was_not_completely_read(self, match_rekeyed):
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], {"m%"}) == {}
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], {"other%", None}) == {"21T14:00": "21T14:30"}
 
-    def test_what_a_person_took_off_sale_did_not_move(self, recognise):
-        assert recognise(["21T14:30"], ["21T14:00"], row=Stock(is_soft_deleted=True)) == {}
+    def test_what_a_person_took_off_sale_did_not_move(self, match_rekeyed):
+        assert match_rekeyed(["21T14:30"], ["21T14:00"], row=Stock(is_soft_deleted=True)) == {}
 
     def test_a_showtime_that_is_listed_as_something_special_did_not_move(self, paris):
         def showtime(hour, experience=None):
@@ -343,5 +343,5 @@ class TestMoves:
         movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
         provider.record = Edge(Node(movie, [showtime(14, "IMAX"), showtime(16)]))
         key = "m%P0101#VF/2026-11-21T{}:00:00".format
-        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
-        assert provider.recognise([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}
+        assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
+        assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}

@@ -15,10 +15,10 @@ from include.errors import (
     ServiceUnavailable,
     UndecodableBody,
 )
+from include.inbound.rejections import MAX_PAYLOAD_LENGTH
 from include.inbound.run import sync_provider
-from include.providers import load_provider, provider_classes, stock_api
+from include.providers import load_provider, provider_classes
 from include.providers.titelive_stocks import TiteLiveStocks
-from include.store.rejected import MAX_PAYLOAD_LENGTH
 from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, bad_kind
 from sandbox.suppliers.stock_api import rows
 from sandbox.world import START, format_time
@@ -94,18 +94,18 @@ class TestRules:
     def test_the_next_sync_asks_for_what_changed(self, sync, stocks, world, eligible, asked, connection):
         sync(), sync()
         before = len(asked())
-        marker = connection.execute("SELECT last_sync_date FROM venue_provider").fetchone()[0]
+        watermark = connection.execute("SELECT last_sync_date FROM venue_provider").fetchone()[0]
         world.advance(20)
         report = sync()
         queries = asked()[before:]
-        since = marker - timedelta(minutes=5)
+        since = watermark - timedelta(minutes=5)
         assert {query["modifiedSince"] for query in queries} == {format_time(since)}
         changed = list(rows(world, world.sirets[0], since))
         assert report.records == len(changed) == BOOKS // 5
-        held = stocks()
+        stored = stocks()
         for row in changed:
-            if row.ref in held:
-                assert held[row.ref][:2] == (row.available, euros(row.price))
+            if row.ref in stored:
+                assert stored[row.ref][:2] == (row.available, euros(row.price))
         assert since > START
 
     def test_an_unchanged_listing_changes_nothing(self, sync, connection):
@@ -187,13 +187,13 @@ class TestBadRecords:
         if kind == "huge_string":
             bad = {min(bad)}
         expected = {ref: row for ref, row in truth(world, eligible).items() if ref not in bad}
-        held = stocks()
-        assert {ref: held.get(ref) for ref in expected} == expected
+        stored = stocks()
+        assert {ref: stored.get(ref) for ref in expected} == expected
         if kind in ("missing_price", "null_price"):
-            assert {held[ref][1] for ref in bad & set(held)} <= set(eligible.values())
+            assert {stored[ref][1] for ref in bad & set(stored)} <= set(eligible.values())
         else:
             assert report.rejected == len(bad)
-            assert not bad & set(held)
+            assert not bad & set(stored)
             assert all(reason and len(payload) <= MAX_PAYLOAD_LENGTH for reason, payload in rejections())
 
     def test_a_whole_page_of_invalid_rows_does_not_end_the_listing(self, sync, stocks, world, eligible, fault):
@@ -210,12 +210,12 @@ class TestBadRecords:
         fault("duplicates", page=2, times=1, within=20)
         report = sync(chunk_size=chunk_size)
         expected = truth(world, eligible)
-        held = stocks()
-        assert set(expected) <= set(held)
+        stored = stocks()
+        assert set(expected) <= set(stored)
         refs = [row.ref for row in rows(world, world.sirets[0])]
         twice = set(refs[PAGE : PAGE + 20])
         for ref, (available, *_) in expected.items():
-            assert held[ref][0] == available + (ref in twice)
+            assert stored[ref][0] == available + (ref in twice)
         assert report.records == BOOKS + 20
 
 
@@ -368,7 +368,7 @@ class TestDecodeRecord:
     )
     def test_a_row_that_cannot_be_used_says_of_which_book_it_is(self, link, raw, reference):
         provider = TiteLiveStocks(link)
-        page = stock_api._DECODE(b'{"stocks":[' + raw + b"]}")
+        page = TiteLiveStocks.decode(b'{"stocks":[' + raw + b"]}")
         provider.records = RecordStream(iter([Page(page.stocks, START, 1)]))
         with pytest.raises(RejectRecord) as error:
             next(provider)

@@ -1,43 +1,183 @@
-"""Faults happen where and as often as they were asked for, and nowhere else."""
+"""Faults affect the requests that their rules select, in every service, and no others."""
 
-import json
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 import pytest
 import requests
 
-from sandbox.suppliers.corrupt_stocks import BAD_RECORDS, bad_kind
+from sandbox.movies import internal_id
 from sandbox.suppliers.stock_api import rows
-from sandbox.testing import serving
-from sandbox.world import START, Settings, World
+from sandbox.world import START, Settings, siret
+
+SETTINGS = Settings(venues=2, books=50, offers=10)
+ALGOLIA = {"x-algolia-application-id": "SANDBOX", "x-algolia-api-key": "sandbox-admin"}
+BREVO = {"api-key": "sandbox-brevo"}
+CUT = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+CARD = {"type": "AdaptiveCard", "version": "1.4", "body": [{"type": "TextBlock", "text": "a"}]}
+MESSAGE = {
+    "type": "message",
+    "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive", "content": CARD}],
+}
 
 
-@pytest.fixture(scope="module")
-def world():
-    return World(Settings(venues=2, books=50))
+# Every service and every fault of HTTP responses
 
 
-@pytest.fixture(scope="module")
-def served(world):
-    with serving(world) as url:
-        yield url
+@dataclass(frozen=True)
+class Call:
+    """A call of a service. `{shop}` and `{movie}` in its path stand for ids of the world."""
+
+    service: str
+    path: str
+    name: str | None = None
+    """In fault rules; None if the service has one call only."""
+    method: str = "GET"
+    options: dict = field(default_factory=dict)
+    status: int = 200
+    is_error: Callable = lambda body, status: body == {"status": status, "detail": "on request"}
+    """Checks the body of an error response, which is in the service's own format."""
+    count: Callable | None = None
+    """Returns how often the service at a URL carried out the call, if the call writes."""
+    is_repeated: bool = False
+    """Whether the call was sent before."""
+
+    def send(self, url, world, timeout=10):
+        shop = siret(world.shops[self.service][0]) if self.service in world.shops else None
+        path = self.path.format(shop=shop, movie=internal_id(world.settings, 0))
+        return requests.request(self.method, f"{url}/{path}", timeout=timeout, **self.options)
+
+
+def algolia_writes(url):
+    page = requests.post(f"{url}/1/indexes/new/browse", json={}, headers=ALGOLIA, timeout=10)
+    return page.json().get("nbHits", 0)
+
+
+def brevo_writes(url):
+    state = requests.get(f"{url}/sandbox/brevo", timeout=10).json()
+    return state["created"] + state["updated"]
+
+
+def is_brevo_error(body, status):
+    codes = {401: "unauthorized", 404: "document_not_found", 429: "too_many_requests"}
+    return body == {"code": codes.get(status, "bad_request"), "message": "on request"}
+
+
+algolia = partial(Call, "algolia", is_error=lambda body, status: body == {"message": "on request", "status": status})
+algolia_batch = {"headers": ALGOLIA, "json": {"requests": [{"action": "addObject", "body": {}}]}}
+brevo = partial(Call, "brevo", "brevo/v3/contacts", is_error=is_brevo_error)
+brevo_create = {"headers": BREVO, "json": {"email": "a@example.org", "updateEnabled": True}}
+showtimes = "allocine/api/query/movieShowtimeList?theater=P0101&token=sandbox-allocine"
+CALLS = {
+    "titelive": Call("titelive", "titelive/stocks/{shop}"),
+    "fnac": Call("fnac", "fnac/api/v1/pass-culture/stocks/{shop}", options={"auth": ("sandbox", "fnac-token")}),
+    "libraires": Call("libraires", "libraires/stocks/{shop}"),
+    "praxiel": Call("praxiel", "praxiel/3027011420000/stocks/{shop}"),
+    "allocine": Call("allocine", showtimes, "showtimes"),
+    "poster": Call("allocine", "allocine/posters/{movie}-1.jpg", "poster"),
+    "algolia browse": algolia("1/indexes/offers/browse", "browse", "POST", {"headers": ALGOLIA, "json": {}}),
+    "algolia batch": algolia("1/indexes/new/batch", "batch", "POST", algolia_batch, count=algolia_writes),
+    "brevo list": brevo("list", options={"headers": BREVO}),
+    "brevo create": brevo("create", "POST", brevo_create, 201, count=brevo_writes),
+    "brevo update": brevo("create", "POST", brevo_create, 204, count=brevo_writes, is_repeated=True),
+    "teams": Call(
+        "teams",
+        "workflows/abc/triggers/manual/paths/invoke?api-version=2016-06-01&sig=sandbox-signature",
+        method="POST",
+        options={"json": MESSAGE},
+        status=202,
+        is_error=lambda body, _: body["error"]["message"] == "on request",
+        count=lambda url: len(requests.get(f"{url}/sandbox/teams", timeout=10).json()),
+    ),
+}
+
+
+@pytest.fixture(params=CALLS)
+def call(request):
+    return CALLS[request.param]
 
 
 @pytest.fixture
-def url(served):
-    assert requests.post(f"{served}/sandbox/reset", timeout=10).status_code == 200
-    return served
+def send(call, url, world):
+    send = partial(call.send, url, world)
+    if call.is_repeated:
+        send().raise_for_status()
+    return send
 
 
 @pytest.fixture
-def fault(url):
-    def add(*rules):
-        answer = requests.post(f"{url}/sandbox/faults", json=list(rules), timeout=10)
-        assert answer.status_code == 200, answer.text
+def check_writes(call, url):
+    """A function that waits until a call that writes was carried out this often."""
 
-    return add
+    def check(times):
+        deadline = time.monotonic() + 10
+        while call.count and call.count(url) != times + call.is_repeated:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    return check
+
+
+@pytest.fixture
+def inject(call, fault):
+    """A function that adds a rule for the next request of the call."""
+    criteria = {"service": call.service, "times": 1} | ({"call": call.name} if call.name else {})
+    return lambda name, **rule: fault(name, **criteria | rule)
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(401, None), (404, 2), (429, 7), (500, None), (502, 2), (503, 0)])
+def test_a_status_comes_as_often_as_requested_and_nothing_is_done(
+    call, send, inject, check_writes, status, retry_after
+):
+    inject("status", status=status, times=2, retry_after=retry_after)
+    for response in (send(), send()):
+        assert response.status_code == status
+        assert response.headers.get("retry-after") == (None if retry_after is None else str(retry_after))
+        assert call.is_error(response.json(), status)
+    check_writes(0)
+    assert send().status_code == call.status
+
+
+@pytest.mark.parametrize("kind", ["cut", "truncated_json", "html", "empty_body", "empty_object"])
+def test_a_damaged_response_comes_after_the_request_was_carried_out(call, send, inject, check_writes, kind):
+    inject(kind)
+    if kind == "cut":
+        with pytest.raises(CUT) if call.service != "teams" else nullcontext():  # which sends no body
+            send()
+    else:
+        response = send()
+        assert len(response.content) == int(response.headers.get("content-length", 0))  # 204 has none
+        if kind == "html":
+            assert response.headers["content-type"].startswith("text/html")
+            assert response.text.startswith("<!DOCTYPE")
+        if kind == "empty_object":
+            assert response.json() == {}
+        else:
+            with pytest.raises(requests.JSONDecodeError):
+                response.json()
+        assert response.content or kind == "empty_body" or call.service == "teams"
+        assert response.ok
+    check_writes(1)
+
+
+def test_a_delay_follows_the_write_and_may_exceed_the_clients_timeout(call, send, inject, check_writes):
+    inject("delay", seconds=0.1)
+    response = send()
+    assert response.status_code == call.status
+    assert response.elapsed.total_seconds() >= 0.1
+    check_writes(1)
+    inject("delay", seconds=30)
+    with pytest.raises(requests.ReadTimeout):
+        send(timeout=0.2)
+    check_writes(2)
+
+
+# How rules select requests
 
 
 @pytest.fixture
@@ -50,239 +190,158 @@ def get(url, world):
 
 
 @pytest.fixture
-def log(url):
-    return lambda: requests.get(f"{url}/sandbox/requests", timeout=10).json()
-
-
-def refs_of(answer):
-    return [stock["ref"] for stock in answer.json()["stocks"]]
-
-
-@pytest.fixture
 def refs(url, world):
     return [row.ref for row in rows(world, world.sirets[0])]
 
 
-@pytest.mark.parametrize("status", [401, 404, 429, 500, 502, 503])
-def test_a_status_comes_so_many_times(fault, get, status):
-    fault({"service": "titelive", "fault": "status", "status": status, "times": 2})
-    answers = [get() for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [status, status, 200]
-    assert answers[0].json()["status"] == status
-    assert "retry-after" not in answers[0].headers
+def refs_of(response):
+    return [stock["ref"] for stock in response.json()["stocks"]]
 
 
-def test_retry_after_in_seconds_and_as_a_date(fault, get):
-    fault({"fault": "status", "status": 429, "retry_after": 7, "times": 1})
-    assert get().headers["retry-after"] == "7"
-    fault({"fault": "status", "status": 429, "retry_after": 7, "as_date": True, "times": 1})
+def test_a_rule_affects_one_service_only(call, send, fault):
+    fault("status", status=500, service="brevo" if call.service == "teams" else "teams")
+    assert send().status_code == call.status
+
+
+def test_a_rule_for_all_services_skips_those_that_do_not_support_its_fault(url, world, fault, admin):
+    fault("duplicates", within=1)
+    fault("delay", seconds=0)
+    CALLS["algolia browse"].send(url, world)
+    assert [rule["seen"] for rule in admin("faults")] == [0, 1]
+    assert admin("requests")[-1]["faults"] == ["delay"]
+
+
+def test_retry_after_as_a_date(fault, get):
+    fault("status", status=429, retry_after=7, as_date=True)
     at = parsedate_to_datetime(get().headers["retry-after"])
     assert timedelta(seconds=6) < at - datetime.now(UTC) <= timedelta(seconds=8)
 
 
-def test_a_page_of_one_venue(fault, get, world, refs):
-    fault({"fault": "status", "status": 503, "venue": world.sirets[0], "page": 3, "times": 2})
-    assert get(refs[9]).status_code == get(refs[29]).status_code == 200
-    assert get(refs[19], venue=1).status_code == 200
-    assert [get(refs[19]).status_code for _ in range(3)] == [503, 503, 200]
-
-
-def test_a_page_is_known_by_its_place_also_when_its_predecessor_ended_in_bad_records(fault, get, refs):
-    fault({"fault": "status", "status": 503, "page": 2})
-    assert get(refs[7]).status_code == 503
-    assert get().status_code == 200
+@pytest.mark.parametrize(
+    ("rule", "calls", "statuses"),
+    [
+        (
+            {"page": 3, "times": 2, "venue": 0},
+            [(9, 0), (29, 0), (19, 1), (19, 0), (19, 0), (19, 0)],
+            "OK OK OK 503 503 OK",
+        ),
+        ({"page": 2}, [(7, 0), (None, 0)], "503 OK"),  # by its place, even if the previous one ended in bad records
+        ({"request": 3, "times": 1}, [(None, 0)] * 4, "OK OK 503 OK"),
+    ],
+)
+def test_a_rule_selects_venue_page_and_nth_request(fault, get, world, refs, rule, calls, statuses):
+    """Calls are (number of the row that `after` names, venue)."""
+    fault("status", status=503, **rule | ({"venue": world.sirets[rule["venue"]]} if "venue" in rule else {}))
+    found = [get(None if row is None else refs[row], venue=venue).status_code for row, venue in calls]
+    assert found == [200 if status == "OK" else 503 for status in statuses.split()]
 
 
 def test_a_page_of_the_changed_rows(fault, get, world):
     world.advance(40, START + timedelta(days=1))  # 20 of 50 rows
     since = "2024-01-02T00:00:00Z"
     changed = [row.ref for row in rows(world, world.sirets[0], START + timedelta(days=1))]
-    fault({"fault": "status", "status": 503, "page": 2})
+    fault("status", status=503, page=2)
     assert get(modifiedSince=since).status_code == 200
     assert get(changed[9], modifiedSince=since).status_code == 503
     assert get(changed[19], modifiedSince=since).status_code == 200
 
 
-def test_from_the_nth_request_on(fault, get):
-    fault({"fault": "status", "status": 500, "request": 3, "times": 1})
-    assert [get().status_code for _ in range(4)] == [200, 200, 500, 200]
-
-
-def test_a_probability_strikes_the_same_requests_again(fault, get, url):
-    def strikes():
-        requests.delete(f"{url}/sandbox/faults", timeout=10)
-        fault({"fault": "status", "status": 500, "probability": 0.4})
+def test_a_probability_selects_the_same_requests_again(fault, get, admin):
+    def statuses():
+        admin("faults", "DELETE")
+        fault("status", status=500, probability=0.4)
         return [get(limit=1).status_code for _ in range(40)]
 
-    first = strikes()
+    first = statuses()
     assert 5 < first.count(500) < 28
-    assert strikes() == first
+    assert statuses() == first
 
 
-def test_a_delay_runs_into_the_clients_time_out_and_holds_up_nobody_else(fault, url, get, world):
-    fault({"fault": "delay", "seconds": 1.0, "venue": world.sirets[0]})
+def test_a_delay_holds_up_nobody_else_and_combines_with_a_status(fault, url, get, world):
+    fault("delay", seconds=1.0, venue=world.sirets[0])
+    fault("status", status=502)
     with pytest.raises(requests.ReadTimeout):
         requests.get(f"{url}/titelive/stocks/{world.sirets[0]}", timeout=0.1)
-    start = time.monotonic()
-    assert get(venue=1).status_code == 200
-    assert time.monotonic() - start < 0.5
-
-
-def test_a_delay_and_a_status_together(fault, get):
-    fault({"fault": "delay", "seconds": 0.1}, {"fault": "status", "status": 502})
-    answer = get()
-    assert answer.status_code == 502
-    assert answer.elapsed.total_seconds() >= 0.1
+    assert get(venue=1).elapsed.total_seconds() < 0.5
+    response = get()
+    assert (response.status_code, response.elapsed.total_seconds() >= 1) == (502, True)
 
 
 @pytest.mark.parametrize("limit", [1, 10])
 def test_a_cut_body_is_shorter_than_announced(fault, url, world, limit):
-    fault({"fault": "cut", "times": 2})
+    fault("cut", times=2)
     address = f"{url}/titelive/stocks/{world.sirets[0]}?limit={limit}"
     with requests.Session() as session:
-        with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        with pytest.raises(CUT):
             session.get(address, timeout=10)
-        with session.get(address, timeout=10, stream=True) as answer:
-            announced = int(answer.headers["content-length"])
-            pieces = answer.iter_content(1)
-            got = b"".join(next(pieces) for _ in range(announced // 2))
+        with session.get(address, timeout=10, stream=True) as response:
+            announced = int(response.headers["content-length"])
+            pieces = response.iter_content(1)
+            received = b"".join(next(pieces) for _ in range(announced // 2))
             with pytest.raises(requests.exceptions.ChunkedEncodingError):
                 next(pieces)
         whole = session.get(address, timeout=10)
         assert len(whole.content) == announced
-        assert whole.content.startswith(got)
+        assert whole.content.startswith(received)
 
 
-def test_a_body_cut_into_bad_json(fault, get):
-    fault({"fault": "truncated_json", "times": 1})
-    answer = get()
-    assert len(answer.content) == int(answer.headers["content-length"])
-    with pytest.raises(requests.JSONDecodeError):
-        answer.json()
-    assert get().json()
-
-
-def test_html_and_an_empty_body(fault, get):
-    fault({"fault": "html", "times": 1}, {"fault": "empty_body", "request": 2, "times": 1})
-    html = get()
-    assert html.headers["content-type"].startswith("text/html")
-    assert html.text.startswith("<!DOCTYPE")
-    empty = get()
-    assert (empty.status_code, empty.content) == (200, b"")
+# Faults of stock listings; those of showtimes and of Algolia are tested with these services
 
 
 def test_an_empty_page_before_the_total(fault, get, refs):
-    fault({"fault": "empty_page", "page": 2})
+    fault("empty_page", page=2)
     page = get(refs[9]).json()
     assert (page["total"], page["stocks"]) == (50, [])
     assert refs_of(get(refs[19])) == refs[20:30]
 
 
 def test_a_repeated_page(fault, get, refs):
-    fault({"fault": "repeat_page"})
+    fault("repeat_page")
     assert refs_of(get()) == refs_of(get(refs[9])) == refs_of(get(refs[39])) == refs[:10]
 
 
-def test_duplicates_within_a_page(fault, get, refs, world):
-    fault({"fault": "duplicates", "within": 2})
+def test_duplicates_within_a_page(fault, get, refs):
+    fault("duplicates", within=2)
     page = get().json()["stocks"]
     assert [stock["ref"] for stock in page] == [refs[0], refs[0], refs[1], refs[1], *refs[2:8]]
     assert page[1]["available"] == page[0]["available"] + 1
-    assert refs_of(get(refs[7]))[0] == refs[8]  # what the copies pushed out comes next
+    assert refs_of(get(refs[7]))[0] == refs[8]  # the rows that the copies displaced come next
 
 
-def test_duplicates_across_pages(fault, get, refs):
-    fault({"fault": "duplicates", "across": 3})
+def test_duplicates_across_pages(fault, get, refs, world):
+    fault("duplicates", across=3)
     assert refs_of(get()) == refs[:10]
     assert refs_of(get(refs[9])) == refs[7:17]
-
-
-def test_duplicates_across_pages_of_changed_rows(fault, get, world):
     world.advance(40, START + timedelta(days=1))
     changed = [row.ref for row in rows(world, world.sirets[0], START + timedelta(days=1))]
-    fault({"fault": "duplicates", "across": 1})
-    assert refs_of(get(changed[9], modifiedSince="2024-01-02T00:00:00Z")) == changed[9:19]
+    assert refs_of(get(changed[9], modifiedSince="2024-01-02T00:00:00Z")) == changed[7:17]
 
 
-SPOILT = {
-    "missing_ref": lambda stock: "ref" not in stock,
-    "missing_available": lambda stock: "available" not in stock and stock["ref"],
-    "missing_price": lambda stock: "price" not in stock and stock["ref"],
-    "null_ref": lambda stock: stock["ref"] is None,
-    "null_available": lambda stock: stock["available"] is None,
-    "null_price": lambda stock: stock["price"] is None,
-    "number_ref": lambda stock: type(stock["ref"]) is int,
-    "list_available": lambda stock: type(stock["available"]) is list,
-    "text_available": lambda stock: type(stock["available"]) is str,
-    "text_price": lambda stock: type(stock["price"]) is str,
-    "negative_available": lambda stock: stock["available"] < 0,
-    "negative_price": lambda stock: stock["price"] < 0,
-    "huge_available": lambda stock: stock["available"] > 2**63,
-    "huge_price": lambda stock: stock["price"] > 2**63,
-    "nul_in_ref": lambda stock: stock["ref"].endswith("\0"),
-    "lone_surrogate": lambda stock: stock["ref"].endswith("\ud800"),
-    "invalid_utf8": lambda stock: stock["ref"].endswith("\udcff"),
-    "huge_string": lambda stock: len(stock["ref"]) > 10_000_000,
-    "not_an_object": lambda stock: type(stock) is int,
-}
+# Admin endpoints
 
 
-@pytest.mark.parametrize("kind", BAD_RECORDS)
-def test_each_kind_of_bad_record(fault, get, kind):
-    good = get(limit=3).json()["stocks"]
-    fault({"fault": "bad_records", "kinds": [kind]})
-    body = get(limit=3).content
-    bad = json.loads(body.decode("utf-8", "surrogateescape"))["stocks"]
-    assert len(bad) == len(good)
-    spoilt = bad[:1] if kind == "huge_string" else bad
-    assert all(SPOILT[kind](stock) for stock in spoilt)
-    assert bad[len(spoilt) :] == good[len(spoilt) :]
-    if kind == "invalid_utf8":
-        with pytest.raises(UnicodeDecodeError):
-            body.decode()
-    else:
-        body.decode()
-
-
-def test_a_share_of_bad_records_hits_the_rows_that_the_truth_names(fault, get, refs, world):
-    kinds = ["missing_available", "null_price"]
-    fault({"fault": "bad_records", "kinds": kinds, "share": 0.3})
-    page = get(limit=50).json()["stocks"]
-    seen = {
-        stock["ref"]: "missing_available" if "available" not in stock else "null_price"
-        for stock in page
-        if "available" not in stock or stock["price"] is None
-    }
-    expected = {ref: bad_kind(world.settings.seed, ref, kinds, 0.3) for ref in refs}
-    assert seen == {ref: kind for ref, kind in expected.items() if kind}
-    assert 5 < len(seen) < 28
-    assert set(seen.values()) == set(kinds)
-
-
-def test_the_log_tells_what_was_asked_and_what_befell_it(fault, get, log, url, refs, world):
-    fault({"fault": "status", "status": 429, "times": 1})
+def test_the_log_shows_each_request_and_its_faults(fault, get, admin, url, refs, world):
+    fault("status", status=429, times=1)
     before = time.time()
     get(refs[9], token="secret")
     get(refs[9])
     requests.get(f"{url}/titelive/stocks/unknown", timeout=10)
-    first, second, third = log()
+    log = first, second, _ = admin("requests")
     assert first["query"] == {"limit": "10", "after": refs[9], "token": "***"}
-    assert (first["status"], second["status"], third["status"]) == (422, 429, 404)
-    assert (first["faults"], second["faults"], third["faults"]) == ([], ["status"], [])
-    assert first["path"] == f"/titelive/stocks/{world.sirets[0]}"
-    assert first["method"] == "GET"
+    assert [entry["status"] for entry in log] == [422, 429, 404]
+    assert [entry["faults"] for entry in log] == [[], ["status"], []]
+    assert (first["method"], first["path"]) == ("GET", f"/titelive/stocks/{world.sirets[0]}")
     assert before <= first["at"] <= second["at"] <= time.time()
-    requests.delete(f"{url}/sandbox/requests", timeout=10)
-    assert log() == []
+    assert admin("requests", "DELETE") == admin("requests") == []
 
 
-def test_the_rules_in_force_and_how_often_they_struck(fault, get, url):
+def test_the_rules_in_force_and_how_often_they_applied(fault, get, admin):
+    fault("status", status=500, times=1)
+    get()
+    get()
     rule = {"fault": "status", "status": 500, "times": 1}
-    fault(rule)
-    get()
-    get()
-    assert requests.get(f"{url}/sandbox/faults", timeout=10).json() == [{"rule": rule, "seen": 2, "fired": 1}]
-    assert requests.delete(f"{url}/sandbox/faults", timeout=10).json() == []
+    assert admin("faults") == [{"rule": rule, "seen": 2, "fired": 1}]
+    assert admin("faults", "DELETE") == []
 
 
 @pytest.mark.parametrize(
@@ -301,9 +360,19 @@ def test_the_rules_in_force_and_how_often_they_struck(fault, get, url):
         {"fault": "bad_records", "kinds": []},
         {"fault": "bad_records", "kinds": ["rotten"]},
         {"fault": "duplicates"},
+        # What the named service does not support:
+        {"fault": "cut", "service": "algolia", "call": "explode"},
+        {"fault": "cut", "service": "titelive", "call": "browse"},
+        {"fault": "duplicates", "service": "algolia", "within": 1},
+        {"fault": "bad_records", "service": "algolia", "kinds": ["null_ref"]},
+        {"fault": "repeat_page", "service": "teams"},
+        {"fault": "repeat_page", "service": "allocine"},
+        {"fault": "shrunk_listing", "service": "fnac"},
+        {"fault": "image_bomb", "service": "fnac"},
+        {"fault": "truncated_image", "service": "fnac"},
+        {"fault": "truncated_image", "service": "titelive"},
     ],
 )
-def test_a_rule_that_makes_no_sense_is_refused_and_none_of_its_list_is_kept(url, rule):
-    answer = requests.post(f"{url}/sandbox/faults", json=[{"fault": "cut"}, rule], timeout=10)
-    assert answer.status_code == 422
-    assert requests.get(f"{url}/sandbox/faults", timeout=10).json() == []
+def test_an_invalid_rule_is_refused_with_all_rules_of_its_request(admin, rule):
+    assert admin("faults", "POST", 422, json=[{"fault": "cut"}, rule])["detail"]
+    assert admin("faults") == []

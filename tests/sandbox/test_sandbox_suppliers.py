@@ -1,9 +1,9 @@
-"""Suppliers are found, and the siblings of TiteLive differ from it as they say."""
+"""Suppliers are discovered; the four stock APIs list what the world contains, each in its own way."""
 
 import sys
 import textwrap
 import types
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,6 +17,7 @@ from sandbox.suppliers.stock_api import rows
 from sandbox.testing import serving
 from sandbox.world import START, Settings, World, format_time, siret
 
+SETTINGS = Settings(venues=3, books=1250, valid_until=True, offers=0)
 PATHS = {
     "titelive": "titelive/stocks",
     "fnac": "fnac/api/v1/pass-culture/stocks",
@@ -24,45 +25,59 @@ PATHS = {
     "praxiel": "praxiel/3027011420000/stocks",
 }
 SIBLINGS = ("fnac", "libraires", "praxiel")
-
-
-@pytest.fixture(scope="module")
-def world():
-    return World(Settings(venues=3, books=1000))
-
-
-@pytest.fixture(scope="module")
-def served(world):
-    with serving(world) as url:
-        yield url
+BOOKS = SETTINGS.books
 
 
 @pytest.fixture
-def ask(served, world):
-    """Call the listing of a shop of a service; the world is new for each test."""
-    requests.post(f"{served}/sandbox/reset", timeout=10).raise_for_status()
+def get(url, world):
+    """A function that calls the listing of a shop of a service."""
 
-    def ask(service, shop=None, auth=("sandbox", "fnac-token"), **query):
+    def get(service="titelive", shop=None, **query):
         shop = shop or siret(world.shops[service][0])
-        return requests.get(f"{served}/{PATHS[service]}/{shop}", params=query, auth=auth, timeout=10)
+        auth = ("sandbox", "fnac-token")
+        return requests.get(f"{url}/{PATHS[service]}/{shop}", params=query, auth=auth, timeout=10)
 
-    return ask
-
-
-def read_all(ask, service, **query):
-    found, pages = [], 0
-    while page := ask(service, **query).json(parse_float=Decimal)["stocks"]:
-        found += page
-        pages += 1
-        query["after"] = page[-1]["ref"]
-    return found, pages
+    return get
 
 
-def truth(world, service, since=None):
+@pytest.fixture
+def stocks(get):
+    """A function that returns the decoded first page."""
+    return lambda service="titelive", **query: get(service, **query).json(parse_float=Decimal)
+
+
+@pytest.fixture
+def read_all(stocks):
+    """A function that returns the stocks of all pages, and the number of pages."""
+
+    def read_all(service="titelive", **query):
+        found, pages = [], 0
+        while page := stocks(service, **query)["stocks"]:
+            found += page
+            pages += 1
+            assert pages < 2000
+            query["after"] = page[-1]["ref"]
+        return found, pages
+
+    return read_all
+
+
+def expected(world, service="titelive", since=None):
     return list(rows(world, siret(world.shops[service][0]), since))
 
 
-def test_every_supplier_says_whom_it_serves(world):
+def as_tuples(listed):
+    return [(stock["ref"], stock["available"], stock.get("price"), stock.get("validUntil")) for stock in listed]
+
+
+def is_ean(ref):
+    return len(ref) == 13 and sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(ref)) % 10 == 0
+
+
+# Discovery
+
+
+def test_every_supplier_serves_its_shops(world):
     suppliers = {supplier.service: supplier for supplier in find_suppliers(world)}
     assert {name: (each.provider, len(each.links)) for name, each in suppliers.items()}.items() >= {
         "allocine": ("AllocineStocks", 3),
@@ -75,80 +90,152 @@ def test_every_supplier_says_whom_it_serves(world):
     for key in ("siret", "name", "booking_email"):
         assert len({link.venue[key] for link in links}) == len(links)
     assert [link.venue["siret"] for link in suppliers["titelive"].links] == world.sirets
-    assert all(link.id_at_provider == link.venue["siret"] for name in PATHS for link in suppliers[name].links)
-    assert all(link.internal_id is None and not link.settings for name in PATHS for link in suppliers[name].links)
+    of_shops = [link for name in PATHS for link in suppliers[name].links]
+    assert all(link.id_at_provider == link.venue["siret"] for link in of_shops)
+    assert all(link.internal_id is None and not link.settings for link in of_shops)
 
 
-def test_a_module_as_the_package_describes_it_is_served(world, monkeypatch):
+def test_a_module_as_the_package_describes_it_is_served(monkeypatch):
     example = sandbox.suppliers.__doc__.split("::\n", 1)[1].split("\nA rule such as", 1)[0]
     module = types.ModuleType("sandbox.suppliers.billets")
     exec(textwrap.dedent(example), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    (found,) = module.suppliers(world)
+    (found,) = module.suppliers(World())
     assert found.links == [Link(found.links[0].venue, "hall-1")]
     assert found.links[0].venue["departement_code"] == "35"
     assert found.router(Faults(1, {found.service: found.faults}))
-    names = [types.SimpleNamespace(name="billets"), types.SimpleNamespace(name="stock_api")]
+    names = [types.SimpleNamespace(name=name) for name in ("billets", "stock_api", "corrupt_nothing")]
     monkeypatch.setattr(sandbox.suppliers.pkgutil, "iter_modules", lambda _path: names)
     with serving(World()) as url:
-        address = f"{url}/billets/events"
 
-        def ask(**query):
-            return requests.get(address, params={"venue": "hall-1", **query}, timeout=10)
+        def get(**query):
+            return requests.get(f"{url}/billets/events", params={"venue": "hall-1", **query}, timeout=10)
 
         def fault(fault, **rule):
             rules = [{"fault": fault, "service": "billets", "times": 1, **rule}]
             requests.post(f"{url}/sandbox/faults", json=rules, timeout=10).raise_for_status()
 
-        first = ask().json()["events"]
+        first = get().json()["events"]
         assert [event["id"] for event in first] == [f"E{number:04d}" for number in range(20)]
-        assert len(ask(after="E0039").json()["events"]) == 10
+        assert len(get(after="E0039").json()["events"]) == 10
         fault("status", status=503)
-        assert ask().status_code == 503
+        assert get().status_code == 503
         fault("empty_page")
-        assert ask().json() == {"events": []}
+        assert get().json() == {"events": []}
         fault("bad_records", kinds=["missing_title"], share=0.5)
-        bad = [event for event in ask().json()["events"] if "title" not in event]
+        bad = [event for event in get().json()["events"] if "title" not in event]
         assert 0 < len(bad) < 20
         fault("bad_records", kinds=["not_an_object"])
-        assert ask().json()["events"] == ["nothing"] * 20
+        assert get().json()["events"] == ["nothing"] * 20
         requests.post(f"{url}/sandbox/advance", json={}, timeout=10)
-        assert ask().json()["events"] != first
+        assert get().json()["events"] != first
+
+
+# The four stock APIs
+
+
+@pytest.mark.parametrize("service", PATHS)
+def test_the_pages_are_the_listing_in_order(get, stocks, read_all, world, service):
+    response = get(service)
+    assert response.headers["content-type"] == "application/json"
+    page = response.json()
+    most = 400 if service == "praxiel" else 1000
+    assert (page["total"], page["limit"], page["offset"], len(page["stocks"])) == (BOOKS, most, 0, most)
+    truth = [row[:4] for row in expected(world, service)]
+    for limit in (77, 399, 5000):
+        found, pages = read_all(service, limit=limit)
+        assert pages == -(-BOOKS // min(limit, most))
+        assert as_tuples(found) == truth
+    assert [row[0] for row in truth] == sorted({row[0] for row in truth})
+    assert all(is_ean(ref) and ref.startswith("978") for ref, *_ in truth)
+    for limit in (1, 2, 399):
+        page = stocks(service, limit=limit)
+        assert len(page["stocks"]) == page["limit"] == limit
+
+
+def test_after_continues_behind_any_key_and_keeps_the_total(stocks):
+    start = stocks(limit=3)
+    first, second, _ = start["stocks"]
+    shifted = stocks(limit=2, after=first["ref"])
+    assert (shifted["stocks"], shifted["total"]) == (start["stocks"][1:], start["total"])
+    between = str(int(second["ref"]) - 1)
+    assert first["ref"] < between
+    assert stocks(limit=1, after=between)["stocks"] == [second]
+    assert stocks(limit=1, after="0")["stocks"] == [first]
+    assert stocks(after="9789")["stocks"] == []
+    assert stocks(after="zzz") == {"total": BOOKS, "limit": 1000, "offset": 0, "stocks": []}
+
+
+def test_modified_since_selects_the_rows_changed_then_or_later(stocks, read_all, world):
+    before = {row.ref: row for row in expected(world)}
+    times = [START + timedelta(days=day) for day in (1, 2, 3)]
+    snapshots = [before]
+    for at, percent in zip(times, (10, 1, 4), strict=True):
+        world.advance(percent, at)
+        snapshots.append({row.ref: row for row in expected(world)})
+    for number, at in enumerate(times):
+        differing = [ref for ref in before if any(s[ref][:3] != snapshots[number][ref][:3] for s in snapshots[number:])]
+        for since in (at, at - timedelta(seconds=1)):
+            found, _ = read_all(limit=50, modifiedSince=format_time(since))
+            assert stocks(modifiedSince=format_time(since))["total"] == len(differing)
+            assert as_tuples(found) == [row[:4] for row in expected(world, since=since)]
+            assert as_tuples(found) == [snapshots[-1][ref][:4] for ref in differing]
+        assert stocks(modifiedSince=format_time(at + timedelta(seconds=1)))["total"] < len(differing)
+    assert stocks(modifiedSince=format_time(times[-1]))["total"] == 50  # 4 % of 1250
+    assert stocks(modifiedSince=format_time(START))["total"] == BOOKS
+    now = stocks(modifiedSince=format_time(datetime.now(UTC)))
+    assert (now["total"], now["stocks"]) == (0, [])
 
 
 @pytest.mark.parametrize("service", SIBLINGS)
-def test_the_pages_make_up_what_the_truth_says(ask, world, service):
-    found, pages = read_all(ask, service, limit=1000)
-    assert pages == (3 if service == "praxiel" else 1)
-    expected = truth(world, service)
-    assert [(stock["ref"], stock["available"]) for stock in found] == [(row.ref, row.available) for row in expected]
-    assert [stock.get("price") for stock in found] == [row.price for row in expected]
-    assert ask(service).json()["total"] == 1000
-    assert ask(service, after=found[-1]["ref"]).json()["stocks"] == []
-    assert ask(service, limit=3).json()["limit"] == 3
+def test_advance_changes_the_siblings_too(stocks, read_all, world, service):
+    before = expected(world, service)
+    generation = world.advance(10, START + timedelta(days=1))
+    changed = [new.ref for old, new in zip(before, expected(world, service), strict=True) if old != new]
+    assert len(changed) == BOOKS / 10
+    found, _ = read_all(service, modifiedSince=format_time(generation.at))
+    if service == "praxiel":  # ignores modifiedSince
+        page = stocks(service, limit=1000, modifiedSince=format_time(generation.at))
+        assert (page["total"], page["limit"], len(page["stocks"])) == (BOOKS, 400, 400)
+        assert len(found) == len(expected(world, service, generation.at)) == BOOKS
+    else:
+        assert [stock["ref"] for stock in found] == changed
 
 
-@pytest.mark.parametrize("service", SIBLINGS)
-def test_the_books_are_those_of_titelives_shops_at_other_quantities(world, service):
-    theirs = {row.ref: row for row in truth(world, service)}
-    ours = {row.ref: row for shop in world.sirets for row in rows(world, shop)}
-    assert theirs.keys() <= ours.keys()
-    assert sum(theirs[ref].available != ours[ref].available for ref in theirs) > 800
+def test_every_generation_changes_time_and_content_of_a_row(world):
+    world.reset()
+    before = expected(world)
+    for _ in range(60):
+        generation = world.advance(100)
+        after = expected(world)
+        assert all(old[1:3] != new[1:3] and old.ref == new.ref for old, new in zip(before, after, strict=True))
+        assert {row.modified for row in after} == {generation.at}
+        before = after
+    world.reset()
 
 
-def test_the_catalogue_is_the_same_with_and_without_siblings():
-    alone = Settings(venues=1, books=500, fnac_shops=0, libraires_shops=0, praxiel_shops=0, theatres=0)
-    assert [p["id_at_providers"] for p in products(alone)] == [
-        p["id_at_providers"] for p in products(Settings(venues=1, books=500))
-    ]
-    with serving(World(alone)) as url:
-        found = requests.get(f"{url}/sandbox/state", timeout=10).json()
-    assert found["venues"] == World(alone).sirets
-    assert found["settings"]["auth"] == found["settings"]["allocine_key"] == "***"
+def test_venues_list_the_same_books_in_other_quantities(world):
+    listings = [{row.ref: row for row in rows(world, shop)} for shop in world.sirets]
+    common = listings[0].keys() & listings[1].keys()
+    assert len(common) == BOOKS * 0.9
+    assert sum(listings[0][ref].available != listings[1][ref].available for ref in common) > BOOKS * 0.6
+    ours = {ref: row for listing in listings for ref, row in listing.items()}
+    for service in SIBLINGS:
+        theirs = {row.ref: row for row in expected(world, service)}
+        assert theirs.keys() <= ours.keys()
+        assert sum(theirs[ref].available != ours[ref].available for ref in theirs) > BOOKS * 0.8
 
 
-def test_fnac_has_three_decimals_and_gaps(ask):
-    found, _ = read_all(ask, "fnac")
+def test_titelive_lists_cents(world):
+    found = expected(world)
+    assert {row.available for row in found} == set(range(21))
+    assert all(type(row.price) is int and row.price >= 0 for row in found)
+    assert 5 < sum(row.price == 0 for row in found) < 60
+    assert 5 < sum(row.valid_until is not None for row in found) < 200
+
+
+def test_fnac_has_three_decimals_and_gaps(read_all):
+    found, _ = read_all("fnac")
     prices = [stock["price"] for stock in found if stock.get("price") is not None]
     assert all(-3 <= price.as_tuple().exponent <= -1 for price in prices if price)
     assert any(price.as_tuple().exponent == -3 for price in prices)
@@ -156,83 +243,62 @@ def test_fnac_has_three_decimals_and_gaps(ask):
     missing = sum("price" not in stock for stock in found)
     null = sum("price" in stock and stock["price"] is None for stock in found)
     assert min(missing, null) >= 5
-    assert missing + null < 100
+    assert missing + null < BOOKS / 10
 
 
-def test_fnac_asks_for_credentials(ask):
-    for auth in (None, ("sandbox", "wrong")):
-        answer = ask("fnac", auth=auth)
-        assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("Basic")
-        assert answer.json()
-    for service in ("titelive", "libraires", "praxiel"):
-        assert ask(service, auth=None).status_code == 200
-
-
-def test_libraires_has_euros_and_free_books(ask):
-    text = ask("libraires").text
-    assert '"price":0}' in text
+def test_libraires_has_euros_and_free_books(get, read_all):
+    text = get("libraires").text
+    assert '"price":0' in text
     assert ".0}" in text
-    found, _ = read_all(ask, "libraires")
+    found, _ = read_all("libraires")
     assert all(0 <= stock["price"] < 100 for stock in found)
 
 
-def test_praxiel_always_lists_everything_in_pages_of_its_own(ask, world):
-    world.advance(5, START + timedelta(days=1))
-    page = ask("praxiel", limit=1000, modifiedSince=format_time(START + timedelta(days=1))).json()
-    assert (page["total"], page["limit"], len(page["stocks"])) == (1000, 400, 400)
-    assert len(truth(world, "praxiel", START + timedelta(days=1))) == 1000
-    assert ask("praxiel", limit=10).json()["limit"] == 10
-
-
-@pytest.mark.parametrize("service", SIBLINGS)
-def test_advance_changes_them_too(ask, world, service):
-    before = truth(world, service)
-    generation = world.advance(10, START + timedelta(days=1))
-    changed = [new.ref for old, new in zip(before, truth(world, service), strict=True) if old != new]
-    assert len(changed) == 100
-    if service != "praxiel":
-        found, _ = read_all(ask, service, modifiedSince=format_time(generation.at))
-        assert [stock["ref"] for stock in found] == changed
-
-
-@pytest.mark.parametrize("service", SIBLINGS)
-def test_a_shop_of_another_service_is_not_found(ask, world, service):
-    for shop in (world.sirets[0], "12345678901234"):
-        answer = ask(service, shop=shop)
-        assert answer.status_code == 404
-        assert answer.json()["detail"]
-    assert ask("titelive", shop=siret(world.shops[service][0])).status_code == 404
-
-
-def test_faults_strike_one_of_the_services_only(ask, served):
-    rules = [
-        {"fault": "status", "status": 429, "retry_after": 3, "service": "fnac", "times": 1},
-        {"fault": "bad_records", "kinds": ["negative_price", "text_price"], "service": "fnac"},
-    ]
-    requests.post(f"{served}/sandbox/faults", json=rules, timeout=10).raise_for_status()
-    assert ask("praxiel").status_code == ask("titelive").status_code == 200
-    assert ask("fnac").status_code == 429
-    assert all(stock["price"] == "free" or stock["price"] < 0 for stock in ask("fnac").json()["stocks"])
-
-
-@pytest.mark.parametrize("fault", ["shrunk_listing", "image_bomb", "truncated_image"])
-def test_faults_of_other_services_are_refused(served, fault):
-    rule = {"fault": fault, "service": "fnac"}
-    assert requests.post(f"{served}/sandbox/faults", json=[rule], timeout=10).status_code == 422
+@pytest.mark.parametrize("service", PATHS)
+def test_a_shop_of_another_service_is_not_found(get, world, service):
+    others = {other: siret(world.shops[other][0]) for other in PATHS if other != service}
+    for shop in (*others.values(), "12345678901234"):
+        response = get(service, shop=shop)
+        assert response.status_code == 404
+        assert shop in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    "query",
     [
-        (Settings(fnac_shops=-1), "fnac_shops"),
-        (Settings(theatres=1000), "theatres"),
-        (Settings(venues=90_001, books=1), "at most 90000"),
-        (Settings(movies=3), "movies_per_theatre"),
-        (Settings(showtimes_per_day=5), "showtimes_per_day"),
-        (Settings(days_ahead=0), "days_ahead"),
+        {"limit": 0},
+        {"limit": -1},
+        {"limit": "many"},
+        {"modifiedSince": "yesterday"},
+        {"modifiedSince": "2024-02-30T00:00:00Z"},
+        {"modifiedSince": "2024-01-01T00:00:00"},
+        {"modifiedSince": "2024-01-01T00:00:00+00:00"},
+        {"modified_since": "2024-01-01T00:00:00Z"},
+        {"page": 2},
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings, reason):
-    with pytest.raises(ValueError, match=reason):
-        World(settings)
+def test_a_bad_query_is_refused_in_json(get, query):
+    response = get(**query)
+    assert response.status_code == 422
+    assert response.json()["detail"]
+
+
+def test_the_catalogue_is_the_same_with_and_without_siblings():
+    alone = Settings(venues=1, books=500, fnac_shops=0, libraires_shops=0, praxiel_shops=0, theatres=0)
+    assert list(products(alone)) == list(products(Settings(venues=1, books=500)))
+    with serving(World(alone)) as url:
+        assert requests.get(f"{url}/sandbox/state", timeout=10).json()["venues"] == World(alone).sirets
+
+
+def test_ten_million_rows_are_served_without_listing_them():
+    world = World(Settings(books=10_000_000))
+    world.advance(0.01, START + timedelta(days=1))
+    with serving(world) as url:
+        address = f"{url}/titelive/stocks/{world.sirets[4]}"
+        first = requests.get(address, timeout=10)
+        middle = requests.get(address, params={"after": "9782550000000"}, timeout=10)
+        changed = requests.get(address, params={"modifiedSince": "2024-01-02T00:00:00Z"}, timeout=10)
+    assert max(response.elapsed.total_seconds() for response in (first, middle, changed)) < 0.5
+    assert first.json()["total"] == middle.json()["total"] == 10_000_000
+    assert "9782550000000" < middle.json()["stocks"][0]["ref"] < "9782550000300"
+    assert changed.json()["total"] == len(changed.json()["stocks"]) == 1000

@@ -32,7 +32,7 @@ KEYS = {
 
 
 def rule(offer):
-    """What the site wants of an offer, told in other words than those of the patch."""
+    """The rule of the site, written independently of the patch."""
     if "disponibiliteForFO" not in offer:
         return offer
     elite_or_proxauto = str(offer.get("nature")).strip() in ("1", "5", "1.0", "5.0")
@@ -137,12 +137,12 @@ class Site:
         What was on its way when a pass was overtaken by a move may reach a record of the new index that has no
         `disponibiliteForFO`; the rule leaves those alone.
         """
-        held, expected = self.records(), self.expected(**changes)
+        found, expected = self.records(), self.expected(**changes)
         if overtaken:
             for object_id, record in expected.items():
                 if "disponibiliteForFO" not in record:
-                    held[object_id].pop("customerDispo", None)
-        assert held == expected
+                    found[object_id].pop("customerDispo", None)
+        assert found == expected
         return True
 
     def fault(self, fault, **rule):
@@ -157,7 +157,7 @@ class Site:
         return sum(each["fired"] for each in fired)
 
     def requests(self):
-        """What was asked so far, as (method, path, status); it is forgotten with that."""
+        """What was asked so far, as (method, path, status); and clears them."""
         seen = self._session.get(f"{self.url}/sandbox/requests", timeout=20).json()
         self._session.delete(f"{self.url}/sandbox/requests", timeout=20)
         return [(each["method"], each["path"], each["status"]) for each in seen]

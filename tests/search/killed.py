@@ -1,4 +1,4 @@
-"""A run in a process of its own that ends by SIGKILL at a moment that is told: `python -m tests.search.killed`."""
+"""A run in a separate process that is killed with SIGKILL at a given moment: `python -m tests.search.killed`."""
 
 import os
 import signal

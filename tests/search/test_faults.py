@@ -31,7 +31,7 @@ FOR_GOOD = {
 
 @pytest.fixture
 def eager(monkeypatch, set_page):
-    """Many small batches, and a mark after each page."""
+    """Many small batches, and a checkpoint after each page."""
     set_page(60)
     monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
@@ -78,8 +78,8 @@ def test_what_does_not_pass_leaves_the_rest_to_the_next_run(eager, site, look, p
     assert site.heal() > 0
     if "retry_after" in rule:
         assert 3500 < raised.value.retry_after <= 3601
-    ((_, state, told),) = passes()
-    assert (state, told) == ("open", str(raised.value))
+    ((_, state, error_text),) = passes()
+    assert (state, error_text) == ("open", str(raised.value))
     done = look(site)
     assert (done.reason, done.is_finished) == ("first run", True)
     assert site.is_right(without=deleted)
@@ -113,7 +113,7 @@ def test_some_of_all_calls_fail(eager, site, look):
 
 
 def test_one_503_of_a_sole_host_and_then_all_is_well(site, look):
-    """The official client would take its only host for down, for five minutes."""
+    """The official client would consider its only host down for five minutes."""
     index = site.index()
     site.fault("status", status=503, times=1)
     assert look(site, index=index).is_finished
@@ -165,9 +165,9 @@ def test_a_record_that_is_refused_is_named_and_all_others_are_patched(site, look
         look(site)
     assert "odd 2: " in str(refused.value)
     assert "odd 1 could not be patched" in caplog.text
-    held = site.records()
-    assert all("customerDispo" not in held.pop(each["objectID"]) for each in odd)
-    assert held == site.expected()
+    found = site.records()
+    assert all("customerDispo" not in found.pop(each["objectID"]) for each in odd)
+    assert found == site.expected()
     assert passes() == [("first run", "done", None)]
     assert look(site).report is None
 
@@ -192,8 +192,8 @@ def test_a_record_on_which_the_patch_raises_is_left_out(site, look):
         FatalError, match="8 records could not be patched, all others were: 0: halves raised ZeroDivision"
     ):
         look(site, index=site.index(name="cars"), patches=[halves])
-    held = site.records("cars")
-    assert all(("half" in each) is bool(each["d"]) for each in held.values())
+    found = site.records("cars")
+    assert all(("half" in each) is bool(each["d"]) for each in found.values())
 
 
 @pytest.mark.parametrize("most", [3_000, 20_000])

@@ -1,4 +1,4 @@
-"""A process killed with SIGKILL in the middle of a patch: the next run goes on as if nothing had happened."""
+"""A process killed with SIGKILL in the middle of a patch: the next run resumes it."""
 
 import random
 import signal
@@ -33,8 +33,8 @@ def pages(set_page):
     set_page(PAGE)
 
 
-def mark(connection):
-    """What the killed process left: the number of records before its mark."""
+def records_before_checkpoint(connection):
+    """What the killed process left: the number of records before its checkpoint."""
     ((marked, read),) = connection.execute(
         "SELECT mark IS NOT NULL, (mark #>> '{report,read}')::int FROM search_pass WHERE state = 'open'"
     ).fetchall()
@@ -42,10 +42,10 @@ def mark(connection):
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
-def test_a_killed_run_is_taken_up_at_its_mark(pages, site, look, database, connection, passes, seed):
+def test_a_killed_run_is_resumed_from_its_checkpoint(pages, site, look, database, connection, passes, seed):
     site.rebuild()
     kill(site, database, *moment(seed))
-    read = mark(connection)
+    read = records_before_checkpoint(connection)
     deleted = list(site.expected())[50::120]
     site.delete(*deleted)
     index = site.index()
@@ -59,18 +59,18 @@ def test_a_killed_run_is_taken_up_at_its_mark(pages, site, look, database, conne
 
 
 def test_killed_once_more(pages, site, look, database, connection):
-    """Each takes up where the last one stood."""
+    """Each resumes where the last one stopped."""
     stood = []
     for _ in range(2):
         kill(site, database, "save_checkpoint", "3", "after")
-        stood.append(mark(connection))
+        stood.append(records_before_checkpoint(connection))
     assert 0 < stood[0] < stood[1]
     done = look(site)
     assert done.report.read == OFFERS
     assert site.is_right()
 
 
-def test_a_rebuild_after_the_kill_lets_it_begin_anew(pages, site, look, database):
+def test_a_rebuild_after_the_kill_restarts_it(pages, site, look, database):
     kill(site, database, "patch", "9", "after")
     site.rebuild()
     index = site.index()

@@ -1,4 +1,4 @@
-"""The moves that Algolia's log tells of, and those that only look like one."""
+"""Moves in Algolia's log, and entries that only look like one."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,9 +17,9 @@ def stamp(seconds=0.0):
 
 
 def entry(at=0.0, *, body=MISSING, **changes):
-    """A move of `offers_tmp` onto `offers` as the log tells of it."""
+    """A move of `offers_tmp` onto `offers` as the log has it."""
     body = {"operation": "move", "destination": "offers"} if body is MISSING else body
-    told = {
+    logged = {
         "timestamp": stamp(at),
         "method": "POST",
         "url": "/1/indexes/offers_tmp/operation",
@@ -28,7 +28,7 @@ def entry(at=0.0, *, body=MISSING, **changes):
         "answer_code": "200",
         "sha1": f"sha1 of {at}",
     }
-    return {name: value for name, value in (told | changes).items() if value is not MISSING}
+    return {name: value for name, value in (logged | changes).items() if value is not MISSING}
 
 
 def write(at):
@@ -101,9 +101,9 @@ def test_a_move(changes):
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_names_of_any_letters(index, encoded, source, ascii_only):
     body = json.dumps({"operation": "move", "destination": index}, ensure_ascii=ascii_only)
-    told = entry(url=f"/1/indexes/{encoded}/operation", body=body)
-    assert parse_move(told, index).source == source
-    assert parse_move(told, f"{index}_other") is None
+    logged = entry(url=f"/1/indexes/{encoded}/operation", body=body)
+    assert parse_move(logged, index).source == source
+    assert parse_move(logged, f"{index}_other") is None
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_no_move(changes):
 @pytest.mark.parametrize(
     "answer", [MISSING, None, "", "{", '{"taskID": 4', '{"taskID": "42"}', '{"taskID": null}', "[42]", "42"], ids=repr
 )
-def test_a_move_whose_task_is_not_told(answer):
+def test_a_move_whose_task_is_not_named(answer):
     move = parse_move(entry(answer=answer), "offers")
     assert (move.source, move.task_id) == ("offers_tmp", None)
 
 
 @pytest.mark.parametrize("sha1", ["the same", MISSING, None, "", 7], ids=repr)
-def test_a_move_is_told_by_its_content_too(sha1):
-    """Each rebuild sends the same request: a sha1 of that would tell all moves to be one."""
-    told = [parse_move(entry(sha1=sha1, **changes), "offers").id for changes in ({}, {}, {"at": 1}, {"answer": "{}"})]
-    assert told[0] == told[1]
-    assert len(set(told)) == 3
+def test_a_move_is_identified_by_its_content_too(sha1):
+    """Each rebuild sends the same request, so a sha1 of the request is the same for all moves."""
+    ids = [parse_move(entry(sha1=sha1, **changes), "offers").id for changes in ({}, {}, {"at": 1}, {"answer": "{}"})]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3
 
 
 # The log
@@ -232,11 +232,11 @@ def test_two_moves_in_one_second_stay_in_their_order(since):
     assert [move.source for move in reading.moves] == ["first", "second", "third"]
 
 
-def test_a_move_is_told_once_however_often_it_comes():
+def test_a_move_that_is_listed_twice_counts_once():
     assert len(read(entry(5), entry(5), write(3), entry(5)).moves) == 1
 
 
-def test_entries_that_cannot_be_read_are_counted_told_and_no_more(caplog):
+def test_entries_that_cannot_be_read_are_counted_and_logged_only(caplog):
     odd = [None, "text", 7, [], {}, entry(timestamp="soon"), entry(timestamp=None)]
     reading = read(entry(9), *odd, write(3), since=NOON)
     assert (len(reading.moves), reading.entries, reading.unreadable) == (1, 2, 7)

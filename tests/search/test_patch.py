@@ -51,7 +51,7 @@ def test_a_path_leads_to_its_patch():
 
 
 @pytest.mark.parametrize(
-    ("held", "wanted"),
+    ("current", "new"),
     [
         (True, 1), (1, True), (0, False), (False, 0), (None, False), (None, ""), ("5", 5), (1, 1.5),
         ([True], [1]), ([1], [True]), ({"a": 0}, {"a": False}), ({"a": [1]}, {"a": [True]}), ([1], [1, 2]), ({}, []),
@@ -59,8 +59,8 @@ def test_a_path_leads_to_its_patch():
     ],
     ids=repr,
 )  # fmt: skip
-def test_values_that_differ(held, wanted):
-    assert differences(patch(values=lambda _: {"b": wanted}), {"b": held}) == ({"b": wanted}, {"b": wanted})
+def test_values_that_differ(current, new):
+    assert differences(patch(values=lambda _: {"b": new}), {"b": current}) == ({"b": new}, {"b": new})
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_two_patches_write_in_one_pass(site):
     assert (report.patches["parity"].changed, report.patches["parity"].left_alone) == (750, 750)
     assert report.patches["parity"].values["true"] == 750
     assert report.patches["size"].values == {"small": 1000, "big": 500}
-    held = site.records("cars")
-    assert held["1"] == {"objectID": "1", "n": 1, "keep": "me", "size": "small"}
-    assert held["1400"] == {"objectID": "1400", "n": 1400, "keep": "me", "size": "big", "even": True, "half": 700}
-    assert all(("even" in each) is (each["n"] % 2 == 0) for each in held.values())
+    found = site.records("cars")
+    assert found["1"] == {"objectID": "1", "n": 1, "keep": "me", "size": "small"}
+    assert found["1400"] == {"objectID": "1400", "n": 1400, "keep": "me", "size": "big", "even": True, "half": 700}
+    assert all(("even" in each) is (each["n"] % 2 == 0) for each in found.values())
     again, _ = run_pass(index, [parity, size])
     assert (again.changed, again.batches, len(index.batches)) == (0, 0, 5)
 

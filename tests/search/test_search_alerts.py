@@ -7,14 +7,14 @@ from include.patches.base import Patch
 from include.search import alerts, stored_pass
 
 
-def told(alert):
+def parts(alert):
     return alert.title, alert.tone, alert.facts
 
 
 def test_a_patch_after_a_move(site, look):
     site.rebuild()
     run = look(site)
-    title, colour, facts = told(alerts.patched("offers", run, run.report))
+    title, colour, facts = parts(alerts.patched("offers", run, run.report))
     assert (title, colour) == ("offers: patched", "good")
     assert facts["Moved"] == f"offers_1 onto offers at {run.moves[-1].at:%Y-%m-%d %H:%M:%S} UTC"
     assert float(facts["Patched after"].removesuffix(" s")) >= 0
@@ -25,7 +25,7 @@ def test_a_patch_after_a_move(site, look):
 
 def test_a_patch_without_a_move(site, look):
     run = look(site)
-    _, _, facts = told(alerts.patched("offers", run, run.report))
+    _, _, facts = parts(alerts.patched("offers", run, run.report))
     assert facts["Because"] == "first run"
     assert "Moved" not in facts
 
@@ -36,7 +36,7 @@ def test_an_index_that_is_rebuilt_faster_than_it_can_be_patched(site, look, monk
     index = site.index()
     index.on_page = {"every": site.rebuild}
     run = look(site, index=index, max_restarts=most)
-    title, colour, facts = told(alerts.patched("offers", run, run.report))
+    title, colour, facts = parts(alerts.patched("offers", run, run.report))
     assert (title, colour) == ("offers: rebuilt faster than it can be patched", "bad")
     assert ("Restarted" in facts) is (most > 0)
 
@@ -56,7 +56,7 @@ def test_many_long_values_fit_into_a_card(site, look):
 
 def test_a_dry_run(site, look):
     run = look(site, dry_run=True, is_manual=True)
-    title, colour, facts = told(alerts.dry_run("offers", run))
+    title, colour, facts = parts(alerts.dry_run("offers", run))
     assert (title, colour) == ("offers: test message of a dry run", "neutral")
     assert facts["Records read"] == "690"
     look(site)

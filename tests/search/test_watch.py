@@ -1,4 +1,4 @@
-"""One look after the other at an index that an indexer rebuilds: when it is patched, when it is left alone."""
+"""Runs on an index that an indexer rebuilds: when they patch it, and when they do not."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,8 @@ def asked(site, path):
     return sum(seen == path for _, seen, _ in site.requests())
 
 
-class Told:
-    """An index whose log a test has a say in."""
+class EditedLog:
+    """An index whose log a test edits."""
 
     def __init__(self, index, change):
         self._index = index
@@ -77,7 +77,7 @@ def test_first_quiet_moved_quiet(site, look, passes, state):
     assert passes() == [("first run", "done", None), ("move", "done", None)]
 
 
-def test_every_look_is_noted_whatever_it_finds(site, look, state, connection):
+def test_every_check_is_stored_whatever_it_finds(site, look, state, connection):
     looks = []
     for settings in ({}, {}, {"dry_run": True}):
         connection.execute("UPDATE search_index SET checked_at = NULL")
@@ -128,10 +128,10 @@ def test_every_nth_run_compares(site, look, every, runs):
     assert [look(site, compare_every=every).reason == "comparison" for _ in runs] == runs
 
 
-def test_a_comparison_finds_what_the_log_did_not_tell(site, look, state):
+def test_a_comparison_finds_what_the_log_does_not_have(site, look, state):
     look(site)
     site.rebuild()
-    hidden = Told(site.index(), lambda entries: [entry for entry in entries if not is_move(entry)])
+    hidden = EditedLog(site.index(), lambda entries: [entry for entry in entries if not is_move(entry)])
     assert look(site, index=hidden, compare_every=2).report is None
     done = look(site, index=hidden, compare_every=2)
     assert (done.reason, done.moves) == ("comparison", [])
@@ -267,7 +267,7 @@ def test_only_a_part_is_read_to_learn_whether_a_move_is_missing(serve, look, con
 
 def test_an_empty_log_is_no_reason_to_read_the_index(site, look):
     look(site)
-    empty = Told(site.index(), lambda entries: [])
+    empty = EditedLog(site.index(), lambda entries: [])
     assert "no longer reaches back" in look(site, index=empty).summary
     site.requests()
     assert look(site, index=empty).summary.startswith("Nothing to do: no move onto offers in 0 log entries")
@@ -281,7 +281,7 @@ def test_a_first_run_with_an_empty_log(serve, look):
     site = serve(offers=0)
     site.settings = site.settings.__class__(**{**vars(site.settings), "offers": 20})
     site.rebuild()
-    empty = Told(site.index(), lambda entries: [])
+    empty = EditedLog(site.index(), lambda entries: [])
     assert look(site, index=empty).reason == "first run"
     assert look(site, index=empty).report is None
     assert site.is_right()
@@ -294,12 +294,12 @@ def test_an_entry_that_appears_late_with_an_older_stamp(site, look):
     look(site)
     site.rebuild()
     others = lambda entries: [entry for entry in entries if not is_move(entry)]  # noqa: E731
-    assert look(site, index=Told(site.index(), others)).report is None
+    assert look(site, index=EditedLog(site.index(), others)).report is None
     late = lambda entries: [shifted(e, minutes=-4) if is_move(e) else e for e in entries]  # noqa: E731
-    done = look(site, index=Told(site.index(), late))
+    done = look(site, index=EditedLog(site.index(), late))
     assert (done.reason, len(done.moves)) == ("move", 1)
     assert site.is_right()
-    assert look(site, index=Told(site.index(), late)).report is None
+    assert look(site, index=EditedLog(site.index(), late)).report is None
 
 
 @pytest.mark.parametrize("minutes", [-4, 4, 60 * 24])
@@ -309,21 +309,21 @@ def test_a_clock_that_is_off(site, look, minutes):
     def off(entries):
         return [shifted(entry, minutes=minutes) for entry in entries]
 
-    look(site, index=Told(site.index(), off))
+    look(site, index=EditedLog(site.index(), off))
     for _ in range(2):
-        assert look(site, index=Told(site.index(), off)).report is None
+        assert look(site, index=EditedLog(site.index(), off)).report is None
         site.rebuild()
-        done = look(site, index=Told(site.index(), off))
+        done = look(site, index=EditedLog(site.index(), off))
         assert (done.reason, len(done.moves)) == ("move", 1)
         assert site.is_right()
-    assert look(site, index=Told(site.index(), off)).report is None
+    assert look(site, index=EditedLog(site.index(), off)).report is None
 
 
 def test_a_stamp_of_the_future_does_not_hide_later_moves(site, look):
     def odd(entries):
         return [shifted(entry, days=3000 if entry is entries[0] else 0) for entry in entries]
 
-    look(site, index=Told(site.index(), odd))
+    look(site, index=EditedLog(site.index(), odd))
     site.rebuild()
     assert look(site).reason == "move"
     assert site.is_right()
@@ -336,8 +336,8 @@ def test_a_move_that_the_log_lost_while_it_was_patched_is_not_patched_twice(site
     gone = []
     index = site.index()
     index.on_page = {PAGES: lambda: gone.append(True)}
-    told = Told(index, lambda entries: [e for e in entries if not (gone and is_move(e))])
-    assert look(site, index=told).reason == "move"
+    edited = EditedLog(index, lambda entries: [e for e in entries if not (gone and is_move(e))])
+    assert look(site, index=edited).reason == "move"
     assert look(site).report is None
 
 
@@ -346,20 +346,20 @@ def test_two_moves_of_one_second_are_one_pass(site, look):
     site.rebuild()
     site.rebuild()
     same = lambda entries: [{**e, "timestamp": entries[0]["timestamp"]} for e in entries]  # noqa: E731
-    done = look(site, index=Told(site.index(), same))
+    done = look(site, index=EditedLog(site.index(), same))
     assert [move.source for move in done.moves] == ["offers_1", "offers_2"]
     assert site.is_right()
-    assert look(site, index=Told(site.index(), same)).report is None
+    assert look(site, index=EditedLog(site.index(), same)).report is None
 
 
 def test_moves_without_an_id(site, look):
     def bare(entries):
         return [{name: value for name, value in entry.items() if name != "sha1"} for entry in entries]
 
-    look(site, index=Told(site.index(), bare))
+    look(site, index=EditedLog(site.index(), bare))
     site.rebuild()
-    assert look(site, index=Told(site.index(), bare)).reason == "move"
-    assert look(site, index=Told(site.index(), bare)).report is None
+    assert look(site, index=EditedLog(site.index(), bare)).reason == "move"
+    assert look(site, index=EditedLog(site.index(), bare)).report is None
 
 
 @pytest.mark.parametrize("operation", ["copy", "settings", "refused", "elsewhere"])
@@ -386,7 +386,7 @@ def test_what_is_no_move_onto_the_index(site, look, operation):
 # The index changes while it is patched
 
 
-def test_a_second_move_during_the_patch_begins_anew(site, look, connection):
+def test_a_second_move_during_the_patch_restarts_it(site, look, connection):
     site.rebuild()
     index = site.index()
     index.on_page = {2: site.rebuild}
@@ -468,7 +468,7 @@ def test_two_runs_at_once(site, look, connect, monkeypatch):
     assert busy.value.retry_after
     other = site.index(name="cars")
     site.write([{"objectID": "1"}], "cars")
-    assert look(site, index=other).report.read == 1  # another index is not held up
+    assert look(site, index=other).report.read == 1  # another index is not locked
     go_on.set()
     first.join()
     assert done[0].report.read == OFFERS
@@ -499,7 +499,7 @@ def test_a_move_whose_task_cannot_be_looked_up_is_patched_all_the_same(site, loo
     site.rebuild()
     unknown = lambda entries: [{**e, "answer": '{"taskID": 999999}'} if is_move(e) else e for e in entries]  # noqa: E731
     caplog.set_level("INFO")
-    assert look(site, index=Told(site.index(), unknown)).reason == "move"
+    assert look(site, index=EditedLog(site.index(), unknown)).reason == "move"
     assert "Task 999999 cannot be looked up at index offers" in caplog.text
     assert site.is_right()
 
@@ -508,7 +508,7 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
     look(site)
     site.rebuild()
     cut = lambda entries: [{**e, "answer": '{"updatedAt": "2026-01'} if is_move(e) else e for e in entries]  # noqa: E731
-    assert look(site, index=Told(site.index(), cut)).reason == "move"
+    assert look(site, index=EditedLog(site.index(), cut)).reason == "move"
     assert "Not waiting for the move from offers_1: the log does not name its task" in caplog.text
     assert site.is_right()
 
@@ -518,7 +518,7 @@ def test_a_move_whose_answer_was_cut_off_is_patched_all_the_same(site, look, cap
 
 @pytest.fixture
 def eager(monkeypatch, set_page):
-    """Marks are kept at once, and pages and batches are small."""
+    """Checkpoints are saved at once, and pages and batches are small."""
     set_page(SMALL)
     monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
@@ -526,7 +526,7 @@ def eager(monkeypatch, set_page):
 
 @pytest.fixture
 def leave(eager, site, look, connection):
-    """A function that leaves a pass open in the middle; returns the number of pages before its mark."""
+    """A function that leaves a pass open in the middle; returns the number of pages before its checkpoint."""
 
     def leave(request=16, **settings):
         site.fault("status", status=403, call="batch", request=request)
@@ -541,7 +541,7 @@ def leave(eager, site, look, connection):
 
 
 @pytest.mark.parametrize("how", ["first run", "move", "forced"])
-def test_an_open_pass_is_taken_up_at_its_mark(site, look, leave, passes, how):
+def test_an_open_pass_is_resumed_from_its_checkpoint(site, look, leave, passes, how):
     if how != "first run":
         look(site)
         site.rebuild()
@@ -555,7 +555,7 @@ def test_an_open_pass_is_taken_up_at_its_mark(site, look, leave, passes, how):
     assert look(site).report is None
 
 
-def test_a_newer_move_lets_an_open_pass_begin_anew(site, look, leave):
+def test_a_newer_move_restarts_an_open_pass(site, look, leave):
     leave()
     site.rebuild()
     index = site.index()
@@ -564,7 +564,7 @@ def test_a_newer_move_lets_an_open_pass_begin_anew(site, look, leave):
     assert site.is_right()
 
 
-def test_another_patch_lets_an_open_pass_begin_anew(site, look, leave):
+def test_another_patch_restarts_an_open_pass(site, look, leave):
     leave()
     index = site.index()
     other = Patch("other", ("nature",), ("seen",), lambda _: {"seen": True})
@@ -574,7 +574,7 @@ def test_another_patch_lets_an_open_pass_begin_anew(site, look, leave):
 
 
 @pytest.mark.parametrize("stale", ["cursor", "task"])
-def test_an_open_pass_whose_mark_the_service_no_longer_knows_begins_anew(site, look, leave, connection, caplog, stale):
+def test_an_open_pass_with_an_unknown_checkpoint_starts_from_scratch(site, look, leave, connection, caplog, stale):
     leave()
     wrong = '{"cursor": "stale"}' if stale == "cursor" else '{"tasks": [987654321]}'
     connection.execute("UPDATE search_pass SET mark = mark || %s::jsonb", (wrong,))
@@ -585,7 +585,7 @@ def test_an_open_pass_whose_mark_the_service_no_longer_knows_begins_anew(site, l
     assert site.is_right()
 
 
-def test_a_lost_log_lets_an_open_pass_begin_anew(site, look, leave, connection):
+def test_a_lost_log_restarts_an_open_pass(site, look, leave, connection):
     leave()
     connection.execute("UPDATE search_index SET checkpoint_at = '2026-01-01'")
     index = site.index()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from include.errors import ConfigurationError
 from include.models import Offer, Product
-from include.store.rows import find_rows, prepare_connection, text_array, update_rows, write_or_reject
+from include.store.rows import find_rows, text_array, update_rows, write_or_reject
+from include.store.session import prepare_connection
 from include.store.tables import Table, table_of
 
 TEXTS = st.text(

@@ -1,4 +1,4 @@
-"""What is kept of search indices and of the passes over them."""
+"""The state of search indices, and the passes over them."""
 
 from datetime import UTC, datetime
 
@@ -148,6 +148,6 @@ def test_the_lock_is_given_back_by_an_error_and_by_a_connection_that_ends(connec
 
 def test_locks_of_links_are_others(connect):
     mine, theirs = connect(), connect()
-    held, asked = link_lock(mine, 1, 2), link_lock(theirs, 1, 2, wait_seconds=0)
-    with held, index_lock(theirs, *HERE, wait_seconds=0), pytest.raises(LinkBusy), asked:
+    lock, requested = link_lock(mine, 1, 2), link_lock(theirs, 1, 2, wait_seconds=0)
+    with lock, index_lock(theirs, *HERE, wait_seconds=0), pytest.raises(LinkBusy), requested:
         pass

@@ -79,34 +79,6 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION release_fields(table_name text, row_id bigint, VARIADIC fields text[] DEFAULT '{}') RETURNS text[]
-LANGUAGE plpgsql AS $$
--- Gives fields of a row (all of them without `fields`) back to the providers; returns which were held back until now.
--- The dates of the row are forgotten too, so that the next listing that has it writes it again.
-DECLARE
-    released text[];
-    more text := '';
-BEGIN
-    IF table_name NOT IN ('product', 'offer', 'stock') THEN
-        RAISE EXCEPTION 'release_fields: there is no table %, only product, offer, stock', quote_literal(table_name);
-    END IF;
-    IF table_name = 'product' THEN
-        more := ', provider_dates = ''{}''';
-    END IF;
-    EXECUTE format(
-        'WITH held AS (SELECT id, fields_updated FROM %1$I WHERE id = $1 FOR UPDATE)'
-        ' UPDATE %1$I AS released SET date_modified_at_last_provider = NULL%2$s, fields_updated = ARRAY('
-        '     SELECT field FROM unnest(held.fields_updated) AS field WHERE cardinality($2) > 0 AND field <> ALL($2)'
-        ' ) FROM held WHERE released.id = held.id RETURNING ARRAY('
-        '     SELECT field FROM unnest(held.fields_updated) AS field WHERE cardinality($2) = 0 OR field = ANY($2))',
-        table_name, more
-    ) INTO released USING row_id, fields;
-    IF released IS NULL THEN
-        RAISE EXCEPTION 'release_fields: there is no row % in %', row_id, table_name;
-    END IF;
-    RETURN released;
-END $$;
-
 ------------------------------------------------------------------------------------------------------------------------
 -- Rejected records
 ------------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Fetch pictures by their addresses, which may be anywhere: without any provider's credentials.
+"""Download images by URL, from any host and without a provider's credentials.
 
-The addresses come from a listing or a redirect, so each of them has to follow the rule of `third_party`. Each origin
-(scheme, host and port) has an `HttpConnector` of its own, for its time-outs, retries and limits.
+The URLs come from a listing or a redirect, so each must follow the rule of `third_party`. Each origin (scheme, host and
+port) has its own `HttpConnector`, for time-outs, retries and limits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from include.connectors.http import MAX_REDIRECTS, HttpConnector
 from include.connectors.third_party import ThirdPartyRule
 from include.errors import (
     AccessRefused,
-    BadPicture,
+    BadImage,
     BodyTooLarge,
     ConfigurationError,
     ProviderSyncError,
@@ -31,15 +31,16 @@ from include.errors import (
 )
 
 MAX_ORIGINS = 8
+"""Hosts whose connections are kept open."""
 _QUERY = re.compile(r"\?\S+")
 _GONE = (404, 410)
 
 
-class PictureFetcher:
-    """Called with the address of a picture, gives its bytes.
+class ImageFetcher:
+    """Called with the URL of an image, returns its bytes.
 
-    `rule` is that of the service that lists the pictures. `options` go to the connectors. Not for several threads at
-    once.
+    `rule` is the rule of the service that lists the images. `options` are passed to `HttpConnector`. Not safe to share
+    between threads.
     """
 
     def __init__(self, rule: ThirdPartyRule | None = None, *, max_body_bytes: int = 10_000_000, **options: Any) -> None:
@@ -48,7 +49,7 @@ class PictureFetcher:
         self._options: dict[str, Any] = {
             "connect_timeout": 5.0,
             "read_timeout": 15.0,
-            "answer_timeout": 60.0,
+            "response_timeout": 60.0,
             "attempts": 3,
             "longest_sleep": 10.0,
             "headers": {"Accept": "image/*"},
@@ -57,12 +58,12 @@ class PictureFetcher:
         self._connectors: dict[str, HttpConnector] = {}
 
     def __call__(self, url: str) -> bytes:
-        """Return the picture at this address.
+        """Return the image at this URL.
 
         Raises:
-            BadPicture: the address is not usable or leads into a private network, nothing is there, access is refused,
-                or it is too large.
-            RetryableError: its host does not respond, or asks for a long wait.
+            BadImage: the URL is invalid or leads into a private network, the image does not exist or is too large, or
+                access is refused.
+            RetryableError: the host does not respond, or asks for a long wait.
         """
         for _ in range(MAX_REDIRECTS + 1):
             origin, path = _parts(url)
@@ -71,27 +72,27 @@ class PictureFetcher:
             except RedirectsElsewhere as error:
                 url = error.target()
             except BodyTooLarge:
-                raise BadPicture(
-                    f"the picture has more than {self._max_body_bytes // 1_000_000} MB", address=_shown(url)
+                raise BadImage(
+                    f"the image has more than {self._max_body_bytes // 1_000_000} MB", address=_public(url)
                 ) from None
             except RateLimited as error:
                 raise RateLimited(
-                    "the host of the picture asks to wait", retry_after=error.retry_after, detail=_detail(error)
+                    "the host of the image asks to wait", retry_after=error.retry_after, detail=_detail(error)
                 ) from None
             except RetryableError as error:
-                raise ServiceUnavailable("the host of the picture does not respond", detail=_detail(error)) from None
+                raise ServiceUnavailable("the host of the image does not respond", detail=_detail(error)) from None
             except AccessRefused:
-                raise BadPicture("access to the picture is refused (401 or 403)", address=_shown(url)) from None
+                raise BadImage("access to the image is refused (401 or 403)", address=_public(url)) from None
             except RequestRefused as error:
                 what = "does not exist" if error.status in _GONE else "cannot be fetched"
-                raise BadPicture(f"the picture {what} ({error.status})", address=_shown(url)) from None
+                raise BadImage(f"the image {what} ({error.status})", address=_public(url)) from None
             except UntrustedUrl as error:
-                raise BadPicture(f"the picture is not fetched: {error.message}", address=_shown(url)) from None
+                raise BadImage(f"the image is not fetched: {error.message}", address=_public(url)) from None
             except Unreachable as error:
-                raise BadPicture("the host of the picture cannot be reached", detail=_detail(error)) from None
+                raise BadImage("the host of the image cannot be reached", detail=_detail(error)) from None
             except ConfigurationError:
-                raise BadPicture("the address of the picture cannot be used", address=_shown(url)) from None
-        raise BadPicture(f"the picture redirects more than {MAX_REDIRECTS} times", address=_shown(url))
+                raise BadImage("the address of the image cannot be used", address=_public(url)) from None
+        raise BadImage(f"the image redirects more than {MAX_REDIRECTS} times", address=_public(url))
 
     def close(self) -> None:
         """Close the connections."""
@@ -108,7 +109,7 @@ class PictureFetcher:
         self.close()
 
     def _connector(self, origin: str) -> HttpConnector:
-        """Return the connector of an origin; the one that was made first goes when there are too many."""
+        """Return the connector of an origin; above `MAX_ORIGINS`, close the oldest one."""
         if origin not in self._connectors:
             if len(self._connectors) == MAX_ORIGINS:
                 self._connectors.pop(next(iter(self._connectors))).close()
@@ -119,20 +120,20 @@ class PictureFetcher:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Return the origin of an address, and its path with query."""
+    """Return the origin of a URL, and its path with the query."""
     try:
         parsed = parse_url(url)
     except urllib3.exceptions.LocationParseError:
-        raise BadPicture("the address of the picture cannot be used") from None
+        raise BadImage("the address of the image cannot be used") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise BadPicture("the address of the picture does not start with http:// or https://", address=_shown(url))
+        raise BadImage("the address of the image does not start with http:// or https://", address=_public(url))
     if parsed.auth:
-        raise BadPicture("the address of the picture has credentials in it", address=_shown(url))
+        raise BadImage("the address of the image has credentials in it", address=_public(url))
     return Url(parsed.scheme, None, parsed.host, parsed.port).url, parsed.request_uri
 
 
-def _shown(url: str) -> str:
-    """Return an address without what may be secret in it: user, password, query and fragment."""
+def _public(url: str) -> str:
+    """Return a URL without its user, password, query and fragment."""
     try:
         parsed = parse_url(url)
     except urllib3.exceptions.LocationParseError:
