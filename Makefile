@@ -98,7 +98,7 @@ bench: venv ## run the benchmarks against other tools
 	@exec $(PY) -m bench $(ARGS)
 
 soak: venv ## run the long tests: many kills, many records
-	@exec $(PY) -m bench.soak $(ARGS)
+	@exec $(PY) -m soak $(ARGS)
 
 lock: venv ## regenerate requirements.lock from requirements-dev.txt
 	@test -x .local/uv/bin/uv || { $(PY) -m venv .local/uv && .local/uv/bin/pip install -q uv; }

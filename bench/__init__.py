@@ -1,1 +1,1 @@
-"""The benchmarks, side by side with peers: `python -m bench`, and the long runs: `python -m bench.soak`."""
+"""The benchmarks, each next to its competitors: `python -m bench`. The long runs are in `soak`."""

@@ -1,4 +1,4 @@
-"""What a contender's process measures of itself. Standard library only: peers import it in their own environment."""
+"""What runs in a competitor's process: one task, measured. Standard library only, since the peers import it as well."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 MIB = 2**20
 
 
+class WrongResult(Exception):
+    """The rows, records or objects are not the expected ones."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """What one process has to do."""
+    """What one process has to do.
+
+    `url` is the address of the service, `conninfo` the database, `folder` a place for files that are kept from one
+    phase to the next, `options` whatever else the benchmark's competitors need. With `waits`, the work begins when the
+    start barrier opens.
+    """
 
     url: str
-    """Address of the listing."""
     conninfo: str
-    """The database, for libpq."""
-    table: str
-    columns: list[str]
-    """How the table calls the columns of the listing."""
-    folder: str
-    """For working files; kept between the phases of a round."""
     phase: str
-    records: int
-    dated: bool
-    prepared: str
-    """A file with the listing in the text format of COPY, for who asks for one."""
-    psql: str
+    options: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Seconds of work, CPU seconds of the process and of its children, and its memory in MiB."""
+class Usage:
+    """Seconds of work, CPU seconds with child processes, peak memory and its growth during the work (MiB)."""
 
     seconds: float
     cpu_seconds: float
@@ -46,25 +46,30 @@ class Measured:
     growth: float
 
 
-def main(prepare: Callable[[Any], Callable[[], object]], kind: Callable[..., object] = Task) -> None:
-    """Do the task given as argument and print what was measured. What `prepare` does is not: imports, connections."""
-    work = prepare(kind(**json.loads(sys.argv[1])))
+def main(prepare: Callable[[Task], Callable[[], object]]) -> None:
+    """Do the task of the command line and print its usage as JSON. What `prepare` does is not measured."""
+    task = Task(**json.loads(sys.argv[1]))
+    work = prepare(task)
+    if task.waits:
+        from bench.start_barrier import wait
+
+        wait(task.conninfo)
     _reset_peak()
-    memory_before, cpu_before = _peak(), _cpu()
+    memory_before, cpu_before = _peak(), _cpu_seconds()
     began = time.perf_counter()
     work()
     seconds = time.perf_counter() - began
-    cpu, peak = _cpu() - cpu_before, _peak()
-    print(json.dumps(asdict(Measured(seconds, cpu, peak, peak - memory_before))), flush=True)
+    cpu_seconds, peak = _cpu_seconds() - cpu_before, _peak()
+    print(json.dumps(asdict(Usage(seconds, cpu_seconds, peak, peak - memory_before))), flush=True)
 
 
-def _cpu() -> float:
+def _cpu_seconds() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _reset_peak() -> None:
-    """Let the peak begin here, where the system can (Linux), so that imports do not hide what the work takes."""
+    """Reset the kernel's peak (Linux only): otherwise the memory that imports took would hide what the work takes."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

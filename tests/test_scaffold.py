@@ -12,7 +12,7 @@ import pytest
 from scaffold import __main__ as scaffold
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench", "docs")
+FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench", "soak", "docs")
 FILES = ("airflow_local_settings.py", "airflow_settings.yaml", "pyproject.toml", "requirements.lock", "README.md")
 
 

@@ -1,1 +1,1 @@
-"""The inbound engine against a model of it: what the tables must hold after any story of syncs, kills and edits."""
+"""Loading a listing of records into a table: this project next to other loaders."""

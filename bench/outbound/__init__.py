@@ -1,1 +1,1 @@
-"""The outbound movement in the benchmarks: orders to a stand-in for a target, and the long runs of it."""
+"""Sending orders to a target: this project next to a script."""

@@ -1,4 +1,4 @@
-"""The orders that are sent: made in PostgreSQL in any number, and what a target must get of them."""
+"""The orders that are sent, generated in PostgreSQL in any number, and the objects that a target must receive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TARGET = "bench"
 EVENTS = 3
 POSITIONS = 2
 OBJECTS = 1 + POSITIONS
-"""Per order: its buyer and its attendees."""
+"""Objects per order: its buyer and its attendees."""
 BUYER, ATTENDEE = "buyer", "attendee"
 
 BUYER_FIELDS = {"EMAIL": "email", "TOTAL": "order_total", "STATUS": "order_status", "EVENT": "event_name"}
@@ -22,7 +22,7 @@ ATTENDEE_FIELDS = {"NAME": "attendee_name", "EMAIL": "attendee_email", "TICKET":
 
 
 def fill(connection: psycopg.Connection[Any], orders: int) -> None:
-    """Make so many orders anew, with two positions each, in three events. Nothing is in the queue."""
+    """Replace all orders by new ones in three events, with two positions each. The queue is empty."""
     connection.execute(
         "TRUNCATE event, customer_order, outbound_queue, outbound_result, outbound_log, outbound_run"
         " RESTART IDENTITY CASCADE"
@@ -46,28 +46,23 @@ def fill(connection: psycopg.Connection[Any], orders: int) -> None:
     connection.execute("VACUUM (ANALYZE) event, ticket_product, customer_order, order_position")
 
 
-def queue(connection: psycopg.Connection[Any], target: str = TARGET, at_most: int | None = None) -> None:
-    """Put all orders, or the first ones, into the queue, as just placed."""
+def queue(connection: psycopg.Connection[Any], limit: int | None = None) -> None:
+    """Put all orders, or the first ones, into the queue, as if they had just been placed."""
     connection.execute(
         "INSERT INTO outbound_queue (source_id, event_id, target, triggered_by)"
         " SELECT id, event_id, %s, 'placed' FROM customer_order ORDER BY id LIMIT %s",
-        (target, at_most),
+        (TARGET, limit),
     )
     connection.execute("VACUUM (ANALYZE) outbound_queue, outbound_result, outbound_log")
 
 
 def objects(orders: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """What the target must hold: the path of each object and its fields."""
+    """Yield what the target must have: the path of each object and its fields."""
     for g in range(1, orders + 1):
         event = g % EVENTS
         yield (
             f"/{BUYER}/A{g}",
-            {
-                "EMAIL": f"a{g}@example.org",
-                "TOTAL": f"{g % 100:.2f}",
-                "STATUS": "p",
-                "EVENT": f"Event {event}",
-            },
+            {"EMAIL": f"a{g}@example.org", "TOTAL": f"{g % 100:.2f}", "STATUS": "p", "EVENT": f"Event {event}"},
         )
         for n in range(1, POSITIONS + 1):
             yield (
@@ -81,11 +76,11 @@ def objects(orders: int) -> Iterator[tuple[str, dict[str, str]]]:
             )
 
 
-def digest(path: bytes, fields: Any) -> int:
-    """A checksum of an object, whatever the order of its fields; those of all objects are added up."""
-    return crc32(path + b" " + msgspec.json.encode(fields, order="sorted"))
+def digest(path: str, fields: Any) -> int:
+    """Return the checksum of an object, independent of the order of its fields. A sum of them covers all objects."""
+    return crc32(path.encode() + b" " + msgspec.json.encode(fields, order="sorted"))
 
 
 def checksum(orders: int) -> int:
-    """That of all the objects that the target must hold."""
-    return sum(digest(path.encode(), fields) for path, fields in objects(orders))
+    """Return the sum of the checksums of all objects."""
+    return sum(digest(path, fields) for path, fields in objects(orders))

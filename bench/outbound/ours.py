@@ -1,4 +1,4 @@
-"""This project, as a task of Airflow goes about it: connect, drain the queue."""
+"""This project, as a task of the DAG does it: connect, and send what is in the queue."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any, Self
 import msgspec
 import psycopg
 
-from bench.gate import pass_through
-from bench.measuring import main
+from bench.measuring import Task, WrongResult, main
 from bench.outbound.data import ATTENDEE, ATTENDEE_FIELDS, BUYER, BUYER_FIELDS, TARGET
-from bench.outbound.standin import Target, WrongObjects
-from bench.outbound.task import OutboundTask
+from bench.outbound.server import Target
 from include.connectors.http import HttpConnector
 from include.outbound.worker import drain
 from include.store.rate_limit import PostgresRateLimiter
 from include.targets.base import OutboundSyncProvider, StaticMapping
+
+CALLS = 16
+"""Requests in flight at the same time."""
 
 
 def _entries(fields: Mapping[str, str]) -> list[dict[str, str]]:
@@ -28,10 +29,10 @@ def _entries(fields: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 class BenchTarget(OutboundSyncProvider):
-    """Sends each object in a call of its own, which creates or updates it."""
+    """Creates or updates each object with a request of its own."""
 
     identifier = TARGET
-    concurrency = 16
+    concurrency = CALLS
     mappings = (
         StaticMapping(1, "Order", BUYER, "order_code", "id", _entries(BUYER_FIELDS)),
         StaticMapping(2, "OrderPosition", ATTENDEE, "ticket_id", "id", _entries(ATTENDEE_FIELDS)),
@@ -40,7 +41,7 @@ class BenchTarget(OutboundSyncProvider):
     def sync_object_with_properties(  # type: ignore[override]
         self, *, id_value: str, properties: Sequence[tuple[str, Any, str]], mapping: Any, **_: Any
     ) -> Mapping[str, Any] | None:
-        """One call."""
+        """Send one object."""
         self.connector.request(
             "POST",
             f"{mapping.external_object_type}/{id_value}",
@@ -51,12 +52,12 @@ class BenchTarget(OutboundSyncProvider):
         return {"external_link_href": f"https://target.example/{id_value}", "external_link_display_name": id_value}
 
 
-class Within:
-    """In place of a connector: a target in the same process, which keeps sums only."""
+class InProcessTarget:
+    """A target in this process in place of a connector: it stores no objects, only their sums."""
 
     def __init__(self) -> None:
-        self.target = Target(is_small=True)
-        self.lock = Lock()
+        self.target = Target(stores_objects=False)
+        self._lock = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -65,29 +66,33 @@ class Within:
         return None
 
     def request(self, method: str, path: str, *, body: bytes, **_: Any) -> bytes:
-        """Take an object."""
-        with self.lock:
-            return self.target.answer(method.encode(), b"/" + path.encode(), body)
+        """Receive an object."""
+        with self._lock:
+            return self.target.handle(method, f"/{path}", body)
 
 
-def prepare(task: OutboundTask) -> Callable[[], object]:
-    """Nothing is prepared: the work is one drain, from its connections to its end. Twins wait for each other."""
-    if task.waits:
-        pass_through(task.conninfo)
+def send_queue(conninfo: str, connector: Any, calls: int = CALLS, ready: Callable[[], object] = lambda: None) -> Any:
+    """Send what is in the queue, and return the report. `ready` is called after connecting."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        ready()
+        return drain(BenchTarget, connection, connector=connector, calls_at_once=calls)
 
-    within = Within()
+
+def prepare(task: Task) -> Callable[[], object]:
+    """Prepare nothing; the work is one run of a worker, from its connections to its end.
+
+    Without a URL the target is in this process, and gets `objects` with the checksum `total`.
+    """
 
     def work() -> None:
-        with (
-            psycopg.connect(task.conninfo, autocommit=True) as connection,
-            psycopg.connect(task.conninfo, autocommit=True) as pacing,
-        ):
-            limiter = PostgresRateLimiter(pacing, TARGET, None)
+        within = InProcessTarget()
+        with psycopg.connect(task.conninfo, autocommit=True) as connection:
+            limiter = PostgresRateLimiter(connection, TARGET, None)
             with HttpConnector(task.url, rate_limiter=limiter) if task.url else within as connector:
-                report = drain(BenchTarget, connection, connector=connector, calls_at_once=task.calls)
+                report = send_queue(task.conninfo, connector, task.options["calls"])
         state = within.target.state
-        if not task.url and (state.calls, state.total) != (task.objects, task.total):
-            raise WrongObjects(f"{task.phase}: {state} came, {task.objects} objects and {task.total} should have")
+        if not task.url and (state.calls, state.total) != (task.options["objects"], task.options["total"]):
+            raise WrongResult(f"{task.phase}: the target received {state}, but should have received {task.options}")
         if report.down or report.parked or report.orders["retry"]:
             raise RuntimeError(f"{task.phase}: {report.counts()}: {report.examples}")
 
@@ -95,4 +100,4 @@ def prepare(task: OutboundTask) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main(prepare, OutboundTask)
+    main(prepare)

@@ -1,6 +1,6 @@
-"""A plain loop, as a simple job would go about it: one order at a time, one call per object, one commit per result.
+"""A hand-written script: one order at a time, one request per object, one commit per result.
 
-It too keeps what it sent and leaves out what is the same. It locks nothing, knows no failures and keeps no log.
+It stores what it sent as well, and does not send it again unchanged. It has no locks, no retries and no log.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import psycopg
 import requests
 from psycopg.types.json import Jsonb
 
-from bench.measuring import main
+from bench.measuring import Task, main
 from bench.outbound.data import ATTENDEE, BUYER, TARGET
-from bench.outbound.task import OutboundTask
 
 TABLE = """
     CREATE TABLE IF NOT EXISTS plain_result (
@@ -25,8 +24,8 @@ TABLE = """
 """
 
 
-def prepare(task: OutboundTask) -> Callable[[], object]:
-    """Nothing is prepared: the work is the whole queue."""
+def prepare(task: Task) -> Callable[[], object]:
+    """Prepare nothing; the work is the whole queue."""
 
     def work() -> None:
         with psycopg.connect(task.conninfo) as connection, requests.Session() as session:
@@ -64,17 +63,13 @@ def _objects(connection: psycopg.Connection[Any], order_id: int) -> list[tuple[s
 
 
 def _send(
-    connection: psycopg.Connection[Any],
-    session: requests.Session,
-    url: str,
-    key: tuple[str, str],
-    fields: dict[str, Any],
+    connection: psycopg.Connection[Any], session: requests.Session, url: str, key: tuple[str, str], fields: Any
 ) -> None:
-    held = connection.execute("SELECT fields FROM plain_result WHERE kind = %s AND id = %s", key).fetchone()
-    if held is not None and held[0] == fields:
+    stored = connection.execute("SELECT fields FROM plain_result WHERE kind = %s AND id = %s", key).fetchone()
+    if stored is not None and stored[0] == fields:
         return
-    answer = session.post(url, data=json.dumps(fields), headers={"Content-Type": "application/json"}, timeout=60)
-    answer.raise_for_status()
+    response = session.post(url, data=json.dumps(fields), headers={"Content-Type": "application/json"}, timeout=60)
+    response.raise_for_status()
     connection.execute(
         "INSERT INTO plain_result (kind, id, fields, link) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (kind, id) DO UPDATE SET fields = excluded.fields, link = excluded.link, sent_at = now()",
@@ -84,4 +79,4 @@ def _send(
 
 
 if __name__ == "__main__":
-    main(prepare, OutboundTask)
+    main(prepare)

@@ -1,1 +1,1 @@
-"""Many theatres in the benchmarks: a listing each, from a service that takes its time for every answer."""
+"""Showtimes of many theatres, from a service with a listing per theatre and a latency per response."""

@@ -1,9 +1,9 @@
-"""The theatres, what each shows, and what the tables must come to: all of it from numbers, in any amount.
+"""The theatres, what they show, and the sums that the tables must come to: computed from numbers, in any amount.
 
-Every theatre shows some movies of one pool, so that several of them list the same product, each in an order of its
-own. A movie has three plain showtimes a day over three days, each theatre at minutes of its own, and one of a
-projection that is not for us. Two movies of three are foreign: they are shown in the original language and dubbed. One
-movie in sixty has a field that cannot be read.
+Each theatre shows some movies of a shared pool in an order of its own, so that several theatres list the same product.
+A movie has three plain showtimes a day over three days, at minutes that depend on the theatre, and one with a
+projection that the provider ignores. Two movies in three are foreign: they are shown both in the original language and
+dubbed. One movie in sixty has an unreadable field.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from include.providers.allocine_stocks import AllocineStocks
 from include.store.providers import register_provider
 
 FIRST, CHANGED = 0, 1
-"""The generations: what is listed first, and the same with one showtime in a hundred twenty minutes later."""
+"""The generations: the first listings, and the same with one showtime in a hundred twenty minutes later."""
 POOL = 10
-"""The pool has so many times the movies of a theatre."""
+"""The pool has POOL times as many movies as a theatre."""
 DAYS = 3
 BEGINNINGS = ((13, 30), (17, 10), (20, 45))
 SETTINGS = {"prices": [{"price": 7.5, "version": "VF"}, {"price": 9}], "is_duo": True, "quantity": 80}
@@ -44,14 +44,14 @@ _TITLES = ("Le phare sans retour", "Les heures d'ambre", "Une saison à l'estran
 
 
 class Showtime(NamedTuple):
-    """A showtime that is for us, in the local time of the theatre."""
+    """A plain showtime, in the local time of the theatre."""
 
     version: str
     at: datetime
 
 
 class Sums(NamedTuple):
-    """What the tables come to: rows, and a checksum of each table's rows."""
+    """What the tables come to: the number of rows and a checksum per table."""
 
     products: int
     product_checksum: int
@@ -62,19 +62,19 @@ class Sums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Programme:
-    """What so many theatres show of so many movies each, from a day on."""
+class Schedule:
+    """What a number of theatres show, each a number of movies, from a day on."""
 
     theatres: int
     movies: int
     day: date
 
     def movies_of(self, theatre: int) -> list[int]:
-        """The movies of a theatre, in its order."""
+        """Return the movies of a theatre, in its order."""
         return random.Random(theatre).sample(range(POOL * self.movies), self.movies)
 
     def showtimes(self, theatre: int, movie: int, generation: int) -> list[Showtime]:
-        """The plain showtimes of a movie in a theatre."""
+        """Return the plain showtimes of a movie in a theatre."""
         minutes = (7 * theatre + 11 * movie) % 12 * 5
         found = []
         for number in range(DAYS * len(BEGINNINGS)):
@@ -87,7 +87,7 @@ class Programme:
         return found
 
     def edges(self, theatre: int, generation: int) -> Iterator[tuple[bytes, bytes]]:
-        """The listing of a theatre, per movie in two parts; the first is the same object wherever it is shown."""
+        """Return the listing of a theatre: per movie two parts, the first of which is one object for all theatres."""
         for movie in self.movies_of(theatre):
             listed = [
                 _rendered(one, "LOCAL" if not movie % 3 else {"VO": "ORIGINAL", "VF": "DUBBED"}[one.version], theatre)
@@ -99,32 +99,32 @@ class Programme:
 
     @cached_property
     def _movies(self) -> list[bytes]:
-        return [f'{{"node":{{"movie":{_compact(described(m))},'.encode() for m in range(POOL * self.movies)]
+        return [f'{{"node":{{"movie":{_compact(_described(m))},'.encode() for m in range(POOL * self.movies)]
 
     def sums(self, generation: int) -> Sums:
-        """What the tables must come to: the listed showtimes are on sale, and no others."""
+        """Return what the tables must come to: exactly the listed showtimes are on sale."""
         products: set[int] = set()
         offers = stocks = offer_sum = stock_sum = 0
         for theatre in range(self.theatres):
-            zone = ZONES[departement(theatre)]
+            zone = ZONES[_departement(theatre)]
             for movie in self.movies_of(theatre):
                 products.add(movie)
-                prefix = f"{movie_id(movie)}%{theatre_id(theatre)}"
+                prefix = f"{_movie_id(movie)}%{theatre_id(theatre)}"
                 showtimes = self.showtimes(theatre, movie, generation)
                 for version in {one.version for one in showtimes}:
                     offers += 1
-                    name = f"{title(movie)} - {version}"
-                    offer_sum += _digest((f"{prefix}-{version}", name, movie_id(movie), siret(theatre)))
+                    name = f"{_title(movie)} - {version}"
+                    offer_sum += _digest((f"{prefix}-{version}", name, _movie_id(movie), _siret(theatre)))
                 for one in showtimes:
                     stocks += 1
                     epoch = int(one.at.replace(tzinfo=zone).timestamp())
                     key = f"{prefix}#{one.version}/{one.at.isoformat()}"
                     stock_sum += _digest((key, f"{prefix}-{one.version}", epoch, PRICES[one.version], 80))
-        product_sum = sum(_digest((movie_id(m), title(m), runtime(m), 100_000 + m)) for m in products)
+        product_sum = sum(_digest((_movie_id(m), _title(m), _runtime(m), 100_000 + m)) for m in products)
         return Sums(len(products), product_sum, offers, offer_sum, stocks, stock_sum)
 
 
-# The first 32 bits of a digest that every supported PostgreSQL has, as `_digest` computes it.
+# The first 32 bits of md5, which every supported PostgreSQL has; `_digest` computes the same in Python.
 _SUMS = """
     SELECT * FROM
         (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|',
@@ -139,18 +139,18 @@ _SUMS = """
 """
 
 
-def held_sums(connection: psycopg.Connection[Any]) -> Sums:
-    """What the tables come to now."""
+def read_sums(connection: psycopg.Connection[Any]) -> Sums:
+    """Return what the tables come to now."""
     row = connection.execute(_SUMS).fetchone()
     assert row is not None
     return Sums(*row)
 
 
 def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
-    """Empty the tables, and make and link so many theatres."""
+    """Empty the tables, then insert and link the theatres."""
     connection.execute("TRUNCATE provider, venue, product RESTART IDENTITY CASCADE")
     provider_id = register_provider(connection, AllocineStocks.row_name(), AllocineStocks.name)
-    rows = [(f"Cinéma {n}", siret(n), departement(n), "caisse@cinema.example") for n in range(theatres)]
+    rows = [(f"Cinéma {n}", _siret(n), _departement(n), "caisse@cinema.example") for n in range(theatres)]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO venue (name, siret, departement_code, booking_email) VALUES (%s, %s, %s, %s)", rows
@@ -158,24 +158,24 @@ def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
         cursor.executemany(
             "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider, settings)"
             " SELECT id, %s, %s, %s FROM venue WHERE siret = %s",
-            [(provider_id, theatre_id(n), Jsonb(SETTINGS), siret(n)) for n in range(theatres)],
+            [(provider_id, theatre_id(n), Jsonb(SETTINGS), _siret(n)) for n in range(theatres)],
         )
         cursor.executemany(
             "INSERT INTO provider_pivot (provider_id, venue_id, id_at_provider, internal_id)"
             " SELECT %s, id, %s, %s FROM venue WHERE siret = %s",
-            [(provider_id, theatre_id(n), f"P{n:05d}", siret(n)) for n in range(theatres)],
+            [(provider_id, theatre_id(n), f"P{n:05d}", _siret(n)) for n in range(theatres)],
         )
 
 
-def described(movie: int) -> dict[str, Any]:
-    """A movie as the service describes it, with some fields that nobody reads."""
+def _described(movie: int) -> dict[str, Any]:
+    """Return a movie as the service describes it, including fields that the provider does not read."""
     return {
-        "id": movie_id(movie),
+        "id": _movie_id(movie),
         "internalId": 100_000 + movie,
-        "title": title(movie),
-        "originalTitle": title(movie).upper(),
+        "title": _title(movie),
+        "originalTitle": _title(movie).upper(),
         "type": "FEATURE_FILM",
-        "runtime": f"PT{runtime(movie) // 60}H{runtime(movie) % 60}M0S",
+        "runtime": f"PT{_runtime(movie) // 60}H{_runtime(movie) % 60}M0S",
         "languages": ["FRENCH"],
         "synopsis": " ".join(_WORDS[movie * (n + 3) % 19] for n in range(110)).capitalize() + ".",
         "poster": {"url": f"https://pictures.example/posters/{movie:06d}.jpg", "height": 800, "width": 600},
@@ -232,31 +232,27 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def movie_id(movie: int) -> str:
-    """The key of a movie."""
+def _movie_id(movie: int) -> str:
     return b64encode(f"Movie:{100_000 + movie}".encode()).decode()
 
 
-def title(movie: int) -> str:
-    """Its title."""
+def _title(movie: int) -> str:
     return f"{_TITLES[movie % 5]}, {movie}"
 
 
-def runtime(movie: int) -> int:
-    """Its minutes."""
+def _runtime(movie: int) -> int:
     return 80 + movie % 70
 
 
 def theatre_id(theatre: int) -> str:
-    """What the service calls a theatre."""
+    """Return the id of a theatre at the service."""
     return f"T{theatre:05d}"
 
 
-def siret(theatre: int) -> str:
-    """Our key of it."""
+def _siret(theatre: int) -> str:
     return f"{30_000_000_000_000 + theatre}"
 
 
-def departement(theatre: int) -> str:
-    """Where it is: one in fifty overseas."""
+def _departement(theatre: int) -> str:
+    """Return the département of a theatre: one in fifty is overseas."""
     return "974" if theatre % 50 == 49 else "75"

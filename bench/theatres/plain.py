@@ -1,8 +1,8 @@
-"""A plain loop: requests, json, COPY to temporary tables, ON CONFLICT per table, a transaction per theatre.
+"""A hand-written script: requests, json, COPY to temporary tables, ON CONFLICT per table, a transaction per theatre.
 
-It writes every row that is listed and takes off sale what is not. It keeps no dates and no account, takes no lock,
-leaves out nothing that a person edited, and a showtime that moved is a new one: its bookings stay with the old one. One
-movie without its required fields ends it.
+It writes every listed row and takes all others off sale. It has no modification dates, no ledger and no locks. It
+overwrites manual edits, and treats a moved showtime as a new one, so that its bookings stay with the old one. It fails
+on a movie without its required fields.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import psycopg
 import requests
 from psycopg.types.json import Jsonb
 
-from bench.measuring import main
+from bench.measuring import Task, main
 from bench.theatres.data import ZONES
-from bench.theatres.task import TheatreTask
 
 VERSIONS = {"ORIGINAL": "VO", "LOCAL": "VF", "DUBBED": "VF"}
 SHARED = "name, description, extra_data, subcategory_id"
@@ -60,7 +59,7 @@ STOCKS = _upsert(
     f"SELECT {', '.join(f'stock_in.{name}' for name in STOCK.split(', '))}, offer.id"
     " FROM stock_in JOIN offer ON offer.id_at_providers = offer_key",
 )
-GONE = (
+REMOVED = (
     "UPDATE stock SET is_soft_deleted = true FROM offer WHERE offer.id = offer_id AND offer.venue_id = %s"
     " AND NOT is_soft_deleted AND beginning_datetime > now()"
     " AND NOT EXISTS (SELECT FROM stock_in WHERE stock_in.id_at_providers = stock.id_at_providers)"
@@ -71,8 +70,8 @@ LINKS = (
 )
 
 
-def prepare(task: TheatreTask) -> Callable[[], object]:
-    """Nothing is prepared: the work is all theatres."""
+def prepare(task: Task) -> Callable[[], object]:
+    """Prepare nothing; the work is all theatres."""
 
     def work() -> None:
         with psycopg.connect(task.conninfo) as connection, requests.Session() as session:
@@ -81,9 +80,9 @@ def prepare(task: TheatreTask) -> Callable[[], object]:
             links = connection.execute(LINKS).fetchall()
             connection.commit()
             for link in links:
-                answer = session.get(f"{task.url}/movieShowtimeList", params={"theater": link[1]}, timeout=60)
-                answer.raise_for_status()
-                _write(connection, link[0], *_rows(json.loads(answer.content)["movieShowtimeList"], link))
+                response = session.get(f"{task.url}/movieShowtimeList", params={"theater": link[1]}, timeout=60)
+                response.raise_for_status()
+                _write(connection, link[0], *_rows(json.loads(response.content)["movieShowtimeList"], link))
                 connection.commit()
 
     return work
@@ -109,10 +108,8 @@ def _rows(listing: dict[str, Any], link: tuple[Any, ...]) -> tuple[list[Any], li
             price = next(
                 Decimal(str(rule["price"])) for rule in settings["prices"] if rule.get("version") in (None, version)
             )
-            key, offer = (
-                f"{movie['id']}%{theatre}#{version}/{showtime['startsAt']}",
-                f"{movie['id']}%{theatre}-{version}",
-            )
+            prefix = f"{movie['id']}%{theatre}"
+            key, offer = f"{prefix}#{version}/{showtime['startsAt']}", f"{prefix}-{version}"
             stocks.append((key, price, settings["quantity"], at, at, False, offer))
         for version in versions:
             key = f"{movie['id']}%{theatre}-{version}"
@@ -156,8 +153,8 @@ def _write(
                     copy.write_row(row)
         for statement in (PRODUCTS, OFFERS, STOCKS):
             cursor.execute(statement)  # type: ignore[arg-type]
-        cursor.execute(GONE, (venue_id,))
+        cursor.execute(REMOVED, (venue_id,))
 
 
 if __name__ == "__main__":
-    main(prepare, TheatreTask)
+    main(prepare)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from bench.inbound.machine import machine_on, set_up
+from soak.machine.machine import machine_on, set_up
 
 FEW = settings(
     max_examples=15,

@@ -3,7 +3,6 @@
 import pytest
 import requests
 
-from bench.soak_kills import load_shop
 from include.connectors.http import HttpConnector
 from include.inbound import loads
 from include.inbound.run import sync_provider
@@ -14,6 +13,7 @@ from include.store.providers import find_links, register_provider
 from local import postgres as embedded
 from sandbox.testing import serving
 from sandbox.world import Settings, World
+from soak.inbound_kills import load_shop
 
 BOOKS, PAGE = 500, 100
 

@@ -1,1 +1,0 @@
-"""Many venues through a whole Airflow: four suppliers of stocks, a thousand bookshops each."""

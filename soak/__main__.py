@@ -1,0 +1,95 @@
+"""The long runs: many kills, large amounts, random stories compared with a model, a whole Airflow.
+
+Without a name, all of them run, one after the other. The exit status is 1 if one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.frame import ROOT, Option
+
+OPTIONS = (
+    Option("--records", [20_000, 200_000, 1_000_000, 10_000_000], "sizes: records of the listings"),
+    Option("--offers", [5000, 100_000, 1_000_000], "search-size: records of the indexes"),
+    Option("--orders", [10_000, 1_000_000], "outbound-size: orders in the queues"),
+    Option("--count", 50, "kills, search-kills, outbound-kills: processes to kill"),
+    Option("--examples", 1000, "machine: random stories"),
+    Option("--venues", 1000, "inbound-airflow: venues per supplier"),
+    Option("--books", 200, "inbound-airflow: books per venue"),
+    Option("--minutes", 20, "search-minutes: minutes to watch"),
+    Option("--moves", 10, "search-minutes: rebuilds of the index"),
+    Option("--slow-venues", 40, "search-minutes: venues of each slow supplier that is loaded meanwhile"),
+)
+
+
+class Soak(NamedTuple):
+    """A long run: a function, as `module:name`, that takes some of the options and returns whether it passed."""
+
+    function: str
+    options: str
+    help: str
+
+    def __call__(self, options: argparse.Namespace) -> bool:
+        """Run it. Its module is imported only now, since some of them import a lot."""
+        module, _, name = self.function.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        return bool(function(*[getattr(options, each) for each in self.options.split()]))
+
+
+SOAKS = {
+    "sizes": Soak("soak.sizes:inbound", "folder records", "load up to 10 million records; memory must stay flat"),
+    "kills": Soak("soak.inbound_kills:run", "count seed", "kill syncs of a venue; no row may be lost or doubled"),
+    "machine": Soak("soak.machine.run:run", "examples seed", "random syncs, kills and edits, compared with a model"),
+    "inbound-airflow": Soak("soak.airflow.loads:run", "venues books", "load 4 suppliers with many venues in Airflow"),
+    "search-size": Soak("soak.sizes:search", "folder offers", "patch up to 1 million records; memory must stay flat"),
+    "search-kills": Soak(
+        "soak.search_kills:run", "count seed", "kill runs that patch an index; no record may be wrong"
+    ),
+    "search-minutes": Soak(
+        "soak.airflow.minutes:run", "minutes moves slow_venues", "patch an index in Airflow on time"
+    ),
+    "outbound-size": Soak("soak.sizes:outbound", "folder orders", "send up to 1 million orders; memory must stay flat"),
+    "outbound-kills": Soak("soak.outbound_kills:run", "count seed", "kill workers of a queue; no object may be lost"),
+    "outbound-twins": Soak("soak.outbound_twins:run", "folder", "empty a queue with 2 workers; send each object once"),
+    "outbound-outage": Soak("soak.outbound_outage:run", "folder", "send orders during a simulated outage of an hour"),
+}
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m soak",
+        description=__doc__,
+        epilog="\n".join(["names:", *(f"  {name:<16} {soak.help}" for name, soak in SOAKS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
+    seed = "kills, search-kills, outbound-kills, machine: seed of the random choices (default: another one each time)"
+    parser.add_argument("--seed", type=int, metavar="N", help=seed)
+    for option in OPTIONS:
+        option.add_to(parser)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is requested; returns the exit status."""
+    options = parse(arguments)
+    has_passed = True
+    for name in options.what or SOAKS:
+        began = time.monotonic()
+        passed = SOAKS[name](options)
+        has_passed &= passed
+        print(f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+    return 0 if has_passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

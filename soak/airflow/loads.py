@@ -1,0 +1,180 @@
+"""Four suppliers of stocks with a thousand venues each, through a whole Airflow: what does Airflow itself cost?
+
+All four DAGs are triggered at the same time through the REST API: a first load; the same listings again, unchanged; and
+a nightly run, for which the suppliers list nothing. Afterwards the rows are compared with the listings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+import psycopg
+
+from bench import frame
+from bench.frame import Table, number
+from local import runs
+from local.airflow import Api
+from local.stack import Stack
+from soak.airflow import server, stack
+from soak.airflow.memory import Memory, sampled
+from soak.airflow.shops import SUPPLIERS, Shops, fill, read_sums
+
+TIMEOUT = 3600
+UNLIMITED = 100_000
+"""Requests per second: the rate limit must not be what is measured."""
+PHASES = {"first load": {}, "all listed again, unchanged": {"full_refresh": True}, "nothing listed since": {}}
+"""The DAG parameters of each phase."""
+_LEDGER = (
+    "SELECT count(*), coalesce(sum(records), 0)::int,"
+    " coalesce(sum(extract(epoch FROM finished_at - started_at)), 0)::float, coalesce(sum(seconds), 0)::float"
+    " FROM load_report WHERE run_id = %s"
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that ended. Times are seconds since 1970."""
+
+    queued: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """A run of a DAG, and the sums of its load over all links and workers, from the ledger.
+
+    `link_seconds` are from the start to the end of a link's attempt, `engine_seconds` those of reading and writing its
+    listing.
+    """
+
+    dag_id: str
+    state: str
+    start: float
+    end: float
+    tasks: list[Task]
+    links: int
+    records: int
+    link_seconds: float
+    engine_seconds: float
+
+
+def run(venues: int = 1000, books: int = 200) -> bool:
+    """Run the loads and print what they took; returns whether the rows are right and all runs succeeded."""
+    shops = Shops(venues, books)
+    dag_ids = list(stack.PROVIDERS)
+    with (
+        server.running(shops) as url,
+        stack.running(stack.connections(url, UNLIMITED), dag_ids, schedules=False) as (local, started),
+        psycopg.connect(started.conninfo, autocommit=True) as connection,
+    ):
+        for dag_id in dag_ids:
+            started.api.set_paused(dag_id, False)
+        with local.screen.step(f"Inserting {4 * venues:,} venues"):
+            fill(connection, shops)
+        scheduler = started.airflow.components["scheduler"].pid
+        slots = int(started.airflow.env["AIRFLOW__CORE__PARALLELISM"])
+        failed = []
+        for phase, conf in PHASES.items():
+            with local.screen.step(f"Four DAGs of {venues:,} venues: {phase}"), sampled(scheduler) as memory:
+                loaded = load(started, connection, conf)
+            failed += [each.dag_id for each in loaded if each.state != "success"]
+            frame.show(frame.console(), summarize(phase, loaded, memory, slots))
+        found, expected = read_sums(connection), dict.fromkeys(SUPPLIERS, shops.sums())
+    if found != expected:
+        print(f"WRONG: the tables have {found}, the listings {expected}")
+    if failed:
+        print(f"Failed: {', '.join(failed)}")
+    return found == expected and not failed
+
+
+def load(started: Stack, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
+    """Trigger all four DAGs at the same time, and wait until their runs have ended."""
+    triggered = runs.trigger(started.api, stack.PROVIDERS, conf)
+    deadline = time.monotonic() + TIMEOUT
+    ended: dict[str, dict[str, Any]] = {}
+    while len(ended) < len(triggered):
+        started.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the loads did not end within {TIMEOUT} s")
+        time.sleep(1)
+        for each in triggered:
+            if each.dag_id not in ended:
+                state = started.api.run(each.dag_id, each.run_id)
+                if state["state"] not in runs.UNFINISHED:
+                    ended[each.dag_id] = state
+    return [_dag_run(started.api, connection, ended[each.dag_id]) for each in triggered]
+
+
+def _dag_run(api: Api, connection: psycopg.Connection[Any], ended: Mapping[str, Any]) -> DagRun:
+    dag_id, run_id = ended["dag_id"], ended["dag_run_id"]
+    row = connection.execute(_LEDGER, (f"{dag_id}/{run_id}",)).fetchone()
+    assert row is not None
+    times = ("queued_when", "start_date", "end_date")
+    found = api.tasks(dag_id, run_id)
+    tasks = [Task(*(_epoch(one[name]) for name in times)) for one in found if one["start_date"] and one["end_date"]]
+    return DagRun(dag_id, ended["state"], _epoch(ended["start_date"]), _epoch(ended["end_date"]), tasks, *row)
+
+
+def summarize(phase: str, loaded: list[DagRun], memory: Memory, slots: int) -> Iterator[Table]:
+    """Return what a phase took per DAG and in all, what the time of Airflow's slots was used for, and the memory."""
+    header = [phase, "s", "venues", "records", "records/s", "tasks", "queued s, median / max", "in tasks s", "engine s"]
+    yield header, [_row(each.dag_id, [each]) for each in loaded] + [_row("all", loaded)]
+    elapsed, tasks = _elapsed(loaded), _tasks(loaded)
+    in_tasks = sum(task.end - task.start for task in tasks)
+    in_links, engine = (sum(getattr(each, name) for each in loaded) for name in ("link_seconds", "engine_seconds"))
+    total, links = slots * elapsed, sum(each.links for each in loaded)
+    parts = (
+        ("the engine, reading and writing listings", engine, links, "link"),
+        ("the engine, starting and finishing links", in_links - engine, links, "link"),
+        ("Airflow, in tasks: starting them, and what each does once", in_tasks - in_links, len(tasks), "task"),
+        ("Airflow, between tasks", total - in_tasks, len(tasks), "task"),
+    )
+    yield (
+        [f"of {total:,.0f} s, {slots} slots in {elapsed:,.1f} s", "s", "%", "ms each"],
+        [
+            [name, number(seconds, 1), number(100 * seconds / total, 0), f"{1000 * seconds / count:,.0f} a {of}"]
+            for name, seconds, count, of in parts
+        ],
+    )
+    yield (
+        ["memory, RSS", "MiB"],
+        [
+            ["the largest process of a task", number(memory.largest, 0)],
+            [f"all processes of tasks, up to {memory.most_tasks} at the same time", number(memory.together, 0)],
+            ["the same with the executor's workers", number(memory.workers, 0)],
+        ],
+    )
+
+
+def _row(name: str, loaded: list[DagRun]) -> list[str]:
+    elapsed, tasks, records = _elapsed(loaded), _tasks(loaded), sum(each.records for each in loaded)
+    queued = [task.start - task.queued for task in tasks]
+    return [
+        name,
+        number(elapsed, 1),
+        number(sum(each.links for each in loaded), 0),
+        number(records, 0),
+        number(records / elapsed, 0),
+        number(len(tasks), 0),
+        f"{median(queued):.1f} / {max(queued):.1f}",
+        number(sum(task.end - task.start for task in tasks), 1),
+        number(sum(each.engine_seconds for each in loaded), 1),
+    ]
+
+
+def _tasks(loaded: list[DagRun]) -> list[Task]:
+    return [task for each in loaded for task in each.tasks]
+
+
+def _elapsed(loaded: list[DagRun]) -> float:
+    return max(each.end for each in loaded) - min(each.start for each in loaded)
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
