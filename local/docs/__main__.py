@@ -45,7 +45,7 @@ def pages(root: Path = ROOT) -> list[Path]:
 
 
 def fill(text: str, sources: Sources, only: Collection[str] = ()) -> str:
-    """Return a page with its generated blocks written anew; with `only`, just the blocks of these generators.
+    """Return a page with its generated blocks written; with `only`, just the blocks of these generators.
 
     Raises:
         SystemExit: a block names a generator that does not exist.
