@@ -22,6 +22,7 @@ test docs docs-check: export AIRFLOW_HOME := $(CURDIR)/.local/tests/airflow
 test docs docs-check: export AIRFLOW__DATABASE__SQL_ALCHEMY_CONN := sqlite:///$(CURDIR)/.local/tests/airflow/airflow.db
 test docs docs-check: export AIRFLOW__CORE__LOAD_EXAMPLES := False
 test docs docs-check: export PYTHONPATH := $(CURDIR)
+docs docs-check: export AIRFLOW__LOGGING__LOGGING_LEVEL := WARNING
 
 # `make` lists each target that has a `##` comment, under the preceding `##@` heading.
 .PHONY: help venv run up test status problems psql sync replay migrate airflow advance rebuild sandbox new-provider lint types format docs docs-check bench soak lock clean
@@ -87,11 +88,11 @@ format: venv ## fix and format the code with ruff
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: venv ## regenerate DAGS.md from the DAGs
-	@exec $(PY) -m local.dags_md
+docs: venv ## regenerate the generated parts of README.md and docs/
+	@exec $(PY) -W ignore -m local.docs
 
-docs-check: venv ## fail if DAGS.md is out of date
-	@exec $(PY) -m local.dags_md --check
+docs-check: venv ## fail if the generated parts of README.md and docs/ are out of date
+	@exec $(PY) -W ignore -m local.docs --check
 
 bench: venv ## run the benchmarks against other tools
 	@exec $(PY) -m bench $(ARGS)

@@ -1,6 +1,7 @@
 """Benchmarks: this project next to its competitors, on the same database and the same services.
 
-Without a name, all benchmarks run. If no option of a benchmark is changed, its part of bench/results.md is rewritten.
+Without a name, all benchmarks run. If no option of a benchmark is changed, its part of
+docs/explanation/benchmarks.md is rewritten.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from bench.database import Database
 from bench.measuring import MIB, Task, Usage
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "bench" / "results.md"
+PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 PROCESS_TIMEOUT = 3600
 HEADINGS = (
     "# Benchmarks",

@@ -6,8 +6,9 @@ the first run; objects that equal what was sent last are not sent again. Mapping
 mappings are included.
 
 In Airflow's trigger form, `orders` sends these orders now, `retry` retries parked orders, `cancel` takes orders out of
-the queue, and `mappings` saves new mappings. `dry_run` logs what would be sent and which fields would change. A
-backfill queues the orders placed in its intervals.
+the queue, and `mappings` saves new mappings. After an event was copied, `copy_event_from` and `copy_event_to` make the
+mappings use the check-in lists of the copy. `dry_run` logs what would be sent and which fields would change. A backfill
+queues the orders placed in its intervals.
 
 **Triage.** A run is green even if orders are parked: `SELECT * FROM outbound_problems` lists them with the reason. Fix
 the cause, then trigger a run with `retry`; any change of the order retries it too. A run is red if the service rejects

@@ -212,7 +212,7 @@ def end_jobs(metadata: str, job_type: str) -> None:
 
 def wait_until_ready(airflow: Airflow, api: Api, since: datetime, *names: str) -> None:
     """Wait until the API responds, and reports these components as healthy with a heartbeat after `since`."""
-    wait = Wait("Airflow", api.say)
+    wait = Wait("Airflow", api.notify)
     while True:
         airflow.watch.check()
         health = api.health()
@@ -243,13 +243,13 @@ def _is_healthy(health: Mapping[str, Any], name: str, since: datetime) -> bool:
 
 
 def migrate_metadata(
-    checkout: Checkout, processes: Processes, env: Mapping[str, str], say: Callable[[str], None]
+    checkout: Checkout, processes: Processes, env: Mapping[str, str], notify: Callable[[str], None]
 ) -> None:
     """Create or migrate Airflow's metadata database."""
     log = checkout.logs / "airflow-migrate.log"
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
     started = processes.start("airflow db migrate", command, env=env, cwd=checkout.root, log=log)
-    wait = Wait("`airflow db migrate`", say)
+    wait = Wait("`airflow db migrate`", notify)
     while (status := processes.finish(started)) is None:
         wait.still("running")
         time.sleep(0.1)
@@ -275,7 +275,7 @@ class Api:
         password: str,
         transport: httpx.BaseTransport | None = None,
         *,
-        say: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
         check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -283,7 +283,7 @@ class Api:
         """Connect to `url`. While there is no response, `check` is called; it raises if Airflow is gone."""
         self._client = httpx.Client(base_url=url, trust_env=False, transport=transport)
         self._password = password
-        self.say = say
+        self.notify = notify
         self.impatient = False
         """Set during shutdown: a failed request is not repeated then."""
         self._check = check
@@ -312,7 +312,7 @@ class Api:
         Raises:
             LocalError: there was none within the time limit, or `check` found that Airflow is gone.
         """
-        wait = Wait("Airflow's api-server", self.say, clock=self._clock)
+        wait = Wait("Airflow's api-server", self.notify, clock=self._clock)
         seconds = REQUEST_SECONDS
         while True:
             try:
@@ -434,7 +434,7 @@ def wait_until_parsed(api: Api, dag_ids: Iterable[str], since: datetime, check: 
         LocalError: a file cannot be imported, or defines no DAG of its name.
     """
     expected = set(dag_ids)
-    wait = Wait("Airflow's dag-processor", api.say)
+    wait = Wait("Airflow's dag-processor", api.notify)
     parses: dict[str, set[str]] = {}
     while True:
         check()

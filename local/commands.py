@@ -132,7 +132,7 @@ def _sync_in_up(local: Local, dag_id: str, conf: dict[str, Any]) -> int:
         if local.lock.holder().get("pid") != pid:
             raise LocalError(f"`make up` (process {pid}) has stopped, and with it the run of {dag_id}")
 
-    api = Api(holder["url"], local.checkout.password("admin"), say=local.screen.say, check=check)
+    api = Api(holder["url"], local.checkout.password("admin"), notify=local.screen.say, check=check)
     local.cleanup.callback(api.close)
     airflow.wait_until_parsed(api, [dag_id], since=_newest_code(local.checkout), check=check)
     check_conf(api, [dag_id], conf)

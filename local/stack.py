@@ -66,7 +66,12 @@ def _start(local: Local, cleanup: ExitStack, port: int, *, schedules: bool) -> S
     server = start_postgres(local)
     cleanup.callback(lambda: local.processes.stop_all(local.signals.patience(5)))
     watching = Watch(
-        local.data, checkout.logs, local.processes, task_logs=checkout.task_logs, say=screen.say, signals=local.signals
+        local.data,
+        checkout.logs,
+        local.processes,
+        task_logs=checkout.task_logs,
+        notify=screen.say,
+        signals=local.signals,
     )
     address = url = None
     if stand_ins := settings.in_sandbox(ours):
@@ -129,7 +134,7 @@ def _start_airflow(local: Local, cleanup: ExitStack, running: Airflow, since: da
     """Start the components of Airflow that must be ready before the scheduler; return its API."""
     for user in airflow.USERS:
         local.checkout.password(user)
-    api = Api(running.url, local.checkout.password("admin"), say=local.screen.say, check=running.watch.check)
+    api = Api(running.url, local.checkout.password("admin"), notify=local.screen.say, check=running.watch.check)
     with local.screen.step("Starting Airflow"):
         cleanup.callback(stop_airflow, local, running)
         cleanup.callback(api.close)  # before the api-server stops, which waits for open connections

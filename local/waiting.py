@@ -18,7 +18,7 @@ class Wait:
     """A wait. Call `still` in every iteration of the waiting loop."""
 
     what: str
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     limit_seconds: float = LIMIT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _begin: float = field(init=False)
@@ -39,4 +39,4 @@ class Wait:
             raise LocalError(f"{self.what}: {state} for {now - self._begin:.0f} s")
         if now - self._printed >= SAY_SECONDS:
             self._printed = now
-            self.say(f"  waiting for {self.what}: {state} for {now - self._begin:.0f} s")
+            self.notify(f"  waiting for {self.what}: {state} for {now - self._begin:.0f} s")

@@ -44,7 +44,7 @@ class Watch:
         processes: Processes,
         *,
         task_logs: Path,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         signals: Signals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,7 +54,7 @@ class Watch:
         self.task_logs = task_logs
         self.processes = processes
         self.components: dict[str, Component] = {}
-        self._say = say
+        self._notify = notify
         self._signals = signals
         self._clock = clock
         self._restarts: dict[str, list[float]] = defaultdict(list)
@@ -91,11 +91,11 @@ class Watch:
     def _restart_server(self) -> None:
         ended = postgres.how_it_ended(self.data)
         self._count("PostgreSQL", ended, postgres.last_error(self.data), self.data / "log")
-        self._say(f"PostgreSQL {ended}: restarting it")
+        self._notify(f"PostgreSQL {ended}: restarting it")
         begin = self._clock()
-        start_postgres(self.data, self._say, self._signals)
+        start_postgres(self.data, self._notify, self._signals)
         self._server_restarted = self._clock()
-        self._say(f"  PostgreSQL is back after {self._clock() - begin:.1f} s")
+        self._notify(f"  PostgreSQL is back after {self._clock() - begin:.1f} s")
 
     def _restart(self, name: str, component: Component, ended: str) -> None:
         log = Path(component.started.log)
@@ -104,7 +104,7 @@ class Watch:
             why = " after PostgreSQL stopped"
         else:
             self._count(name, ended, last_error(log), log)
-        self._say(f"{name} {ended}{why}: restarting it")
+        self._notify(f"{name} {ended}{why}: restarting it")
         with self._signals.hold():
             # Its children must not run next to its successor, since a new scheduler reruns the tasks of a killed one.
             self.processes.stop(component.started, 0)
@@ -125,9 +125,9 @@ class Watch:
         times.append(now)
 
 
-def start_postgres(data: Path, say: Callable[[str], None], signals: Signals) -> postgres.Server:
+def start_postgres(data: Path, notify: Callable[[str], None], signals: Signals) -> postgres.Server:
     """Start the embedded server and wait until it is ready. A signal interrupts the wait, not the start."""
-    wait = Wait("PostgreSQL", say)
+    wait = Wait("PostgreSQL", notify)
 
     def waiting(_: float) -> None:
         signals.raise_pending()

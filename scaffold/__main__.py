@@ -128,7 +128,8 @@ def _document(root: Path) -> None:
         "AIRFLOW_HOME": str(root / ".local" / "tests" / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    subprocess.run([sys.executable, "-W", "ignore", "-m", "local.dags_md"], cwd=root, env=env, check=True,
+    blocks = ("dag-table", "dags", "parameters", "connections", "pools")
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "local.docs", *blocks], cwd=root, env=env, check=True,
                    stdout=subprocess.DEVNULL)  # fmt: skip
 
 

@@ -41,5 +41,5 @@ def test_the_environment_is_rebuilt_for_another_interpreter_only(make, tmp_path)
 def test_an_interpreter_that_cannot_be_used_is_refused(make, tmp_path, wanted):
     refused = make("venv", f"PYTHON={wanted}")
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"PYTHON={wanted} is not Python 3.11 to 3.14: install one or set PYTHON")
+    assert refused.stderr.startswith(f"PYTHON={wanted} is not Python 3.11 to 3.14: install one, or set PYTHON")
     assert not (tmp_path / ".venv").exists()

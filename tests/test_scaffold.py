@@ -1,4 +1,4 @@
-"""A provider that the scaffold wrote runs, passes the contract suite, and is in DAGS.md."""
+"""A provider that the scaffold wrote runs, passes the contract suite, and is in the documentation."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ import pytest
 from scaffold import __main__ as scaffold
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench", "soak")
-FILES = ("airflow_local_settings.py", "airflow_settings.yaml", "pyproject.toml", "requirements.lock", "DAGS.md")
+FOLDERS = ("dags", "include", "local", "sandbox", "scaffold", "tests", "plugins", "bench", "soak", "docs")
+FILES = ("airflow_local_settings.py", "airflow_settings.yaml", "pyproject.toml", "requirements.lock", "README.md")
 
 
 @pytest.fixture
@@ -58,8 +58,9 @@ def test_a_new_provider_runs(project, run, capsys):
     run("ruff", "check", ".")
     run("ruff", "format", "--check", ".")
     run("mypy", "include/providers/acme.py")
-    run("local.dags_md", "--check")
-    assert "| [acme](#acme) |" in (project / "DAGS.md").read_text()
+    run("local.docs", "--check", "dag-table", "dags", "parameters", "connections", "pools")
+    assert "| [`acme`](docs/reference/dags.md#acme) |" in (project / "README.md").read_text()
+    assert "\n## acme\n" in (project / "docs" / "reference" / "dags.md").read_text()
     contract = run("pytest", "tests/contract", "-k", "Acme", "-p", "no:cacheprovider")
     assert "skipped" not in contract
     assert int(contract.rpartition(" passed")[0].split()[-1]) > 20

@@ -44,6 +44,8 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
     import psycopg
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
+    from include.store import failure_reason
+
     try:
         connection = PostgresHook(postgres_conn_id=conn_id).get_conn()
     except AirflowNotFoundException:
@@ -51,7 +53,7 @@ def database(conn_id: str = SYNC_DB) -> Iterator[psycopg.Connection[Any]]:
             f"There is no Airflow connection {conn_id!r}: add it, or set AIRFLOW_CONN_{conn_id.upper()}"
         ) from None
     except psycopg.OperationalError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = failure_reason(error)
         raise DatabaseUnavailable(f"PostgreSQL of connection {conn_id!r} cannot be reached: {reason}") from None
     if not isinstance(connection, psycopg.Connection):
         raise ConfigurationError(

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from include.errors import EarlierTaskFailed
 from include.operators.connections import SYNC_DB, connector_for, database
 from include.operators.params import OutboundParams, read_params
+from include.operators.runs import full_run_id, has_type
 from include.operators.step_log import group
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class OpenOutboundOperator(BaseOperator):
             return [{"worker": 0, "of": 1}]
         with database(self.conn_id) as connection:
             connection.autocommit = True
-            is_backfill = str(getattr(run.run_type, "value", run.run_type)) == "backfill"
-            interval = (run.data_interval_start, run.data_interval_end) if is_backfill else None
+            interval = (run.data_interval_start, run.data_interval_end) if has_type(run, "backfill") else None
             actions.fill_queue(connection, target, interval)
             actions.apply_run_params(connection, target, vars(params))
             actions.retry_after_outage(connection, target, run.dag_id)
@@ -99,7 +99,6 @@ class OutboundSyncOperator(BaseOperator):
 
         params = read_params(context, OutboundParams)
         target = load_target(self.target)
-        run = context["dag_run"]
         with database(self.conn_id) as connection, connector_for(target) as connector:
             connection.autocommit = True
             if params.dry_run:
@@ -111,7 +110,7 @@ class OutboundSyncOperator(BaseOperator):
                 calls_at_once=max(1, self._share(target.concurrency)),
                 limit=None if params.limit is None else self._share(params.limit),
                 force=params.send_unchanged,
-                run_id=f"{run.dag_id}/{run.run_id}",
+                run_id=full_run_id(context),
             )
         self.summary = _listed(report.orders)
         log.info("%s", summarize(report.counts()))
@@ -151,11 +150,10 @@ class CloseOutboundOperator(BaseOperator):
 
         params = read_params(context, OutboundParams)
         target = load_target(self.target)
-        run = context["dag_run"]
         with database(self.conn_id) as connection:
             connection.autocommit = True
-            counts = actions.close_run(connection, target, f"{run.dag_id}/{run.run_id}", self.retention_days)
-            had_outage = actions.has_outage(connection, run.dag_id)
+            counts = actions.close_run(connection, target, full_run_id(context), self.retention_days)
+            had_outage = actions.has_outage(connection, context["dag_run"].dag_id)
         if failed := self._failed_tasks(context):
             raise EarlierTaskFailed(
                 f"Not everything was done: see the log of {', '.join(failed)}, then clear these tasks"

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import ParamValidationError
 from include.errors import ConfigurationError
 from include.operators.runs import has_type
 from include.operators.unknown_params import unknown_params
+from include.texts import shortened
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -523,10 +524,11 @@ def _variable(parameter: Field[Any], name: str) -> Any:
     if (given := Variable.get(name, default=None)) is None:
         return parameter.default
     text = str(given).strip()
+    shown = shortened(text, MAX_SHOWN_LENGTH)
     schema = parameter.metadata["schema"]
     if "boolean" in schema["type"]:
         if text.lower() not in (*YES, *NO):
-            raise ConfigurationError(f"The Airflow variable {name} has {_shortened(text)}: expected true or false")
+            raise ConfigurationError(f"The Airflow variable {name} has {shown!r}: expected true or false")
         return text.lower() in YES
     if not text:
         return parameter.default
@@ -534,7 +536,7 @@ def _variable(parameter: Field[Any], name: str) -> Any:
     number = _whole_number(text)
     if number is None or not lowest <= number <= highest:
         raise ConfigurationError(
-            f"The Airflow variable {name} has {_shortened(text)}: expected a whole number from {lowest} to {highest}"
+            f"The Airflow variable {name} has {shown!r}: expected a whole number from {lowest} to {highest}"
         )
     return number
 
@@ -546,7 +548,3 @@ def _whole_number(text: str) -> int | None:
     except ValueError:
         return None
     return int(number) if number.is_integer() else None
-
-
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= MAX_SHOWN_LENGTH else f"{text[:MAX_SHOWN_LENGTH]}…")

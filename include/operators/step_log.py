@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from include.texts import shortened
+
 if TYPE_CHECKING:
     from include.connectors.http import Stats
     from include.models import LinkStatus
@@ -156,7 +158,7 @@ def log_links(links: Sequence[LinkStatus]) -> None:
     lines = [head] + [
         (
             str(link.id),
-            _cut(f"{link.venue_name} ({link.venue_id})", MAX_NAME),
+            shortened(f"{link.venue_name} ({link.venue_id})", MAX_NAME),
             link.provider,
             f"{link.stocks_on_sale:,}",
             f"{link.offers:,}",
@@ -186,8 +188,4 @@ def _described(difference: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    return _cut("null" if value is None else repr(value), MAX_VALUE_LENGTH)
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+    return shortened("null" if value is None else repr(value), MAX_VALUE_LENGTH)

@@ -67,7 +67,54 @@ class KnownRows(Protocol):
         """Return an object of this chunk with the values stored in the database."""
 
 
-class LocalProvider(ABC):
+class RecordObjects:
+    """What a provider calls to describe the objects of its current record, and to look up rows related to it."""
+
+    record: Any = None
+    known: KnownRows | None = None
+
+    def create_providable_info(
+        self,
+        model: type[Providable],
+        id_at_providers: str,
+        date_modified_at_provider: datetime | None = None,
+        new_id_at_provider: str = "",
+    ) -> ProvidableInfo:
+        """Describe an object of the current record, to be created or updated."""
+        return ProvidableInfo(
+            model, id_at_providers, date_modified_at_provider, new_id_at_provider, self.record, "sync"
+        )
+
+    def create_only_info(
+        self, model: type[Providable], id_at_providers: str, new_id_at_provider: str = ""
+    ) -> ProvidableInfo:
+        """Describe an object that is created if it is unknown and never updated."""
+        return ProvidableInfo(model, id_at_providers, None, new_id_at_provider, self.record, "create only")
+
+    def create_reference(self, model: type[Providable], id_at_providers: str) -> ProvidableInfo:
+        """Name an object that the record refers to: the engine looks it up with the chunk, and never writes it."""
+        return ProvidableInfo(model, id_at_providers, None, "", self.record, "reference")
+
+    def id_of(self, model: type[Providable], id_at_providers: str) -> int:
+        """Return the primary key of a parent of this record, which may be one that this chunk creates.
+
+        Raises:
+            SkipObject: the parent is unknown, was not created or was rejected; its child is left out too.
+        """
+        return self._known.id_of(model, id_at_providers)
+
+    def row_of(self, model: type[P], id_at_providers: str) -> P:
+        """Return a parent or reference of this record with its stored values; raises as `id_of` does."""
+        return self._known.row_of(model, id_at_providers)
+
+    @property
+    def _known(self) -> KnownRows:
+        if self.known is None:
+            raise ConfigurationError("id_of and row_of can only be used in fill_object_attributes")
+        return self.known
+
+
+class LocalProvider(RecordObjects, ABC):
     """An iterator over the records of a source; each step returns the objects that one record describes."""
 
     # ---- Identity and connection
@@ -129,18 +176,17 @@ class LocalProvider(ABC):
         self.venue_provider = venue_provider
         self._connector = connector
         self.records: Iterator[Any] = iter(())
-        self.record: Any = None
+        self.record = None
         self.key = ""
         """Key of the object being filled, for records that describe several objects of a type."""
         self.since: datetime | None = None
         self.until: datetime | None = None
         self.resume_from: str | None = None
         self.started_at = datetime.now(UTC)
-        self.known: KnownRows | None = None
         self.fetch_image: Callable[[str], bytes] | None = None
         """Downloads an image by its URL; set by the engine when images are stored."""
 
-    def open(self) -> None:  # noqa: B027 - a hook that providers without a connector leave as it is
+    def open(self) -> None:
         """Set `self.records`; called once, before the first record.
 
         Read the records changed between `self.since` and `self.until` (None: no bound). `self.resume_from` is the
@@ -242,7 +288,7 @@ class LocalProvider(ABC):
             f"{type(self).__name__} cannot replay rejected records: it has to define decode_record"
         )
 
-    def check_link(self) -> None:  # noqa: B027 - a hook
+    def check_link(self) -> None:
         """Check, before a venue is linked, that the service knows the venue and that the link's settings are valid.
 
         Raises:
@@ -258,46 +304,6 @@ class LocalProvider(ABC):
     def requested_at(self) -> datetime:
         """Time at which the page of the current record was requested: the date of records that have none."""
         return getattr(self.records, "requested_at", None) or self.started_at
-
-    def create_providable_info(
-        self,
-        model: type[Providable],
-        id_at_providers: str,
-        date_modified_at_provider: datetime | None = None,
-        new_id_at_provider: str = "",
-    ) -> ProvidableInfo:
-        """Describe an object of the current record, to be created or updated."""
-        return ProvidableInfo(
-            model, id_at_providers, date_modified_at_provider, new_id_at_provider, self.record, "sync"
-        )
-
-    def create_only_info(
-        self, model: type[Providable], id_at_providers: str, new_id_at_provider: str = ""
-    ) -> ProvidableInfo:
-        """Describe an object that is created if it is unknown and never updated."""
-        return ProvidableInfo(model, id_at_providers, None, new_id_at_provider, self.record, "create only")
-
-    def create_reference(self, model: type[Providable], id_at_providers: str) -> ProvidableInfo:
-        """Name an object that the record refers to: the engine looks it up with the chunk, and never writes it."""
-        return ProvidableInfo(model, id_at_providers, None, "", self.record, "reference")
-
-    def id_of(self, model: type[Providable], id_at_providers: str) -> int:
-        """Return the primary key of a parent of this record, which may be one that this chunk creates.
-
-        Raises:
-            SkipObject: the parent is unknown, was not created or was rejected; its child is left out too.
-        """
-        return self._known.id_of(model, id_at_providers)
-
-    def row_of(self, model: type[P], id_at_providers: str) -> P:
-        """Return a parent or reference of this record with its stored values; raises as `id_of` does."""
-        return self._known.row_of(model, id_at_providers)
-
-    @property
-    def _known(self) -> KnownRows:
-        if self.known is None:
-            raise ConfigurationError("id_of and row_of can only be used in fill_object_attributes")
-        return self.known
 
     @property
     def connector(self) -> HttpConnector:

@@ -11,18 +11,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
-import psycopg
 
 from include.connectors.algolia import MAX_RECORDS, AlgoliaIndex
-from include.errors import DatabaseUnavailable, FatalError, ProviderSyncError, Unreachable
+from include.errors import FatalError, ProviderSyncError, Unreachable
 from include.patches.base import Patch, requested_attributes
 from include.search.moves import LOG_RETENTION, OVERLAP, LogExcerpt, Move, read_log
 from include.search.report import PassReport
 from include.search.run_pass import run_pass
 from include.search.stored_pass import StoredPass, to_json
+from include.store import Connection, database_failures
 from include.store import search as store
 from include.store.locks import index_lock
 
@@ -84,7 +83,7 @@ class RunReport:
 
 def watch_index(
     index: AlgoliaIndex,
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     patches: Sequence[Patch],
     settings: Settings = Settings(),
     *,
@@ -97,13 +96,8 @@ def watch_index(
         ProviderSyncError: a request to Algolia or PostgreSQL failed; the next run resumes the open pass.
     """
     requested_attributes(patches)  # refuses unusable patches before the first request
-    try:
-        with index_lock(connection, index.application_id, index.name):
-            return _Run(index, connection, patches, settings, run_id).run()
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        what = "The connection to PostgreSQL was lost" if connection.closed else "PostgreSQL gave up"
-        raise DatabaseUnavailable(f"{what}: {reason}", retry_after=10) from error
+    with database_failures(connection), index_lock(connection, index.application_id, index.name):
+        return _Run(index, connection, patches, settings, run_id).run()
 
 
 class _Run:
@@ -112,7 +106,7 @@ class _Run:
     def __init__(
         self,
         index: AlgoliaIndex,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         patches: Sequence[Patch],
         settings: Settings,
         run_id: str,

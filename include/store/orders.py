@@ -219,7 +219,11 @@ def _address(found: dict[str, Any]) -> InvoiceAddress:
 def _position(row: Sequence[Any]) -> Position:
     *values, answers, checkins = row
     values[_NAME_PARTS] = _json(values[_NAME_PARTS]) if values[_NAME_PARTS] else None
-    values += _answers(answers) if answers != "{}" else {}, _checkins(checkins) if checkins != "{}" else {}
+    # Most positions have neither: comparing with the text is faster than decoding it.
+    values += (
+        _answers(answers) if answers not in (None, "{}") else {},
+        _checkins(checkins) if checkins not in (None, "{}") else {},
+    )
     return Position(*values)
 
 

@@ -40,6 +40,7 @@ from include.models.outbound import StoredResult
 from include.targets.base import OutboundSyncProvider, Property, StaticMapping
 from include.targets.mapping import ObjectMapping
 from include.targets.overwrite import assign_properties, is_empty
+from include.texts import shortened
 
 EMAIL = "EMAIL"
 MAX_TEXT_LENGTH = 10_000
@@ -202,9 +203,8 @@ class MailingList(OutboundSyncProvider):
     def _check_lengths(self, properties: Sequence[Property]) -> None:
         for name, value, _mode in properties:
             if isinstance(value, str) and len(value) > self.max_text_length:
-                raise UnrecoverableSyncError(
-                    [f"{name} has {len(value):,} characters, the maximum is {self.max_text_length:,}: {_short(value)}"]
-                )
+                allowed = f"the maximum is {self.max_text_length:,}: {shortened(value, 100)!r}"
+                raise UnrecoverableSyncError([f"{name} has {len(value):,} characters, {allowed}"])
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _refused(error: RequestRefused, email: str) -> UnrecoverableSyncError:
     reason = message[1] if message else f"status {error.status}"
     is_setting = re.search(r"\blists?\b", reason, re.IGNORECASE)
     return (SyncConfigError if is_setting else UnrecoverableSyncError)(
-        [f"Brevo refused the contact with the e-mail address {_short(email)}: {reason}"], str(error)
+        [f"Brevo refused the contact with the e-mail address {shortened(email, 100)!r}: {reason}"], str(error)
     )
 
 
@@ -252,10 +252,6 @@ def _known_id(previous: StoredResult | None, email: str) -> int | None:
         return None
     contact_id: int | None = previous.get("contact_id")
     return contact_id
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
 def _digest(email: str) -> str:

@@ -46,7 +46,7 @@ class TestDeclaration:
 
     def test_it_has_a_dag_with_a_pool_and_the_usual_parameters(self, provider_class, dags):
         from include.operators.params import sync_params
-        from local.dags_md import read_dags
+        from local.docs.sources import read_dags
 
         path = f"{provider_class.__module__}.{provider_class.__qualname__}"
         found = [dag for dag in read_dags(dags).values() if getattr(dag.roots[0], "provider", "") == path]

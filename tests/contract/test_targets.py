@@ -51,7 +51,7 @@ def test_every_target_of_the_project_has_a_stand_in():
 @pytest.mark.parametrize("target", target_classes(), ids=lambda target: target.__name__)
 def test_it_is_found_by_its_path_and_has_a_dag_with_a_pool_and_a_connection(target):
     from include.operators.params import outbound_params
-    from local.dags_md import read_dags
+    from local.docs.sources import read_dags
 
     path = f"{target.__module__}.{target.__qualname__}"
     assert load_target(path) is target

@@ -207,7 +207,7 @@ class Server:
             "http://test",
             "pw",
             httpx.MockTransport(self.respond),
-            say=self.printed.append,
+            notify=self.printed.append,
             check=check or self.check,
             clock=lambda: self.now,
             sleep=self.sleep,

@@ -64,7 +64,7 @@ class Running:
             folder,
             self.processes,
             task_logs=folder / "tasks",
-            say=self.printed.append,
+            notify=self.printed.append,
             signals=Signals(),
             clock=self.clock,
         )

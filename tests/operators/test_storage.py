@@ -153,7 +153,7 @@ def test_the_log_of_a_sync_shows_images(caplog):
 
     caplog.set_level("INFO")
     log_steps(SyncReport(), None, 1)
-    assert "Pictures" not in caplog.text
+    assert "Images" not in caplog.text
     log_steps(SyncReport(checked_thumbs=3, created_thumbs=1, thumb_errors={"gone": 2}), None, 1)
     assert "Images: 3 in 0.00 s" in caplog.text
     assert "2 failed: gone" in caplog.text

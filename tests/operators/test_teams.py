@@ -39,7 +39,7 @@ def test_teams_that_refuses_raises_nothing(channel, send, caplog, rule):
     channel.fault(**rule)
     sent = send()
     assert sent is (rule["fault"] == "cut")  # an empty answer cannot be cut
-    assert ("could not be delivered to Teams" in caplog.text) is not sent
+    assert ("Could not deliver the alert to Teams" in caplog.text) is not sent
     assert SIGNATURE not in caplog.text
 
 
@@ -78,7 +78,7 @@ def test_an_alert_that_cannot_be_made_raises_nothing(channel, send, caplog):
 def test_a_connection_without_a_url(channel, send, set_teams, caplog):
     set_teams(extra={"channelId": "x"})
     assert send() is False
-    assert "needs the URL of a Teams workflow as password" in caplog.text
+    assert "must have the URL of a Teams workflow as password" in caplog.text
 
 
 def test_no_connection(channel, send, monkeypatch, caplog):

@@ -1,16 +1,15 @@
 """A stand-in for the register: `GET /example_register/films?take=40&skip=0`."""
 
 from fastapi import APIRouter, Request
-from sandbox.answers import Answer, check_access, refusal, send
 
-from sandbox import bad_records
 from sandbox.faults import ANY_SERVICE, Service
-from sandbox.suppliers import Supplier
+from sandbox.responses import PlannedResponse, check_access, error_response, send
+from sandbox.suppliers import Supplier, corrupt_records
 from sandbox.world import format_time, salt, scatter
 
 SERVICE = "example_register"
-KINDS = bad_records.kinds("id", "title", "minutes", "modified")
-MISHAPS = Service(ANY_SERVICE | {"bad_records"}, bad_kinds=KINDS)
+KINDS = corrupt_records.kinds("id", "title", "minutes", "modified")
+FAULTS = Service(ANY_SERVICE | {"bad_records"}, bad_kinds=KINDS)
 FILMS = 160
 
 
@@ -34,13 +33,13 @@ def suppliers(world):
         @routes.get(f"/{SERVICE}/films")
         async def list_films(request: Request, skip: int = 0, take: int = 40):
             check_access(request, SERVICE, world.credentials)
-            fired = faults.fire(request, SERVICE)
+            active = faults.inject(request, SERVICE)
             listed = list(films(world))
             page = listed[skip : skip + take]
-            rows = bad_records.render(world.settings.seed, page, lambda film: film["id"], fired, KINDS)
+            rows = corrupt_records.render(world.settings.seed, page, lambda film: film["id"], active, KINDS)
             body = b'{"total":%d,"films":[%b]}' % (len(listed), b",".join(rows))
-            return await send(refusal(fired) or Answer(body), fired)
+            return await send(error_response(active) or PlannedResponse(body), active)
 
         return routes
 
-    return [Supplier(SERVICE, "ExampleRegister", MISHAPS, router)]
+    return [Supplier(SERVICE, "ExampleRegister", FAULTS, router)]

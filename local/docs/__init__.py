@@ -1,0 +1,1 @@
+"""Generates the reference blocks of the documentation from the code: `make docs`."""
