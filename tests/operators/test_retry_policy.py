@@ -92,7 +92,7 @@ def test_a_wait_that_was_asked_for_is_kept(decide, kind):
         (None, timedelta(minutes=2), "retried in 2 min"),
         (45, timedelta(minutes=2), "retried in 45 s"),
         (5400, timedelta(minutes=2), "retried in 1.5 h"),
-        (None, None, "tried again"),
+        (None, None, "retried"),
     ],
 )
 def test_the_reason_of_a_retry_says_when_it_comes(asked, usual, words):

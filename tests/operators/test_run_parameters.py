@@ -196,7 +196,7 @@ class TestReading:
         from include.operators.params import read_search_params
 
         monkeypatch.setenv("AIRFLOW_VAR_STOCKS_COMPARE_EVERY", text)
-        with refused("The Airflow variable stocks_compare_every says '"):
+        with refused("The Airflow variable stocks_compare_every has '"):
             read_search_params(context("search_params"))
 
     @pytest.mark.parametrize(("text", "number"), [("15", 15), ("15.0", 15), (" 15 ", 15), ("0", 0), ("", None)])
@@ -210,5 +210,5 @@ class TestReading:
         from include.operators.params import read_search_params
 
         monkeypatch.setenv("AIRFLOW_VAR_STOCKS_TIME_LIMIT_MINUTES", "1441")
-        with refused("stocks_time_limit_minutes says '1441': a whole number from 1 on is needed, at most 1440"):
+        with refused("stocks_time_limit_minutes has '1441': expected a whole number from 1 to 1440"):
             read_search_params(context("search_params"))
