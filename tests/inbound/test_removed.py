@@ -529,7 +529,7 @@ class TestFilling:
         assert gone() == {"a#4", "a#5"}
         assert sorted(rejections()) == [
             ("a#2", "removed from the listing: ValueError: made up", None),
-            ("a#3", "removed from the listing: quantity: it is negative", None),
+            ("a#3", "removed from the listing: quantity: must be 0 or above", None),
         ]
 
     def test_what_providers_may_not_write(self, listed, gone):
