@@ -3,10 +3,14 @@
 import psycopg
 import pytest
 
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers.base import LocalProvider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.providers import load_link, register_provider
 from tests.inbound.items import ITEM, Items
+from tests.inbound.shows import Shows
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +91,34 @@ def protect(connection):
 
 
 @pytest.fixture
-def cinema(connection):
-    """A venue linked to Shows."""
-    provider_id = register_provider(connection, "Shows", "Shows")
-    venue_id = connection.execute("INSERT INTO venue (name) VALUES ('Cinema') RETURNING id").fetchone()[0]
-    link_id = connection.execute(
-        "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider) VALUES (%s, %s, 'c')"
-        " RETURNING id",
-        (venue_id, provider_id),
-    ).fetchone()[0]
-    return load_link(connection, link_id)
+def opened(connection):
+    """Open a load of the run "r", or find it; returns its id and that of the first instance that is left."""
+
+    def opened(provider_class, **parameters):
+        load = loads.open_load(connection, provider_class, LoadParameters(**parameters), run_id="r")
+        return load, ledger.pending_instances(connection, load, 0)[0].id
+
+    return opened
+
+
+@pytest.fixture
+def link(connection):
+    """Link a new venue, or one that exists, to a provider."""
+
+    def link(provider_class, id_at_provider, *, name="Cinema", siret=None, venue_id=None):
+        provider_id = register_provider(connection, provider_class.row_name(), provider_class.name)
+        insert = "INSERT INTO venue (name, siret) VALUES (%s, %s) RETURNING id"
+        venue_id = venue_id or connection.execute(insert, (name, siret)).fetchone()[0]
+        insert = "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider) VALUES (%s, %s, %s)"
+        made = connection.execute(f"{insert} RETURNING id", (venue_id, provider_id, id_at_provider))
+        return load_link(connection, made.fetchone()[0])
+
+    return link
+
+
+@pytest.fixture
+def cinema(link):
+    return link(Shows, "c")
 
 
 @pytest.fixture
