@@ -154,7 +154,10 @@ class TestDates:
         assert counts([item("a", date=datetime.now(UTC), quantity=3)]) == (0, 1, 0, 0, 0)
         assert rows("item", "quantity") == {"a": 3}
 
-    @pytest.mark.parametrize("date", [datetime(2026, 1, 1), "2026-01-01", datetime(2026, 1, 1).date(), 1])  # noqa: DTZ001
+    @pytest.mark.parametrize(
+        "date",
+        [datetime(2026, 1, 1), "2026-01-01", datetime(2026, 1, 1).date(), 1, "", 0, False],  # noqa: DTZ001
+    )
     def test_a_date_without_a_zone_or_of_another_type_is_rejected(self, counts, rows, rejections, date):
         good = item("b", date=day(2))
         assert counts([item("a", date=date), good]) == (1, 0, 0, 0, 1)

@@ -1,19 +1,16 @@
 """What a first review of the engine found: each of these ended wrongly once."""
 
-from contextlib import suppress
 from typing import ClassVar
 
 import pytest
 
 from include.errors import RejectRecord
 from include.inbound import loads
-from include.inbound.run import sync_provider
 from include.masking import MASK
 from include.models import Product
-from include.providers.base import LocalProvider
 from include.store import ledger
 from include.store.ledger import LoadParameters
-from tests.inbound.items import CursorItems, Item, Items, day, item
+from tests.inbound.items import CursorItems, Item, Items, item
 
 
 class Killed(BaseException):
@@ -26,17 +23,8 @@ class Child(Item):
     table_name: ClassVar[str] = "child"
 
 
-class Family(LocalProvider):
+class Family(Items):
     """An item and its child, which looks its product up only when it is filled."""
-
-    name = "Family"
-    can_create = True
-    needs_venue = False
-    fills = 0
-
-    def __init__(self, listing):
-        super().__init__()
-        self.records = iter(listing)
 
     def __next__(self):
         self.record = record = next(self.records)
@@ -47,8 +35,8 @@ class Family(LocalProvider):
         ]
 
     def fill_object_attributes(self, obj):
-        self.fills += 1
-        if self.fills > 200:
+        self.filled += 1
+        if self.filled > 200:
             raise Killed
         obj.name = self.row_of(Product, "p").name if type(obj) is Child else "an item"
         obj.price = self.record["price"]
@@ -60,44 +48,29 @@ def family(connection):
     connection.execute(
         "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('a book', 'LIVRE_PAPIER', 'p')"
     )
-    connection.commit()
 
 
-def test_a_refused_parent_does_not_keep_its_child_from_being_looked_up(connection, family):
-    report = sync_provider(Family([{"key": "a", "price": -1}, {"key": "b", "price": 1}]), connection)
+def test_a_refused_parent_does_not_keep_its_child_from_being_looked_up(sync, connection, family):
+    report = sync([{"key": "a", "price": -1}, {"key": "b", "price": 1}], Family)
     assert (report.created, report.rejected) == (2, 2)
     assert connection.execute("SELECT id_at_providers, name FROM child").fetchall() == [("b", "a book")]
 
 
-def test_a_dry_run_leaves_the_sequences_alone(connection, family):
-    def sequences():
-        found = connection.execute(
-            "SELECT (SELECT last_value FROM item_id_seq), (SELECT is_called FROM item_id_seq),"
-            " (SELECT last_value FROM pg_sequences WHERE sequencename = 'child_id_seq')"
-        ).fetchone()
-        connection.commit()
-        return found
-
-    before = sequences()
-    report = sync_provider(Family([{"key": str(number), "price": 1} for number in range(50)]), connection, dry_run=True)
-    assert report.created == 100
-    assert sequences() == before
+def test_a_dry_run_leaves_the_sequences_alone(sync, connection, family):
+    sequences = (
+        "SELECT (SELECT last_value FROM item_id_seq), (SELECT is_called FROM item_id_seq),"
+        " (SELECT last_value FROM pg_sequences WHERE sequencename = 'child_id_seq')"
+    )
+    before = connection.execute(sequences).fetchone()
+    assert sync([{"key": str(number), "price": 1} for number in range(50)], Family, dry_run=True).created == 100
+    assert connection.execute(sequences).fetchone() == before
 
 
-@pytest.mark.parametrize("date", ["", 0, False])
-def test_a_date_that_is_none_but_in_name_costs_its_record_only(connection, date):
-    sync_provider(Items([item("a", date=day(1))]), connection)
-    report = sync_provider(Items([item("a", date=date), item("b", date=day(1))]), connection)
-    assert (report.created, report.rejected) == (1, 1)
-
-
-def test_differences_show_no_personal_data_and_are_not_kept(connection):
+def test_differences_show_no_personal_data_and_are_not_kept(sync, connection):
     class Masked(Items):
-        name = "Masked"
         masked_fields = frozenset({"name"})
 
-    report = sync_provider(Masked([item("a", extra_data={"email": "jane@example.org"})]), connection, dry_run=True)
-    (difference,) = report.differences
+    (difference,) = sync([item("a", extra_data={"email": "jane@example.org"})], Masked, dry_run=True).differences
     assert difference["fields"]["name"] == [MASK, MASK]
     assert difference["fields"]["extra_data"] == [None, {"email": MASK}]
     kept = connection.execute(
@@ -107,7 +80,7 @@ def test_differences_show_no_personal_data_and_are_not_kept(connection):
     assert "difference" not in kept
 
 
-def test_a_long_tail_of_rejected_records_is_counted_once(connection, rejections):
+def test_a_long_tail_of_rejected_records_is_counted_once(sync, connection, rejections):
     class Tail(CursorItems):
         def __next__(self):
             record = next(self.records)
@@ -123,12 +96,10 @@ def test_a_long_tail_of_rejected_records_is_counted_once(connection, rejections)
             return str(self.good)
 
     listing = [item("a"), item("b"), *[None] * 25, "killed", item("c")]
-    load = loads.open_load(connection, Tail, LoadParameters())
-    instance = ledger.single_instance(connection, load)
-    connection.commit()
-    with suppress(Killed):
-        sync_provider(Tail(listing), connection, chunk_size=2, instance_id=instance)
+    instance = ledger.single_instance(connection, loads.open_load(connection, Tail, LoadParameters()))
+    with pytest.raises(Killed):
+        sync(listing, Tail, chunk_size=2, instance_id=instance)
     listing.remove("killed")
-    report = sync_provider(Tail(listing), connection, chunk_size=2, instance_id=instance)
+    report = sync(listing, Tail, chunk_size=2, instance_id=instance)
     assert (report.records, report.created, report.rejected) == (28, 3, 25)
     assert len(rejections()) == 25
