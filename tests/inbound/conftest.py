@@ -14,16 +14,12 @@ from tests.inbound.shows import Shows
 
 
 @pytest.fixture(scope="session")
-def item_database(new_database):
+def database_template(new_database):
+    """The database of which each test gets a copy."""
     conninfo = new_database()
     with psycopg.connect(conninfo) as connection:
         connection.execute(ITEM)
     return psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
-
-
-@pytest.fixture(scope="session")
-def database_template(item_database):
-    return item_database
 
 
 @pytest.fixture
@@ -56,12 +52,12 @@ def counts(sync):
 def rows(connection):
     """The rows of a table by key, as dictionaries without ids."""
 
-    def read(table="item", *columns, on=None):
-        with (on or connection).cursor(row_factory=psycopg.rows.dict_row) as cursor:
+    def read(table="item", *columns):
+        with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             found = cursor.execute(f"SELECT * FROM {table} ORDER BY id_at_providers").fetchall()
-        wanted = columns or [name for name in found[0] if name != "id"] if found else ()
-        kept = {row["id_at_providers"]: tuple(row[name] for name in wanted) for row in found}
-        return {key: row[0] for key, row in kept.items()} if len(wanted) == 1 else kept
+        names = columns or [name for name in found[0] if name != "id"] if found else ()
+        values = {row["id_at_providers"]: tuple(row[name] for name in names) for row in found}
+        return {key: row[0] for key, row in values.items()} if len(names) == 1 else values
 
     return read
 
@@ -70,10 +66,8 @@ def rows(connection):
 def rejections(connection):
     """Key, reason and payload of the rejected records."""
 
-    def read():
-        return connection.execute("SELECT id_at_providers, reason, payload FROM rejected_record ORDER BY id").fetchall()
-
-    return read
+    found = "SELECT id_at_providers, reason, payload FROM rejected_record ORDER BY id"
+    return lambda: connection.execute(found).fetchall()
 
 
 @pytest.fixture
@@ -122,14 +116,9 @@ def cinema(link):
 
 
 @pytest.fixture
-def stocks(connection):
+def stocks(rows):
     """Columns of the stocks by key."""
-
-    def read(*columns):
-        found = connection.execute(f"SELECT id_at_providers, {', '.join(columns)} FROM stock").fetchall()
-        return {row[0]: row[1] if len(columns) == 1 else row[1:] for row in found}
-
-    return read
+    return lambda *columns: rows("stock", *columns)
 
 
 @pytest.fixture

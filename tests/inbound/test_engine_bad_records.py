@@ -201,6 +201,31 @@ def test_a_cursor_that_cannot_be_kept_does_not_end_a_run(sync, rows, chunk_size)
     assert list(rows()) == ["a", "d"]
 
 
+def test_a_long_tail_of_rejected_records_is_counted_once(sync, opened, rejections):
+    class Tail(CursorItems):
+        def __next__(self):
+            record = next(self.records)
+            if record is None:
+                raise RejectRecord("bad", payload="x")
+            if record == "killed":
+                raise KeyboardInterrupt
+            self.record, self.good = record, self.place
+            return [self.create_providable_info(Item, record["key"])]
+
+        @property
+        def cursor(self):
+            return str(self.good)
+
+    listing = [item("a"), item("b"), *[None] * 25, "killed", item("c")]
+    _, instance = opened(Tail)
+    with pytest.raises(KeyboardInterrupt):
+        sync(listing, Tail, chunk_size=2, instance_id=instance)
+    listing.remove("killed")
+    report = sync(listing, Tail, chunk_size=2, instance_id=instance)
+    assert (report.records, report.created, report.rejected) == (28, 3, 25)
+    assert len(rejections()) == 25
+
+
 class TestErrorBudget:
     @pytest.mark.parametrize(("bad", "fails"), [(0, False), (5, False), (6, True)])
     def test_past_it_the_load_fails(self, sync, connection, bad, fails):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import ClassVar
 
 import pytest
 
@@ -51,26 +52,19 @@ class TestDuplicates:
 
     @CHUNK_SIZES
     def test_dated_the_later_wins(self, counts, rows, chunk_size):
-        listing = [
-            item("new", date=day(2), quantity=2),
-            item("held", date=day(3), quantity=3),
-            item("new", date=day(1), quantity=1),
-            item("new", date=day(2), quantity=22),
-            item("held", date=day(5), quantity=5),
-            item("new", date=day(4), quantity=4),
-            item("held", date=day(4), quantity=4),
-        ]
-        counts([item("held", date=day(1), quantity=1)])
+        records = [("new", 2), ("old", 3), ("new", 1), ("new", 2), ("old", 5), ("new", 4), ("old", 4)]
+        counts([item("old", date=day(1), quantity=1)])
+        listing = [item(key, date=day(number), quantity=number * 10 + n) for n, (key, number) in enumerate(records)]
         assert counts(listing, chunk_size=chunk_size) == (1, 3, 3, 0, 0)
-        assert rows("item", "quantity", "date_modified_at_last_provider") == {"new": (4, day(4)), "held": (5, day(5))}
+        assert rows("item", "quantity", "date_modified_at_last_provider") == {"new": (45, day(4)), "old": (54, day(5))}
 
     @CHUNK_SIZES
     def test_dateless_the_last_wins(self, counts, rows, chunk_size):
-        listing = [item("new", quantity=1), item("held", quantity=1), item("new", quantity=2), item("held", quantity=2)]
-        listing += [item("new", quantity=2), item("held", quantity=3), item("held", quantity=2)]
-        counts([item("held", quantity=0)])
+        records = [("new", 1), ("old", 1), ("new", 2), ("old", 2), ("new", 2), ("old", 3), ("old", 2)]
+        counts([item("old", quantity=0)])
+        listing = [item(key, quantity=quantity) for key, quantity in records]
         assert counts(listing, chunk_size=chunk_size) == (1, 5, 1, 0, 0)
-        assert rows("item", "quantity") == {"new": 2, "held": 2}
+        assert rows("item", "quantity") == {"new": 2, "old": 2}
 
     @CHUNK_SIZES
     def test_a_later_dateless_record_does_not_undo_a_date_that_is_ahead(self, counts, rows, chunk_size):
@@ -325,3 +319,52 @@ def test_the_model_says_what_it_needs(sync):
 
     with pytest.raises(ConfigurationError, match="make migrate"):
         sync([item("a")], Lost)
+
+
+class Child(Item):
+    """A row that needs its item, in a table of its own."""
+
+    table_name: ClassVar[str] = "child"
+
+
+class Family(Items):
+    """An item and its child, which looks its product up only when it is filled."""
+
+    def __next__(self):
+        self.record = record = next(self.records)
+        return [
+            self.create_reference(Product, "p"),
+            self.create_providable_info(Item, record["key"]),
+            self.create_providable_info(Child, record["key"]),
+        ]
+
+    def fill_object_attributes(self, obj):
+        self.filled += 1
+        if self.filled > 200:
+            pytest.fail("without an end")
+        obj.name = self.row_of(Product, "p").name if type(obj) is Child else "an item"
+        obj.price = self.record["price"]
+
+
+@pytest.fixture
+def family(connection):
+    connection.execute("CREATE TABLE child (LIKE item INCLUDING ALL)")
+    connection.execute(
+        "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('a book', 'LIVRE_PAPIER', 'p')"
+    )
+
+
+def test_a_refused_parent_does_not_keep_its_child_from_being_looked_up(sync, connection, family):
+    report = sync([{"key": "a", "price": -1}, {"key": "b", "price": 1}], Family)
+    assert (report.created, report.rejected) == (2, 2)
+    assert connection.execute("SELECT id_at_providers, name FROM child").fetchall() == [("b", "a book")]
+
+
+def test_a_dry_run_leaves_the_sequences_alone(sync, connection, family):
+    sequences = (
+        "SELECT (SELECT last_value FROM item_id_seq), (SELECT is_called FROM item_id_seq),"
+        " (SELECT last_value FROM pg_sequences WHERE sequencename = 'child_id_seq')"
+    )
+    before = connection.execute(sequences).fetchone()
+    assert sync([{"key": str(number), "price": 1} for number in range(50)], Family, dry_run=True).created == 100
+    assert connection.execute(sequences).fetchone() == before

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from include.errors import ConfigurationError
+from include.masking import MASK
 from tests.inbound.items import CursorItems, Items, day, item
 
 LEDGER = {"catalog", "catalog_scheme", "catalog_scheme_operation", "catalog_scheme_operation_instance",
@@ -41,7 +42,7 @@ def test_numbers_below_one_are_refused(sync, connection, wrong):
 @pytest.mark.parametrize("provider_class", [Items, CursorItems])
 @pytest.mark.parametrize("chunk_size", [2, 1000])
 def test_a_dry_run_writes_nothing_but_the_ledger(sync, connection, provider_class, chunk_size):
-    sync([item("a", quantity=1), item("b", quantity=1), item("c", quantity=1)], provider_class)
+    sync([item(key, quantity=1) for key in "abc"], provider_class)
     before = business_rows(connection)
     report = sync(
         [item("a", quantity=2, price=Decimal("2.50")), item("b", quantity=1), item("d", price=-1),
@@ -74,6 +75,20 @@ def test_a_dry_run_shows_a_sample_and_counts_all(sync, rows):
     report = sync([item(f"k{n}") for n in range(100)], dry_run=True, chunk_size=10)
     assert (report.created, len(report.differences)) == (100, 20)
     assert rows() == {}
+
+
+def test_differences_show_no_personal_data_and_are_not_kept(sync, connection):
+    class Masked(Items):
+        masked_fields = frozenset({"name"})
+
+    (difference,) = sync([item("a", extra_data={"email": "jane@example.org"})], Masked, dry_run=True).differences
+    assert difference["fields"]["name"] == [MASK, MASK]
+    assert difference["fields"]["extra_data"] == [None, {"email": MASK}]
+    kept = connection.execute(
+        "SELECT report::text || progress::text FROM catalog_operation_instance_result AS result"
+        " JOIN catalog_scheme_operation_instance AS instance ON instance.id = result.instance_id"
+    ).fetchone()[0]
+    assert "difference" not in kept
 
 
 @pytest.mark.parametrize("date", [None, day(1)], ids=["dateless", "dated"])

@@ -28,7 +28,7 @@ class Named(Shows):
 
 @pytest.fixture
 def listed(sync, cinema):
-    """List one film with a show at this price."""
+    """List one film with two shows at this price."""
 
     def run(number, price=10, is_dated=False, **options):
         date = day(number) if is_dated else None
@@ -99,14 +99,12 @@ def test_offers_and_products_too(sync, cinema, connection, is_dated):
 
     names = "SELECT offer.name, product.name FROM offer, product"
     run(1, "one")
-    connection.execute("UPDATE offer SET name = 'mine'")
-    connection.execute("UPDATE product SET name = 'mine too'")
+    connection.execute("UPDATE offer SET name = 'mine'; UPDATE product SET name = 'mine too'")
     report = run(2, "two")
     assert connection.execute(names).fetchall() == [("mine", "mine too")]
     assert (report.held_back, report.held_back_fields) == (2, {"offer.name": 1, "product.name": 1})
     assert "2 with manual overrides kept (offer.name 1, product.name 1)" in report.summary()
-    connection.execute("SELECT release_fields('offer', id) FROM offer")
-    connection.execute("SELECT release_fields('product', id) FROM product")
+    connection.execute("SELECT release_fields('offer', id), release_fields('product', product_id) FROM offer")
     run(2, "two")
     assert connection.execute(names).fetchall() == [("two", "two")]
 
