@@ -63,16 +63,9 @@ class Chunk:
         self._image_step = image_step
 
     def save(self, connection: Connection, begin: Callable[[], None], *, is_careful: bool) -> Tally:
-        """Compare, fill and write; returns the counts.
+        """Compare, fill and write, see `ChunkContext`; returns the counts. The connection is that of `sync_session`.
 
-        Args:
-            connection: prepared by `sync_session`.
-            begin: begins the transaction; called before the first write.
-            is_careful: the mode, see `ChunkContext`.
-
-        Raises:
-            RowsRefused: PostgreSQL refuses a row: save again with `is_careful`, in a new transaction.
-            ChunkConflict: another session wrote the same rows: save again, in a new transaction.
+        After RowsRefused, save again with `is_careful`, and after ChunkConflict as before, in a new transaction.
         """
         if self._image_step is not None:  # once, before the transaction: its results also serve further attempts
             self._images = self._image_step.prepare(connection, self._provider_id, self.infos, self._dates)

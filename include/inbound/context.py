@@ -14,7 +14,6 @@ from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 from include.store import Connection
 
-InfosByModel = Mapping[type[Providable], Sequence[ProvidableInfo]]
 Later = Mapping[str, Sequence[ProvidableInfo]]
 """Per key, the further records of an object that a chunk names more than once."""
 
@@ -37,7 +36,7 @@ class ChunkContext:
     """Begins the transaction; called before the first write, since lookups need none."""
     lists: Sequence[Sequence[ProvidableInfo]]
     """The objects of each record of the chunk."""
-    infos: InfosByModel
+    infos: Mapping[type[Providable], Sequence[ProvidableInfo]]
     """The same objects by model, parents first."""
     dates: Dates
     tally: Tally

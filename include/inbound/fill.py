@@ -82,12 +82,9 @@ def change_of(
     *,
     takes_over_key: bool = False,
 ) -> Change | None:
-    """Apply the records of a locked row in turn; returns the change, or None if the row stays as it is.
-
-    A row that takes over another key has to be written, so its own date does not count.
-    """
+    """Apply the records of a locked row in turn; returns the change, or None if the row stays as it is."""
     before = values = row[ID:]
-    date = None if takes_over_key else row[DATE]
+    date = None if takes_over_key else row[DATE]  # a row that takes over another key has to be written
     must_write = date is None
     change: Change | None = None
     for info in infos:
@@ -151,8 +148,7 @@ def _filled(context: ChunkContext, table: Table, info: ProvidableInfo, values: S
 def _set_images(context: ChunkContext, info: ProvidableInfo, obj: Any) -> bool:
     """Set the image entries that the chunk has for an object; returns False if the object has them already.
 
-    Counts images that are new, and images that replace another one; not those that only changed their source, nor those
-    of a dry run, which have no key.
+    Images that only changed their source are not counted, nor those of a dry run, which have no key.
     """
     entries = context.images.entries.get(info.type, {}).get(info.id_at_providers)
     if not entries or not (missing := {slot: new for slot, new in entries.items() if obj.thumbs.get(slot) != new}):

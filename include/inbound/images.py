@@ -107,10 +107,7 @@ class ImageStep:
         infos: Mapping[type[Providable], Sequence[ProvidableInfo]],
         dates: Dates,
     ) -> ChunkImages:
-        """Store the images that differ from those of the rows; returns the entries to write.
-
-        Skips objects that would not be created, and rows whose images have a manual override.
-        """
+        """Store the images that differ from those of the rows; returns the entries to write."""
         began = perf_counter()
         images = ChunkImages()
         for model, same_model in infos.items():
@@ -263,11 +260,8 @@ class ImageStep:
 def normalise(raw: bytes) -> bytes:
     """Return an image as a progressive RGB JPEG: upright, on white, without metadata; equal input gives equal bytes.
 
-    An image wider than 750 pixels is scaled to fit 750 by 1125; of an animation, the first frame is used. The format is
-    detected from the content.
-
-    Raises:
-        BadImage: unknown format, too large, too small, or broken.
+    An image wider than 750 pixels is scaled to fit 750 by 1125; of an animation, the first frame is used. BadImage if
+    the format, which is detected from the content, is unknown, or the image is too large, too small, or broken.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -92,14 +92,12 @@ def open_load(
 def begin_attempt(
     connection: Connection, instance_id: int, provider: LocalProvider, parameters: LoadParameters
 ) -> tuple[Instance, SyncReport]:
-    """Start the next attempt of an instance; the caller holds the lock of its venue link.
+    """Start the next attempt of an instance; returns the instance with its window, and the report to count on.
 
     An attempt that resumes from a cursor keeps its window, start time and counts. Any other starts over: with a new
     start time, and a window that begins at the watermark (or is the interval of a backfill). A replay always resumes:
-    it does not read again what an earlier attempt resolved, so counts and rejected records stay.
-
-    Returns:
-        The instance with its window, and the report to count on.
+    it does not read again what an earlier attempt resolved, so counts and rejected records stay. The caller holds the
+    lock of the venue link.
     """
     with connection.transaction():
         instance = ledger.load_instance(connection, instance_id)

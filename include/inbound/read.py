@@ -49,14 +49,10 @@ class Reader(Protocol):
 
 
 class RecordReader:
-    """Reads the records of a listing.
+    """Reads the records of an open provider, from the cursor where an earlier attempt stopped.
 
     A chunk ends after a good record, because only a good record has a cursor from which to resume; or when the error
     budget is exceeded.
-
-    Args:
-        provider: an open provider.
-        cursor: where an earlier attempt stopped.
     """
 
     def __init__(self, provider: LocalProvider, cursor: str | None) -> None:
@@ -69,11 +65,7 @@ class RecordReader:
         self._consecutive_errors = 0
 
     def read(self, *, size: int, max_records: int, budget: tuple[float, float], report: SyncReport) -> Reading:
-        """Read the next chunk, see `Reader.read`.
-
-        Raises:
-            FatalError: the listing itself cannot be read, as opposed to one of its records.
-        """
+        """Read the next chunk, see `Reader.read`; FatalError if the listing itself cannot be read."""
         began, waited = perf_counter(), self._waited()
         provider, iterator = self._provider, self._iterator
         lists: list[Sequence[ProvidableInfo]] = []
@@ -92,12 +84,9 @@ class RecordReader:
             except SkipObject as error:
                 infos, may_end = (), True
                 self._broken = error if self._has_died() else None
-            except (ProviderSyncError, psycopg.Error) as error:
-                if not isinstance(error, RejectRecord):
-                    raise
-                infos, may_end = None, False
-                self._reject(rejections, error, previous)
             except Exception as error:
+                if isinstance(error, (ProviderSyncError, psycopg.Error)) and not isinstance(error, RejectRecord):
+                    raise
                 infos, may_end = None, False
                 self._reject(rejections, error, previous)
             else:

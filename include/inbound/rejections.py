@@ -79,8 +79,8 @@ class OpenRecords:
     ) -> set[OpenRecord]:
         """Return the open records that a chunk lists again; `requested_at` is the date of its undated records.
 
-        An object with a date replaces an open record only if it changed after that record's page was requested.
-        References do not count as listed. A record that is rejected once more is listed again, too.
+        An object with a date replaces an open record only if it changed after that record's page was requested. A
+        record that is rejected once more is listed again, too; references are not.
         """
         found: set[OpenRecord] = set()
         for same_model in infos.values():
@@ -126,12 +126,8 @@ def _stored_key(key: object) -> str:
 def masked_payload(payload: Any, fields: Fields = USUAL) -> str | None:
     """Return a payload as JSON text with personal fields masked; None for None.
 
-    Text that is not JSON is masked by pattern. Text longer than `MAX_PAYLOAD_LENGTH` is cut and ends with `CUT`, also
-    when a cut payload is stored again.
-
-    Args:
-        payload: raw JSON (bytes), a struct, or plain values.
-        fields: which fields are personal in this source.
+    The payload is raw JSON (bytes), a struct, or plain values; text that is not JSON is masked by pattern. Text longer
+    than `MAX_PAYLOAD_LENGTH` is cut and ends with `CUT`, also when a cut payload is stored again.
     """
     if payload is None:
         return None

@@ -21,13 +21,7 @@ def release_overrides(
     full_refresh: bool,
     dry_run: bool,
 ) -> None:
-    """Release fields in the caller's transaction, and log which, and when the provider will write them.
-
-    :param entries: `table.id` or `table.id.field`, such as `stock.123.price`.
-
-    Raises:
-        ConfigurationError: an entry is invalid; nothing was released.
-    """
+    """Release fields in the caller's transaction (see `release`); log which, and when the provider will write them."""
     released = release(connection, entries, dry_run=dry_run)
     for entry, fields in released.items():
         verb = "Dry run, would release" if dry_run else "Released"

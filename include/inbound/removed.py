@@ -72,7 +72,7 @@ class CompleteListing:
             keys = {info.id_at_providers for info in infos if is_usable_key(info.id_at_providers)}
             keys.update(key for model, key in chunk.kept_keys if model is table.model)
             if keys:
-                store.add_keys(self._connection, table, keys)
+                store.add_keys(self._connection, table.name, keys)
             if bad := [info for info in infos if not is_usable_key(info.id_at_providers)]:
                 self._unreadable = self._unreadable or f"the key {bad[0].id_at_providers!r:.100} is not a usable text"
         references = set()
@@ -82,7 +82,7 @@ class CompleteListing:
             else:
                 self._unreadable = self._unreadable or rejection.reason
         if references:
-            store.add_references(self._connection, references)
+            store.add_keys(self._connection, store.REFERENCES, references)
 
     def why_not_conclusive(self) -> str | None:
         """Return why this listing cannot prove that rows were removed; None if it can."""
@@ -95,12 +95,8 @@ class CompleteListing:
     def find(self, known_up_to: Mapping[str, int], *, accept_shrunk: bool) -> bool:
         """Find the rows that the listing lacks; returns whether `chunks` has any, counting earlier removals on sale.
 
-        Args:
-            known_up_to: per table, the highest primary key when a listing was last accepted.
-            accept_shrunk: accept the listing however many rows it lacks.
-
-        Raises:
-            ListingShrank: it lacks more than the provider's `max_removed_share`, or it names no row of a table at all.
+        `known_up_to` has, per table, the highest primary key when a listing was last accepted. Raises ListingShrank
+        if the listing lacks more than the provider's `max_removed_share`, or names no row of a table at all.
         """
         found = {
             table: store.find_missing(self._connection, table, self._scope, known_up_to.get(table.name, 0))
@@ -163,9 +159,8 @@ class RemovalChunk:
     def save(self, connection: Connection, begin: Callable[[], None], *, is_careful: bool) -> Tally:
         """Lock the rows, fill them as removed, and mark them; returns the counts.
 
-        Rows that another session has written since the listing began are left alone, as are those that the provider
-        skips. Rows that were removed before are written only if their values change, and are not counted; the
-        differences of a dry run include them. Arguments and errors are those of `Chunk.save`.
+        Rows that another session has written since the listing began are left alone. Rows that were removed before are
+        written only if their values change, and are not counted; the differences of a dry run include them.
         """
         started = perf_counter()
         table, provider = self._table, self._provider
@@ -188,7 +183,7 @@ class RemovalChunk:
         refused = write_rows(connection, tally, table, pending, write, is_careful=is_careful) if pending else set()
         written = [(info, obj, row) for info, obj, row in pending if info.id_at_providers not in refused]
         tally.removed = sum(row[REMOVED_SINCE] is None for *_, row in written)
-        tally.count_written(table, len(written))
+        tally.written[table.name] += len(written)
         tally.checked = len(tally.rejections)  # removed rows were not listed, so only rejected ones count as checked
         if self._is_dry_run:
             for info, obj, row in written:

@@ -72,11 +72,7 @@ class StoredRecords(Iterator[Any]):
 
 
 def decoded(provider: LocalProvider, payload: str) -> Any:
-    """Return the record of a stored payload.
-
-    Raises:
-        RejectRecord: it was cut, is not JSON, contains a masked value, or the provider still cannot use it.
-    """
+    """Return a payload's record; RejectRecord if it was cut, is not JSON, is masked, or the provider cannot use it."""
     if payload.endswith(CUT):
         raise RejectRecord(
             f"the stored payload was cut at {MAX_PAYLOAD_LENGTH:,} characters: store the complete record, "
@@ -131,19 +127,8 @@ class ReplayReader:
         """By identity of a record, the payloads it was read from, by id. Records may be unhashable, and several objects
         may share one; those of the current chunk are referenced by its objects, so their identities are unique."""
 
-    def read(
-        self,
-        *,
-        size: int,
-        max_records: int,
-        budget: tuple[float, float],  # noqa: ARG002
-        report: SyncReport,
-    ) -> Reading:
-        """Read the next chunk, see `Reader.read`.
-
-        Raises:
-            FatalError: the provider ends the listing although there are records left.
-        """
+    def read(self, *, size: int, max_records: int, budget: object, report: SyncReport) -> Reading:  # noqa: ARG002
+        """Read the next chunk, see `Reader.read`; FatalError if the provider ends the listing too early."""
         began = perf_counter()
         lists: list[Sequence[ProvidableInfo]] = []
         rejections: list[Rejection] = []

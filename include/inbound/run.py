@@ -57,6 +57,7 @@ MAX_CHUNK_ATTEMPTS = 5
 """How often a chunk is saved again because another session wrote the same rows."""
 LOG_SECONDS = 5.0
 SAVE_PROGRESS_SECONDS = 1.0
+"""How often chunks without changes save their progress; after a kill, those since then are compared again."""
 _INACTIVE = "the provider or the venue link is not active"
 
 
@@ -294,11 +295,7 @@ class _Run:
         return listing
 
     def _save_removals(self, listing: CompleteListing) -> None:
-        """Mark the rows that a complete listing lacks, chunk by chunk; if interrupted, the source is listed again.
-
-        Raises:
-            ListingShrank: the listing lacks too many rows.
-        """
+        """Mark the rows that a complete listing lacks, chunk by chunk; if interrupted, the source is listed again."""
         state, is_dry_run = self._state, self._options.dry_run
         why_not = listing.why_not_conclusive()
         if why_not:
@@ -383,11 +380,7 @@ class _Run:
         return instance.error_allowance + instance.error_share * self._state.report.records
 
     def _try_to_save(self, chunk: Chunk | RemovalChunk) -> None:
-        """Compare, fill and write a chunk. One that writes nothing needs no transaction.
-
-        The progress of such chunks is saved once a second; after a kill, those since then are compared and counted
-        again.
-        """
+        """Compare, fill and write a chunk. One that writes nothing needs no transaction."""
         state, connection = self._state, self._connection
         report = state.report.copy()
         with LateTransaction(connection, force_rollback=self._options.dry_run) as transaction:

@@ -15,7 +15,7 @@ from include.inbound.images import ChunkImages
 from include.inbound.rejections import Rejection
 from include.masking import Fields
 from include.models import Providable
-from include.models.report import SAMPLE_SIZE, SyncReport
+from include.models.report import SAMPLE_SIZE, SyncReport, count_reason
 from include.providers.base import ProvidableInfo
 from include.store.rows import RowsRefused
 from include.store.tables import Table
@@ -36,16 +36,13 @@ class Tally:
         self.images = ChunkImages()
         self.image_changes: dict[tuple[type[Providable], str], tuple[int, int]] = {}
         """Images created and updated, per object."""
-        self._written: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+        """Rows written, by table."""
         self._overridden = 0
         self._overridden_fields: Counter[str] = Counter()
         self._differing: Counter[type[Providable]] = Counter()
         self._masking = masking
         self._rejection_prefix = rejection_prefix
-
-    def count_written(self, table: Table, rows: int) -> None:
-        """Count rows of a table that were written."""
-        self._written[table.name] += rows
 
     def count_overrides(self, table: Table, names: Sequence[str]) -> None:
         """Count an object of which these fields keep a manual override that differs from the provider's value."""
@@ -80,10 +77,9 @@ class Tally:
         change: str = "",
         stored_key: str | None = None,
     ) -> None:
-        """Note what a dry run would change, for the first `SAMPLE_SIZE` objects of a table.
+        """Note what a dry run would change, for the first `SAMPLE_SIZE` objects of a table; see `difference`.
 
-        `before` are the stored values, or the defaults of a new row; `change` defaults to "create" or "update";
-        `stored_key` is the row's key if it would take over that of `info`.
+        `change` defaults to "create" or "update"; `stored_key` is the row's key if it would take over that of `info`.
         """
         self._differing[info.type] += 1
         if self._differing[info.type] <= SAMPLE_SIZE:
@@ -107,16 +103,16 @@ class Tally:
         report.rejected += len(self.rejections)
         report.diff_seconds += self.compare_seconds
         report.upsert_seconds += self.write_seconds
-        for table, rows in self._written.items():
+        for table, rows in self.written.items():
             report.count_written(table, rows)
         report.count_held_back(self._overridden, self._overridden_fields)
         for rejection in self.rejections:
-            report.count_reason(rejection.reason)
+            count_reason(report.reasons, rejection.reason)
         report.checked_thumbs += self.images.checked
         report.failed_thumbs += self.images.failed
         report.thumb_seconds += self.images.seconds
         for reason, number in self.images.errors.items():
-            report.count_image_error(reason, number)
+            count_reason(report.thumb_errors, reason, number)
         for created, updated in self.image_changes.values():
             report.created_thumbs += created
             report.updated_thumbs += updated

@@ -122,7 +122,7 @@ def _lines(context: ChunkContext, table: Table, made: Sequence[Filled], *, with_
 def _note_created(context: ChunkContext, table: Table, created: Sequence[Filled]) -> None:
     """Count created rows, note their primary keys for their children, and the differences of a dry run."""
     context.tally.created += len(created)
-    context.tally.count_written(table, len(created))
+    context.tally.written[table.name] += len(created)
     known = context.known.ids.get(table.model)
     if known is not None:
         known.update({info.id_at_providers: obj.id for info, obj in created if obj.id is not None})
@@ -153,8 +153,7 @@ def update(
 ) -> None:
     """Lock rows, fill them from their current values, and write those that differ.
 
-    `changed` has the records that may change a row, and `rekeyed` the stored keys of rows that take over another key,
-    by primary key.
+    By primary key, `changed` has the records of a row, and `rekeyed` the stored keys of rows that take over another.
     """
     pending = _changes(context, table, changed, rekeyed)
     columns: set[str] = set()
@@ -188,7 +187,7 @@ def update(
     # What PostgreSQL found to be the same after its casts, or newer by now, was counted as updated when it was filled.
     tally.updated -= len(pending) - written
     tally.unchanged += len(pending) - len(refused) - written
-    tally.count_written(table, written)
+    tally.written[table.name] += written
     _note_rekeyed(context, table, pending, refused, rekeyed)
     if context.is_dry_run:
         for info, obj, _, _, before in pending:
@@ -240,11 +239,7 @@ def _note_rekeyed(
 
 
 def written_columns(provider: LocalProvider, table: Table, columns: Collection[str]) -> tuple[str, ...]:
-    """Return the columns in the order of the table.
-
-    Raises:
-        ConfigurationError: the provider has set a column that providers may not write.
-    """
+    """Return the columns in the order of the table; ConfigurationError for one that providers may not write."""
     if forbidden := set(columns) - set(table.writable):
         raise ConfigurationError(
             f"{type(provider).__name__} sets {', '.join(sorted(forbidden))} of {table.name}, which it may not"
@@ -263,8 +258,7 @@ def write_rows(
 ) -> set[str]:
     """Write rows, whose first item is their `ProvidableInfo`; returns the keys of those that PostgreSQL refuses.
 
-    Raises:
-        RowsRefused: PostgreSQL refuses a row, and the attempt is not careful.
+    Unless the attempt is careful, RowsRefused is raised for the first of them.
     """
     if not is_careful:
         write_or_raise(rows, write)

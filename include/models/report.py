@@ -44,7 +44,7 @@ class SyncReport(msgspec.Struct):
     differences: list[dict[str, Any]] = []
     """Dry run only: the first changes per table, each with table, key, and per field the old and the new value."""
     reasons: dict[str, int] = {}
-    """Rejected records by reason; reasons after the first `SAMPLE_SIZE` are left out."""
+    """Rejected records by reason; see `count_reason`."""
     checked_thumbs: int = 0
     """Images that records have. Of them, `created_thumbs` are new, `updated_thumbs` replaced others, and
     `failed_thumbs` could not be downloaded or used; their objects are counted as if they had none."""
@@ -52,7 +52,7 @@ class SyncReport(msgspec.Struct):
     updated_thumbs: int = 0
     failed_thumbs: int = 0
     thumb_errors: dict[str, int] = {}
-    """Failed images by reason; reasons after the first `SAMPLE_SIZE` are left out."""
+    """Failed images by reason."""
     thumb_seconds: float = 0.0
     state: str = "done"
     gone: int = 0
@@ -84,19 +84,8 @@ class SyncReport(msgspec.Struct):
         for name, number in fields.items():
             self.held_back_fields[name] = self.held_back_fields.get(name, 0) + number
 
-    def count_reason(self, reason: str) -> None:
-        """Count a rejection by its reason, which is cut."""
-        _count(self.reasons, reason, 1)
-
-    def count_image_error(self, reason: str, count: int) -> None:
-        """Count failed images by their reason, which is cut."""
-        _count(self.thumb_errors, reason, count)
-
     def start_again(self) -> None:
-        """Prepare for reading the source again from its start.
-
-        Objects that earlier attempts created or updated will be read again as unchanged; they are counted once.
-        """
+        """Prepare for reading the source from its start: what earlier attempts wrote will come again as unchanged."""
         self.done_before = self.created + self.updated
         self.records = self.checked = self.unchanged = self.skipped = self.rejected = 0
         self.reasons = {}
@@ -124,11 +113,6 @@ class SyncReport(msgspec.Struct):
         """Return what the ledger stores: all fields but the differences, which are for the log."""
         return {name: value for name, value in msgspec.structs.asdict(self).items() if name != "differences"}
 
-    @property
-    def records_per_second(self) -> float:
-        """Records read per second of wall-clock time."""
-        return self.records / self.seconds if self.seconds else 0.0
-
     def summary(self) -> str:
         """Return one line for logs: what may need attention comes first, counts of zero are left out."""
         fields = sorted(self.held_back_fields.items(), key=lambda one: (-one[1], one[0]))
@@ -144,10 +128,11 @@ class SyncReport(msgspec.Struct):
             f"with manual overrides kept ({overrides})": self.held_back,
         }
         images = {"failed": self.failed_thumbs, "stored": self.created_thumbs + self.updated_thumbs}
+        rate = self.records / self.seconds if self.seconds else 0.0
         pictured = f"; images: {_listed(images)}" if self.checked_thumbs else ""
         return (
             f"{'Dry run, nothing written: ' if self.dry_run else ''}{_listed(counts)}{pictured}; "
-            f"{self.records:,} records in {self.seconds:.1f} s ({self.records_per_second:,.0f}/s)"
+            f"{self.records:,} records in {self.seconds:.1f} s ({rate:,.0f}/s)"
         )
 
 
@@ -155,7 +140,8 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {words}" for words, number in counts.items() if number) or "none"
 
 
-def _count(counts: dict[str, int], reason: str, count: int) -> None:
+def count_reason(counts: dict[str, int], reason: str, count: int = 1) -> None:
+    """Count a reason, which is cut; reasons after the first `SAMPLE_SIZE` are left out."""
     reason = storable(reason)
     general = reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"
     if general in counts or len(counts) < SAMPLE_SIZE:

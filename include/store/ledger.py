@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
@@ -36,6 +37,11 @@ _INSTANCE = """
     JOIN catalog ON catalog.id = instance.catalog_id
     JOIN catalog_scheme AS scheme ON scheme.id = catalog.catalog_scheme_id
 """
+
+
+def _execute(connection: Connection, statement: str, catalog_id: int) -> psycopg.Cursor[Any]:
+    """Execute a statement that has `{}` for the condition that an instance belongs to a load."""
+    return connection.execute(sql.SQL(statement).format(_INSTANCES_OF_LOAD), {"load": catalog_id})
 
 
 class LoadParameters(msgspec.Struct, frozen=True):
@@ -105,24 +111,13 @@ class Instance(msgspec.Struct):
 def current_scheme(
     connection: Connection, provider_id: int, version: int, operation: str, budget: tuple[int, float]
 ) -> tuple[int, int]:
-    """Return the ids of the scheme and the operation of a provider's version; create them if they do not exist.
+    """Return the ids of a provider's scheme and operation; create them if they do not exist, in a transaction.
 
-    A new one copies its limits from the version before it, so that limits that a person set there stay in force.
-
-    Args:
-        connection: in a transaction.
-        provider_id: row of the provider.
-        version: `scheme_version` of the provider class.
-        operation: dotted path of the provider class.
-        budget: error allowance (a number of records) and share (0 to 1) of the first version.
+    A new one copies its limits from the version before it, so that limits that a person set there stay in force. The
+    first has those of `budget`: error allowance (a number of records) and share (0 to 1).
     """
-    values = {
-        "provider": provider_id,
-        "version": version,
-        "name": operation,
-        "allowance": budget[0],
-        "share": budget[1],
-    }
+    allowance, share = budget
+    values = {"provider": provider_id, "version": version, "name": operation, "allowance": allowance, "share": share}
     connection.execute(
         "INSERT INTO catalog_scheme (provider_id, version, error_limit) SELECT %(provider)s, %(version)s, ("
         " SELECT error_limit FROM catalog_scheme WHERE provider_id = %(provider)s AND version < %(version)s"
@@ -156,10 +151,7 @@ def current_scheme(
 
 
 def reopen_load(connection: Connection, scheme_id: int, run_id: str) -> int | None:
-    """Reopen the load of a run unless it is loaded; returns its id, or None if there is none to reopen.
-
-    Its failed instances become new: they no longer count against the error limit.
-    """
+    """Reopen the load of a run unless it is loaded, with its failed instances as new ones; returns its id, or None."""
     row = connection.execute(
         "UPDATE catalog SET state = 'open', closed_at = NULL WHERE id = ("
         "SELECT id FROM catalog WHERE run_id = %s AND catalog_scheme_id = %s AND parent_id IS NULL"
@@ -168,12 +160,8 @@ def reopen_load(connection: Connection, scheme_id: int, run_id: str) -> int | No
     ).fetchone()
     if row is None:
         return None
-    connection.execute(
-        sql.SQL(
-            "UPDATE catalog_scheme_operation_instance AS instance SET state = 'new' WHERE state = 'failed' AND {}"
-        ).format(_INSTANCES_OF_LOAD),
-        {"load": row[0]},
-    )
+    reopen = "UPDATE catalog_scheme_operation_instance AS instance SET state = 'new' WHERE state = 'failed' AND {}"
+    _execute(connection, reopen, row[0])
     return int(row[0])
 
 
@@ -237,8 +225,7 @@ def load_parameters(connection: Connection, catalog_id: int) -> LoadParameters:
 
 def batch_labels(connection: Connection, catalog_id: int) -> dict[int, str]:
     """Return the names of a load's batches, after their venues: `La Plume et le Hibou and 9 more`."""
-    statement = sql.SQL(
-        """
+    statement = """
         SELECT instance.batch, min(coalesce(venue.name, provider.name)), count(*)
         FROM catalog_scheme_operation_instance AS instance
         JOIN catalog ON catalog.id = instance.catalog_id
@@ -247,9 +234,8 @@ def batch_labels(connection: Connection, catalog_id: int) -> dict[int, str]:
         LEFT JOIN venue_provider ON venue_provider.id = catalog.venue_provider_id
         LEFT JOIN venue ON venue.id = venue_provider.venue_id
         WHERE {} GROUP BY instance.batch ORDER BY instance.batch
-        """
-    ).format(_INSTANCES_OF_LOAD)
-    rows = connection.execute(statement, {"load": catalog_id})
+    """
+    rows = _execute(connection, statement, catalog_id)
     return {batch: f"{name} and {count - 1} more" if count > 1 else name for batch, name, count in rows}
 
 
@@ -265,24 +251,22 @@ def pending_instances(connection: Connection, catalog_id: int, batch: int) -> li
 
 def past_error_limit(connection: Connection, catalog_id: int) -> bool:
     """Whether more instances of a load have failed than its parameters or its scheme allow, so that it must stop."""
-    statement = sql.SQL(
-        """
+    statement = """
         SELECT count(*) > min(coalesce((root.parameters ->> 'error_limit')::int, scheme.error_limit))
         FROM catalog_scheme_operation_instance AS instance
         JOIN catalog ON catalog.id = instance.catalog_id
         JOIN catalog AS root ON root.id = coalesce(catalog.parent_id, catalog.id)
         JOIN catalog_scheme AS scheme ON scheme.id = catalog.catalog_scheme_id
         WHERE instance.state = 'failed' AND {}
-        """
-    ).format(_INSTANCES_OF_LOAD)
-    row = connection.execute(statement, {"load": catalog_id}).fetchone()
+    """
+    row = _execute(connection, statement, catalog_id).fetchone()
     return bool(row and row[0])
 
 
 def single_instance(connection: Connection, catalog_id: int) -> int:
     """Return the id of the only instance of a load that was opened for one link."""
-    statement = sql.SQL("SELECT id FROM catalog_scheme_operation_instance AS instance WHERE {}")
-    row = connection.execute(statement.format(_INSTANCES_OF_LOAD), {"load": catalog_id}).fetchone()
+    statement = "SELECT id FROM catalog_scheme_operation_instance AS instance WHERE {}"
+    row = _execute(connection, statement, catalog_id).fetchone()
     if row is None:
         raise ConfigurationError(f"Load {catalog_id} has nothing to do")
     return int(row[0])
@@ -338,11 +322,7 @@ def start_attempt(connection: Connection, instance: Instance, *, resumes: bool) 
 
 
 def save_progress(connection: Connection, instance: Instance, report: SyncReport, cursor: str | None) -> None:
-    """Save the cursor and the counts of an attempt, in the transaction of its chunk.
-
-    Raises:
-        LinkBusy: a later attempt has taken the instance over, so this one must not write anything more.
-    """
+    """Save the cursor and the counts of an attempt, in the transaction of its chunk; LinkBusy if a later one began."""
     updated = connection.execute(
         "UPDATE catalog_scheme_operation_instance SET cursor = %s, progress = %s"
         " WHERE id = %s AND state = 'running' AND attempts = %s",
@@ -357,11 +337,7 @@ def _check_is_current(updated: int, instance: Instance) -> None:
 
 
 def finish(connection: Connection, instance: Instance, report: SyncReport, *, watermark: datetime | None) -> None:
-    """Mark an instance as done and move the watermark of its place forward to `watermark`, if given; never back.
-
-    Raises:
-        LinkBusy: a later attempt has taken the instance over.
-    """
+    """Mark an instance as done, as `save_progress` does; move its watermark forward to `watermark`, never back."""
     updated = connection.execute(
         "UPDATE catalog_scheme_operation_instance SET state = 'done', finished_at = clock_timestamp(), error = NULL,"
         " cursor = NULL, progress = %s WHERE id = %s AND state = 'running' AND attempts = %s",
@@ -419,39 +395,32 @@ def _log_event(connection: Connection, instance: Instance, event: str, payload: 
 
 def fail_interrupted(connection: Connection, catalog_id: int) -> None:
     """Mark the instances of a load that are still running as failed: their worker died."""
-    connection.execute(
-        sql.SQL(
-            "UPDATE catalog_scheme_operation_instance AS instance SET state = 'failed',"
-            " finished_at = clock_timestamp(), error = 'its task ended before it did' WHERE state = 'running' AND {}"
-        ).format(_INSTANCES_OF_LOAD),
-        {"load": catalog_id},
+    statement = (
+        "UPDATE catalog_scheme_operation_instance AS instance SET state = 'failed',"
+        " finished_at = clock_timestamp(), error = 'its task ended before it did' WHERE state = 'running' AND {}"
     )
+    _execute(connection, statement, catalog_id)
 
 
 def instance_reports(connection: Connection, catalog_id: int) -> list[dict[str, Any]]:
     """Return per instance of a load its `state`, `label`, `error` and the `COUNTS`, oldest first."""
+    statement = sql.SQL(
+        "SELECT state, venue || coalesce(format(' (link %%s)', venue_provider_id), '') AS label,"
+        " coalesce(error, 'not started') AS error, {} FROM load_report WHERE catalog_id = %s ORDER BY instance_id"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, COUNTS)))
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            sql.SQL(
-                "SELECT state, venue || coalesce(format(' (link %%s)', venue_provider_id), '') AS label,"
-                " coalesce(error, 'not started') AS error, {} FROM load_report"
-                " WHERE catalog_id = %s ORDER BY instance_id"
-            ).format(sql.SQL(", ").join(map(sql.Identifier, COUNTS))),
-            (catalog_id,),
-        ).fetchall()
+        return cursor.execute(statement, (catalog_id,)).fetchall()
 
 
 def rows_written(connection: Connection, catalog_id: int) -> dict[str, int]:
     """Return how many rows a load wrote, by table."""
-    statement = sql.SQL(
-        """
+    statement = """
         SELECT written.key, sum(written.value::bigint)::bigint
         FROM catalog_scheme_operation_instance AS instance
         CROSS JOIN LATERAL jsonb_each_text(instance.progress -> 'written') AS written
         WHERE {} GROUP BY written.key ORDER BY written.key
-        """
-    ).format(_INSTANCES_OF_LOAD)
-    return dict(connection.execute(statement, {"load": catalog_id}).fetchall())
+    """
+    return dict(_execute(connection, statement, catalog_id).fetchall())
 
 
 def set_load_state(connection: Connection, catalog_id: int, state: LoadState) -> None:
@@ -470,10 +439,9 @@ def set_load_state(connection: Connection, catalog_id: int, state: LoadState) ->
 
 
 def purge(connection: Connection, retention_days: int) -> int:
-    """Delete closed loads and events older than the retention time, and clear the payloads of rejected records.
+    """Delete loads and events older than the retention time; clear the payloads of rejected records, return how many.
 
-    Returns how many payloads were cleared. The reasons of rejected records stay; open ones are given up, since they
-    cannot be replayed without a payload.
+    Open records are given up, since they cannot be replayed without a payload.
     """
     with connection.transaction():
         connection.execute(

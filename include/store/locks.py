@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from include.errors import IndexBusy, LinkBusy
 from include.store import Connection
@@ -17,13 +16,10 @@ _KEY = "hashtextextended(%s, 0)"
 def link_lock(
     connection: Connection, provider_id: int, venue_provider_id: int | None, *, wait_seconds: float = 3.0
 ) -> Iterator[None]:
-    """Hold the advisory lock of a provider and venue link during the block.
+    """Hold the advisory lock of a provider and venue link during the block; LinkBusy if another session holds it.
 
     The lock belongs to the session, so PostgreSQL releases it soon after the process is killed; `wait_seconds` covers
     that moment. Session locks need a direct connection or a session pool, not a transaction pool.
-
-    Raises:
-        LinkBusy: another session holds the lock.
     """
     with _locked(connection, f"provider-sync/{provider_id}/{venue_provider_id or 0}", wait_seconds) as has_lock:
         if not has_lock:
@@ -33,11 +29,7 @@ def link_lock(
 
 @contextmanager
 def index_lock(connection: Connection, application_id: str, index: str, *, wait_seconds: float = 3.0) -> Iterator[None]:
-    """Hold the advisory lock of a search index during the block.
-
-    Raises:
-        IndexBusy: another session holds the lock.
-    """
+    """Hold the advisory lock of a search index during the block; IndexBusy if another session holds it."""
     with _locked(connection, f"provider-sync/search/{application_id}/{index}", wait_seconds) as has_lock:
         if not has_lock:
             raise IndexBusy(f"Another run is at work on the index {index}", retry_after=60)
@@ -47,17 +39,13 @@ def index_lock(connection: Connection, application_id: str, index: str, *, wait_
 @contextmanager
 def _locked(connection: Connection, key: str, wait_seconds: float) -> Iterator[bool]:
     deadline = time.monotonic() + wait_seconds
-    while not (has_lock := _scalar(connection, f"SELECT pg_try_advisory_lock({_KEY})", key)):
+    lock = f"SELECT pg_try_advisory_lock({_KEY})"
+    while not (has_lock := connection.execute(lock, (key,)).fetchone() == (True,)):
         if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
     try:
-        yield bool(has_lock)
+        yield has_lock
     finally:
         if has_lock and not connection.closed:
             connection.execute(f"SELECT pg_advisory_unlock({_KEY})", (key,))
-
-
-def _scalar(connection: Connection, statement: str, key: str) -> Any:
-    row = connection.execute(statement, (key,)).fetchone()
-    return row[0] if row else None

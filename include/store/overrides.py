@@ -17,18 +17,10 @@ MAX_ID = 2**63 - 1
 
 
 def release(connection: Connection, requested: Sequence[str], *, dry_run: bool = False) -> dict[str, list[str]]:
-    """Release overrides, in the caller's transaction.
+    """Release overrides, in the caller's transaction; returns, per entry, the fields whose override is released.
 
-    Args:
-        connection: in a transaction.
-        requested: entries `table.id` (all fields) or `table.id.field`, for example `stock.123.price`.
-        dry_run: change nothing.
-
-    Returns:
-        Per entry, the fields whose override is released.
-
-    Raises:
-        ConfigurationError: an entry is malformed, or the row does not exist; the message lists all such entries.
+    An entry is `table.id` (all fields) or `table.id.field`, for example `stock.123.price`. ConfigurationError lists
+    all entries that are malformed, or whose row does not exist.
     """
     released: dict[str, list[str]] = {}
     wrong: list[str] = []

@@ -126,10 +126,7 @@ def resolve_listed_again(connection: Connection, records: Collection[OpenRecord]
 
 
 def resolve_before(connection: Connection, instance: Instance) -> None:
-    """Resolve what other instances rejected at this place before an instance began that has read everything since.
-
-    In the transaction that finishes the instance.
-    """
+    """Resolve what other instances rejected at this place before an instance began that has read everything since."""
     connection.execute(
         sql.SQL(
             "UPDATE rejected_record SET resolved_at = clock_timestamp(), resolution = 'listed again'"
@@ -140,14 +137,7 @@ def resolve_before(connection: Connection, instance: Instance) -> None:
 
 
 def open_payloads(connection: Connection, instance: Instance, after: int, limit: int) -> list[OpenPayload]:
-    """Return the records that a replay reads next, by id; those that the instance itself rejected are not among them.
-
-    Args:
-        connection: any connection.
-        instance: the replay.
-        after: the last id read, 0 at the start.
-        limit: the number of rows; fewer mean that there are no more.
-    """
+    """Return the `limit` records after an id that a replay reads next, without those that it has rejected itself."""
     statement = sql.SQL(
         "WITH page AS MATERIALIZED ("
         " SELECT record.id, record.payload, record.model, record.id_at_providers FROM rejected_record AS record"
@@ -165,12 +155,9 @@ def open_payloads(connection: Connection, instance: Instance, after: int, limit:
 
 
 def resolve_payloads(connection: Connection, place: Place, resolutions: Collection[tuple[str, str]]) -> None:
-    """Resolve all open records with these payloads; a payload that a person has changed since then stays open.
+    """Resolve all open records with these payloads as `replayed` or `rejected again`, in the transaction of the chunk.
 
-    Args:
-        connection: in the transaction of the replay's chunk.
-        place: provider and venue link.
-        resolutions: payload, and `replayed` or `rejected again`.
+    A payload that a person has changed since it was read stays open.
     """
     connection.execute(
         sql.SQL(

@@ -14,14 +14,14 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from include.errors import ConfigurationError
-from include.models import Providable
 from include.store import Connection
 from include.store.rows import copy_changes, text_array
 from include.store.tables import DATE, Table, table_of
 
 _LISTED = sql.Identifier("pg_temp", "listed")
 _GONE = sql.Identifier("pg_temp", "gone")
-_REFERENCES = ""
+REFERENCES = ""
+"""In place of a table's name: key prefixes of unusable records, whose rows do not count as removed."""
 REMOVED_SINCE = DATE
 """Position of `gone_since` in a row of `lock_missing`, which has it in place of the date."""
 
@@ -73,46 +73,25 @@ def end_listing(connection: Connection) -> None:
     connection.execute("TRUNCATE pg_temp.listed, pg_temp.gone")
 
 
-def add_keys(connection: Connection, table: Table, keys: Collection[str]) -> None:
-    """Store keys that the listing names."""
-    _add(connection, table.name, keys)
-
-
-def add_references(connection: Connection, references: Collection[str]) -> None:
-    """Store the key prefixes of unusable records, so that their rows do not count as removed."""
-    _add(connection, _REFERENCES, references)
+def add_keys(connection: Connection, table_name: str, keys: Collection[str]) -> None:
+    """Store keys that the listing names; for `REFERENCES`, the key prefixes of unusable records."""
+    connection.execute(
+        sql.SQL("INSERT INTO {} SELECT %s, unnest(%s::text[])").format(_LISTED), (table_name, text_array([*keys]))
+    )
 
 
 def named_already(connection: Connection, table: Table, keys: Collection[str]) -> set[str]:
     """Return those of the keys that the listing has named before."""
-    found = connection.execute(
-        sql.SQL("SELECT id_at_providers FROM {} WHERE table_name = %s AND id_at_providers = ANY(%s::text[])").format(
-            _LISTED
-        ),
-        (table.name, text_array([*keys])),
-    )
+    statement = "SELECT id_at_providers FROM {} WHERE table_name = %s AND id_at_providers = ANY(%s::text[])"
+    found = connection.execute(sql.SQL(statement).format(_LISTED), (table.name, text_array([*keys])))
     return {row[0] for row in found}
-
-
-def _add(connection: Connection, name: str, texts: Collection[str]) -> None:
-    connection.execute(
-        sql.SQL("INSERT INTO {} SELECT %s, unnest(%s::text[])").format(_LISTED), (name, text_array([*texts]))
-    )
 
 
 def find_missing(connection: Connection, table: Table, scope: Scope, known_up_to: int) -> Missing:
     """Find the rows in scope that the listing lacks, and count them; `next_missing` returns them.
 
-    Among them are rows that earlier listings lacked and that are still on sale.
-
-    Args:
-        connection: in autocommit mode.
-        table: the table to search.
-        scope: the rows that the listing must name.
-        known_up_to: highest primary key when a listing was last accepted.
-
-    Raises:
-        ConfigurationError: the model has no path to a venue.
+    Among them are rows that earlier listings lacked and that are still on sale. `known_up_to` is the highest primary
+    key when a listing was last accepted.
     """
     connection.execute(sql.SQL("ANALYZE {}").format(_LISTED))
     found = connection.execute(
@@ -131,7 +110,7 @@ def find_missing(connection: Connection, table: Table, scope: Scope, known_up_to
             " AND gone.table_name = {name} AND gone.id_at_providers >= reference.id_at_providers"
             " AND gone.id_at_providers < reference.id_at_providers || chr(1114111)"
             " AND starts_with(gone.id_at_providers, reference.id_at_providers)"
-        ).format(gone=_GONE, listed=_LISTED, name=table.name, references=_REFERENCES)
+        ).format(gone=_GONE, listed=_LISTED, name=table.name, references=REFERENCES)
     )
     row = connection.execute(
         sql.SQL(
@@ -155,34 +134,23 @@ def find_missing(connection: Connection, table: Table, scope: Scope, known_up_to
 
 def next_missing(connection: Connection, table: Table, after: int, size: int) -> list[int]:
     """Return the next `size` primary keys of missing rows after `after`, in order."""
-    return [
-        row[0]
-        for row in connection.execute(
-            sql.SQL("SELECT id FROM {} WHERE table_name = %s AND id > %s ORDER BY id LIMIT %s").format(_GONE),
-            (table.name, after, size),
-        )
-    ]
+    statement = sql.SQL("SELECT id FROM {} WHERE table_name = %s AND id > %s ORDER BY id LIMIT %s").format(_GONE)
+    return [row[0] for row in connection.execute(statement, (table.name, after, size))]
 
 
 def lock_missing(connection: Connection, table: Table, scope: Scope, ids: list[int]) -> list[TupleRow]:
-    """Lock those of the rows that are still in scope, and return them like `lock_rows`, in the same order.
-
-    They have `gone_since` in place of the date, see `REMOVED_SINCE`.
-    """
+    """Lock those of the rows that are still in scope, and return them like `lock_rows`; see also `REMOVED_SINCE`."""
+    statement = sql.SQL(
+        "SELECT stored.id_at_providers, stored.gone_since, nullif(stored.fields_updated, '{{}}'), {columns}"
+        " FROM {table} AS stored WHERE {conditions} AND stored.id = ANY({ids}) ORDER BY stored.id FOR NO KEY UPDATE"
+    ).format(
+        columns=sql.SQL(", ").join(sql.Identifier("stored", name) for name in table.columns),
+        table=table.identifier,
+        conditions=_conditions(table, scope, with_removed=True),
+        ids=ids,  # not a parameter: a per cent sign in a key part would then look like a placeholder
+    )
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(
-            sql.SQL(
-                "SELECT stored.id_at_providers, stored.gone_since, nullif(stored.fields_updated, '{{}}'), {columns}"
-                " FROM {table} AS stored WHERE {conditions} AND stored.id = ANY({ids})"
-                " ORDER BY stored.id FOR NO KEY UPDATE"
-            ).format(
-                columns=sql.SQL(", ").join(sql.Identifier("stored", name) for name in table.columns),
-                table=table.identifier,
-                conditions=_conditions(table, scope, with_removed=True),
-                ids=ids,  # not a parameter: a per cent sign in a key part would then look like a placeholder
-            )
-        )
-        return cursor.fetchall()
+        return cursor.execute(statement).fetchall()
 
 
 def mark_rows(connection: Connection, table: Table, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> None:
@@ -213,7 +181,12 @@ def _rows(table: Table, scope: Scope, *, with_removed: bool) -> sql.Composed:
     if scope.venue_id is not None:
         alias, model = "stored", table.model
         while "venue_id" not in model.__struct_fields__:
-            column, parent = _parent_of(model, table)
+            if model.parent is None:
+                raise ConfigurationError(
+                    f"{table.model.__name__} cannot have complete listings per venue: {model.__name__} has neither a "
+                    "venue_id nor a parent"
+                )
+            column, parent = model.parent
             upper = f"parent_{len(joins) + 1}"
             joins.append(
                 sql.SQL(" JOIN {} AS {} ON {} = {}").format(
@@ -230,20 +203,8 @@ def _rows(table: Table, scope: Scope, *, with_removed: bool) -> sql.Composed:
     )
 
 
-def _parent_of(model: type[Providable], table: Table) -> tuple[str, type[Providable]]:
-    if model.parent is None:
-        raise ConfigurationError(
-            f"{table.model.__name__} cannot have complete listings per venue: {model.__name__} has neither a venue_id"
-            " nor a parent"
-        )
-    return model.parent
-
-
 def _conditions(table: Table, scope: Scope, *, with_removed: bool) -> sql.Composed:
-    """Conditions: of this provider and link, not written since the listing began, not in the past, and not removed.
-
-    `with_removed` includes removed rows that are still on sale.
-    """
+    """Conditions of the rows in scope that are not in the past; `with_removed` includes removed rows still on sale."""
     is_open: sql.Composable = sql.SQL("stored.gone_since IS NULL")
     if with_removed and (off_sale := table.model.off_sale):
         is_open = sql.SQL("(stored.gone_since IS NULL OR NOT {})").format(sql.Identifier("stored", off_sale))
@@ -262,8 +223,6 @@ def _of_link(scope: Scope) -> sql.Composable:
         return sql.SQL(" OR ").join(sql.SQL("strpos(stored.id_at_providers, {}) > 0").format(part) for part in parts)
 
     condition = sql.SQL(" AND ({})").format(any_of(scope.key_parts))
-    return (
-        condition + sql.SQL(" AND NOT ({})").format(any_of(scope.other_key_parts))
-        if scope.other_key_parts
-        else condition
-    )
+    if scope.other_key_parts:
+        condition += sql.SQL(" AND NOT ({})").format(any_of(scope.other_key_parts))
+    return condition

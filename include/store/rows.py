@@ -49,7 +49,9 @@ def find_rows(
     """Look up the rows with these keys, without locks; see `Table` for the columns."""
     with connection.cursor(binary=True) as cursor:
         try:
-            cursor.execute(table.select(provider_id, columns=columns), (text_array(keys),))
+            cursor.execute(
+                table.select(provider_id, columns=table.columns if columns else ("id",)), (text_array(keys),)
+            )
         except _SCHEMA_ERRORS as error:
             raise _schema_error(error) from None
         return cursor.fetchall()
@@ -58,7 +60,7 @@ def find_rows(
 def find_images(connection: Connection, table: Table, provider_id: int, keys: Sequence[str]) -> list[TupleRow]:
     """Look up key, date, overrides and image entries of the rows with these keys, without locks."""
     with connection.cursor(binary=True) as cursor:
-        return cursor.execute(table.select_images(provider_id), (text_array(keys),)).fetchall()
+        return cursor.execute(table.select(provider_id, columns=("thumbs",)), (text_array(keys),)).fetchall()
 
 
 def is_usable_key(key: object) -> bool:
@@ -75,20 +77,15 @@ def is_usable_key(key: object) -> bool:
 def find_children(connection: Connection, table: Table, provider_id: int, parents: list[int]) -> list[TupleRow]:
     """Look up this provider's rows of these parents, without locks; not those that are removed or in the past."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(table.select_children(provider_id), (parents,))
-        return cursor.fetchall()
+        return cursor.execute(table.select_children(provider_id), (parents,)).fetchall()
 
 
 def lock_rows(
     connection: Connection, table: Table, provider_id: int, ids: list[int], *, with_key: bool = False
 ) -> list[TupleRow]:
-    """Return the current rows with these primary keys, locked until the transaction ends.
-
-    `with_key`: their keys will be changed, which needs a stronger lock.
-    """
+    """Return the current rows with these primary keys, locked; `with_key` if their keys will be changed."""
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(table.select_for_update(provider_id, with_key=with_key), (ids,))
-        return cursor.fetchall()
+        return cursor.execute(table.select_for_update(provider_id, with_key=with_key), (ids,)).fetchall()
 
 
 def rename_rows(connection: Connection, table: Table, rows: Sequence[tuple[int, str, str]]) -> None:
@@ -111,10 +108,7 @@ def insert_rows(
 
 
 def insert_contested_rows(connection: Connection, table: Table, batches: Iterable[Sequence[Sequence[Any]]]) -> set[str]:
-    """Insert new rows with their ids, except those whose key another session has inserted by now.
-
-    Returns the keys of the inserted rows.
-    """
+    """Insert rows with their ids, except those whose key another session has inserted by now; returns their keys."""
     connection.execute(table.create_contested)
     connection.execute(table.clear_contested)
     _copy(connection, table.copy_contested, batches)
@@ -130,18 +124,10 @@ def update_rows(
     *,
     as_json: bool = False,
 ) -> int:
-    """Update changed rows; returns how many were written.
+    """Update rows, each `(id, date, must_write, *columns)`, in a transaction; returns how many were written.
 
     A row with a later date stays as it is, and so does one that has the same values, unless its `must_write` is set.
-
-    Args:
-        connection: in a transaction.
-        table: the table of the rows.
-        provider_id: the provider whose date is compared and set.
-        rows: each `(id, date, must_write, *columns)`.
-        columns: the names of the columns to write.
-        as_json: send a few rows as JSON, which saves three round trips. With COPY, errors say more about a value that
-            PostgreSQL refuses.
+    `as_json` sends a few rows as JSON, which saves three round trips; after COPY, errors say more about a bad value.
     """
     if as_json and len(rows) <= MAX_ROWS_AS_JSON and _fit_json(table, rows, columns):
         names = ("id", "date_modified_at_last_provider", *columns)
@@ -174,11 +160,7 @@ def _copy(connection: Connection, statement: sql.Composed, batches: Iterable[Seq
 
 
 def write_or_raise(rows: Sequence[R], write: Callable[[Sequence[R]], object]) -> None:
-    """Write rows without a savepoint, which would cost as much as fifty rows.
-
-    Raises:
-        RowsRefused: PostgreSQL refused some of them; the transaction cannot be used any more.
-    """
+    """Write rows without a savepoint, which would cost as much as fifty rows; RowsRefused if one is refused."""
     try:
         write(rows)
     except (psycopg.OperationalError, psycopg.InterfaceError):
@@ -192,9 +174,7 @@ def write_or_reject(
 ) -> list[tuple[R, str]]:
     """Write rows under a savepoint; returns those that PostgreSQL refuses, found by halving, with the reason.
 
-    Raises:
-        ChunkConflict: a key exists by now, or PostgreSQL broke a deadlock.
-        ConfigurationError: the schema is not that of this version, or a privilege is missing.
+    ChunkConflict if a key exists by now or PostgreSQL broke a deadlock; ConfigurationError for another schema.
     """
     try:
         with connection.transaction():

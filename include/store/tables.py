@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -18,7 +18,7 @@ KEY, DATE, OVERRIDES, ID = 0, 1, 2, 3
 
 
 class Table:
-    """The table of a model: its columns and its statements.
+    """The columns and the statements of a table.
 
     A looked-up row is a tuple: `id_at_providers`; the last date of the provider, in seconds since 1970, or None; the
     names of the columns with a manual override, or None; and the columns of the model.
@@ -27,6 +27,9 @@ class Table:
     def __init__(self, model: type[Providable]) -> None:
         self.model = model
         self.name = model.table_name
+        self.identifier = sql.Identifier(self.name)
+        self._contested = sql.Identifier("pg_temp", f"new_{self.name}")
+        self._changes = sql.Identifier("pg_temp", f"changes_{self.name}")
         self.columns: tuple[str, ...] = tuple(field.name for field in msgspec.structs.fields(model))
         if self.columns[:1] != ("id",) or self.columns[len(self.columns) - len(model.read_only) :] != model.read_only:
             raise ConfigurationError(f"{model.__name__}: `id` comes first and the read-only columns come last")
@@ -34,11 +37,6 @@ class Table:
         self.documents = frozenset(
             field.name for field in msgspec.structs.fields(model) if _may_hold_document(field.type)
         )
-
-    @cached_property
-    def identifier(self) -> sql.Identifier:
-        """The table's name, quoted."""
-        return sql.Identifier(self.name)
 
     def _own_date(self, provider_id: int) -> sql.Composable:
         """Expression for the date up to which this provider has written a row, in seconds since 1970.
@@ -58,60 +56,37 @@ class Table:
             return sql.SQL("")
         return sql.SQL(" AND coalesce({} > now(), true)").format(sql.Identifier(alias, self.model.passes_at))
 
-    @cache  # noqa: B019 - tables live as long as the process
-    def select(self, provider_id: int, *, columns: bool) -> sql.Composed:
-        """Look up rows by an array of keys; without `columns` only their id, which is all that dated records need."""
-        names = self.columns if columns else ("id",)
+    def _select(self, provider_id: int, columns: Sequence[str], conditions: sql.Composable) -> sql.Composed:
+        """Select rows in the form that the class describes."""
         return sql.SQL(
-            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
-            " WHERE id_at_providers = ANY(%s::text[])"
-        ).format(
-            date=self._own_date(provider_id),
-            columns=sql.SQL(", ").join(map(sql.Identifier, names)),
-            table=self.identifier,
-        )
+            "SELECT id_at_providers, {}, nullif(fields_updated, '{{}}'), {} FROM {} AS stored WHERE {}"
+        ).format(self._own_date(provider_id), _list(columns), self.identifier, conditions)
 
-    @cache  # noqa: B019
-    def select_images(self, provider_id: int) -> sql.Composed:
-        """Like `select`, with `thumbs` as the only column."""
-        return sql.SQL(
-            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), thumbs FROM {table}"
-            " WHERE id_at_providers = ANY(%s::text[])"
-        ).format(date=self._own_date(provider_id), table=self.identifier)
+    @cache  # noqa: B019 - tables live as long as the process
+    def select(self, provider_id: int, *, columns: Sequence[str]) -> sql.Composed:
+        """Look up rows by an array of keys; only with their id, for example, which is all that dated records need."""
+        return self._select(provider_id, columns, sql.SQL("id_at_providers = ANY(%s::text[])"))
 
     @cache  # noqa: B019
     def select_for_update(self, provider_id: int, *, with_key: bool = False) -> sql.Composed:
         """Like `select`, by primary key and with all columns; locked in a fixed order, so that runs do not deadlock.
 
-        `with_key` takes the stronger lock that a change of the key needs: taken later, it could deadlock with a
-        booking.
+        A change of the key needs the stronger lock `with_key`: taken later, it could deadlock with a booking.
         """
-        return sql.SQL(
-            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table}"
-            " WHERE id = ANY(%s) ORDER BY id FOR {strength}"
-        ).format(
-            strength=sql.SQL("UPDATE" if with_key else "NO KEY UPDATE"),
-            date=self._own_date(provider_id),
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
-            table=self.identifier,
-        )
+        strength = "UPDATE" if with_key else "NO KEY UPDATE"
+        return self._select(provider_id, self.columns, sql.SQL(f"id = ANY(%s) ORDER BY id FOR {strength}"))
 
     @cache  # noqa: B019
     def select_children(self, provider_id: int) -> sql.Composed:
         """Like `select`, by an array of parents: this provider's rows that are neither removed nor in the past."""
         assert self.model.parent is not None
-        return sql.SQL(
-            "SELECT id_at_providers, {date}, nullif(fields_updated, '{{}}'), {columns} FROM {table} AS stored"
-            " WHERE {parent} = ANY(%s) AND last_provider_id = {provider}{is_there}{is_ahead} ORDER BY id"
-        ).format(
-            date=self._own_date(provider_id),
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.columns)),
-            table=self.identifier,
-            parent=sql.Identifier(self.model.parent[0]),
-            provider=provider_id,
-            is_there=sql.SQL(" AND gone_since IS NULL" if self.model.can_be_gone else ""),
-            is_ahead=self.is_ahead("stored"),
+        conditions = sql.SQL("{} = ANY(%s) AND last_provider_id = {}{}{} ORDER BY id").format(
+            sql.Identifier(self.model.parent[0]),
+            provider_id,
+            sql.SQL(" AND gone_since IS NULL" if self.model.can_be_gone else ""),
+            self.is_ahead("stored"),
         )
+        return self._select(provider_id, self.columns, conditions)
 
     @cached_property
     def rename(self) -> sql.Composed:
@@ -138,16 +113,12 @@ class Table:
         names += ["id_at_providers", "last_provider_id", "date_modified_at_last_provider"]
         names += ["provider_dates"] if self.model.is_shared else []
         names += ["id_at_provider"] if self.model.has_venue_reference else []
-        return sql.SQL(", ").join(map(sql.Identifier, (*names, *self.writable)))
+        return _list((*names, *self.writable))
 
     @cache  # noqa: B019
     def copy_new(self, *, with_id: bool) -> sql.Composed:
         """COPY new rows: the sync columns, then the writable ones."""
         return sql.SQL("COPY {} ({}) FROM STDIN").format(self.identifier, self._new_names(with_id=with_id))
-
-    @cached_property
-    def _contested(self) -> sql.Identifier:
-        return sql.Identifier("pg_temp", f"new_{self.name}")
 
     @cached_property
     def create_contested(self) -> sql.Composed:
@@ -183,10 +154,6 @@ class Table:
         ).format(self.name)
 
     @cached_property
-    def _changes(self) -> sql.Identifier:
-        return sql.Identifier("pg_temp", f"changes_{self.name}")
-
-    @cached_property
     def create_changes(self) -> sql.Composed:
         """Create the temporary table for updates; each commit empties it."""
         return sql.SQL(
@@ -194,7 +161,7 @@ class Table:
             " SELECT id, date_modified_at_last_provider, true AS must_write, {columns} FROM {table} WITH NO DATA"
         ).format(
             changes=sql.Identifier(f"changes_{self.name}"),
-            columns=sql.SQL(", ").join(map(sql.Identifier, self.writable)),
+            columns=_list(self.writable),
             table=self.identifier,
         )
 
@@ -206,10 +173,8 @@ class Table:
     @cache  # noqa: B019
     def copy_changes(self, columns: Sequence[str]) -> sql.Composed:
         """COPY into the temporary table: id, date, whether to write equal rows too, and the changed columns."""
-        return sql.SQL("COPY {} ({}) FROM STDIN").format(
-            self._changes,
-            sql.SQL(", ").join(map(sql.Identifier, ("id", "date_modified_at_last_provider", "must_write", *columns))),
-        )
+        names = _list(("id", "date_modified_at_last_provider", "must_write", *columns))
+        return sql.SQL("COPY {} ({}) FROM STDIN").format(self._changes, names)
 
     @cache  # noqa: B019
     def update(self, provider_id: int, columns: Sequence[str], *, as_json: bool = False) -> sql.Composed:
@@ -254,6 +219,10 @@ class Table:
             before=sql.SQL(", ").join(sql.Identifier("stored", name) for name in columns),
             after=sql.SQL(", ").join(sql.Identifier("changes", name) for name in columns),
         )
+
+
+def _list(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
 def _may_hold_document(annotation: Any) -> bool:

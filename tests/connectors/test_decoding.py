@@ -48,6 +48,7 @@ def test_good_page():
         (b'{"ref":"b","available":"2"}', "available: Expected `int`, got `str`"),
         (b'{"ref":"b","available":null}', "available: Expected `int`, got `null`"),
         (b'{"ref":"b","available":1.5}', "available: Expected `int`, got `float`"),
+        (b'{"ref":"b","available":1e400}', "available: Number out of range"),
         (b'{"ref":"b","available":-1}', "available: Expected `int` >= 0"),
         (b'{"ref":"","available":1}', "ref: Expected `str` of length >= 1"),
         (b'{"ref":"b","available":1,"extra":{"x":5}}', "extra[...]: Expected `str`, got `int`"),

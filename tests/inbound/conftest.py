@@ -3,23 +3,23 @@
 import psycopg
 import pytest
 
+from include.inbound import loads
 from include.inbound.run import sync_provider
 from include.providers.base import LocalProvider
+from include.store import ledger
+from include.store.ledger import LoadParameters
 from include.store.providers import load_link, register_provider
 from tests.inbound.items import ITEM, Items
+from tests.inbound.shows import Shows
 
 
 @pytest.fixture(scope="session")
-def item_database(new_database):
+def database_template(new_database):
+    """The database of which each test gets a copy."""
     conninfo = new_database()
     with psycopg.connect(conninfo) as connection:
         connection.execute(ITEM)
     return psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
-
-
-@pytest.fixture(scope="session")
-def database_template(item_database):
-    return item_database
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def counts(sync):
 def rows(connection):
     """The rows of a table by key, as dictionaries without ids."""
 
-    def read(table="item", *columns, on=None):
-        with (on or connection).cursor(row_factory=psycopg.rows.dict_row) as cursor:
+    def read(table="item", *columns):
+        with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
             found = cursor.execute(f"SELECT * FROM {table} ORDER BY id_at_providers").fetchall()
-        wanted = columns or [name for name in found[0] if name != "id"] if found else ()
-        kept = {row["id_at_providers"]: tuple(row[name] for name in wanted) for row in found}
-        return {key: row[0] for key, row in kept.items()} if len(wanted) == 1 else kept
+        names = columns or [name for name in found[0] if name != "id"] if found else ()
+        values = {row["id_at_providers"]: tuple(row[name] for name in names) for row in found}
+        return {key: row[0] for key, row in values.items()} if len(names) == 1 else values
 
     return read
 
@@ -66,10 +66,8 @@ def rows(connection):
 def rejections(connection):
     """Key, reason and payload of the rejected records."""
 
-    def read():
-        return connection.execute("SELECT id_at_providers, reason, payload FROM rejected_record ORDER BY id").fetchall()
-
-    return read
+    found = "SELECT id_at_providers, reason, payload FROM rejected_record ORDER BY id"
+    return lambda: connection.execute(found).fetchall()
 
 
 @pytest.fixture
@@ -87,27 +85,40 @@ def protect(connection):
 
 
 @pytest.fixture
-def cinema(connection):
-    """A venue linked to Shows."""
-    provider_id = register_provider(connection, "Shows", "Shows")
-    venue_id = connection.execute("INSERT INTO venue (name) VALUES ('Cinema') RETURNING id").fetchone()[0]
-    link_id = connection.execute(
-        "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider) VALUES (%s, %s, 'c')"
-        " RETURNING id",
-        (venue_id, provider_id),
-    ).fetchone()[0]
-    return load_link(connection, link_id)
+def opened(connection):
+    """Open a load of the run "r", or find it; returns its id and that of the first instance that is left."""
+
+    def opened(provider_class, **parameters):
+        load = loads.open_load(connection, provider_class, LoadParameters(**parameters), run_id="r")
+        return load, ledger.pending_instances(connection, load, 0)[0].id
+
+    return opened
 
 
 @pytest.fixture
-def stocks(connection):
+def link(connection):
+    """Link a new venue, or one that exists, to a provider."""
+
+    def link(provider_class, id_at_provider, *, name="Cinema", siret=None, venue_id=None):
+        provider_id = register_provider(connection, provider_class.row_name(), provider_class.name)
+        insert = "INSERT INTO venue (name, siret) VALUES (%s, %s) RETURNING id"
+        venue_id = venue_id or connection.execute(insert, (name, siret)).fetchone()[0]
+        insert = "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider) VALUES (%s, %s, %s)"
+        made = connection.execute(f"{insert} RETURNING id", (venue_id, provider_id, id_at_provider))
+        return load_link(connection, made.fetchone()[0])
+
+    return link
+
+
+@pytest.fixture
+def cinema(link):
+    return link(Shows, "c")
+
+
+@pytest.fixture
+def stocks(rows):
     """Columns of the stocks by key."""
-
-    def read(*columns):
-        found = connection.execute(f"SELECT id_at_providers, {', '.join(columns)} FROM stock").fetchall()
-        return {row[0]: row[1] if len(columns) == 1 else row[1:] for row in found}
-
-    return read
+    return lambda *columns: rows("stock", *columns)
 
 
 @pytest.fixture

@@ -79,26 +79,17 @@ class CursorItems(Items):
         self.all_records = list(records)
 
     def open(self):
-        start = 0 if self.resume_from is None else int(self.resume_from)
-        self.place = start
-        self.records = self._numbered(start)
+        self.place = int(self.resume_from or 0)
+        self.records = self._numbered()
 
-    def _numbered(self, start):
-        return _Numbered(self, self.all_records[start:])
+    def _numbered(self):
+        for record in self.all_records[self.place :]:
+            self.place += 1
+            yield record
 
     @property
     def cursor(self):
         return str(self.place)
-
-
-class _Numbered:
-    def __init__(self, provider, records):
-        self.provider, self.records = provider, iter(records)
-
-    def __next__(self):
-        record = next(self.records)
-        self.provider.place += 1
-        return record
 
 
 def day(number):

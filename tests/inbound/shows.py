@@ -23,7 +23,7 @@ def film(name, *shows, date=None, **more):
 class Shows(LocalProvider):
     """Lists films as `film` makes them; exceptions in the list are raised. Booked shows stay on sale when gone."""
 
-    name = "Shows"
+    name = local_class = "Shows"
     can_create = True
     complete_tables = (Stock,)
 
@@ -72,3 +72,20 @@ class Shows(LocalProvider):
             obj.is_soft_deleted = True
         else:
             obj.quantity = obj.booked_quantity
+
+
+class Numbered(Shows):
+    """Can go on behind a record."""
+
+    def open(self):
+        self.place = int(self.resume_from or 0)
+        self.records = iter(self.all_records[self.place :])
+
+    def __next__(self):
+        infos = super().__next__()
+        self.place += 1
+        return infos
+
+    @property
+    def cursor(self):
+        return str(self.place)

@@ -1,14 +1,11 @@
 """What holds of any listing: chunks and cursors are nobody's business, and a bad record costs itself only."""
 
 import json
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.connectors.decoding import PageDecoder, Rejected
 from include.errors import RejectRecord, SkipObject
 from include.inbound.read import RecordReader
 from include.inbound.rejections import MAX_PAYLOAD_LENGTH, masked_payload
@@ -100,45 +97,7 @@ def _read(records, cursor, size, room):
     return [infos[0].record for infos in reading.lists if infos]
 
 
-class Book(msgspec.Struct):
-    ref: str
-    count: int
-
-
-class Page(msgspec.Struct):
-    books: list[Any]
-    total: int | None = None
-
-
-decode = PageDecoder(Page, Book, "books")
-
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=5)
-GOOD = st.builds(lambda ref, count: json.dumps({"ref": ref, "count": count}).encode(), TEXT, st.integers(0, 99))
-RAW_GOOD = st.builds(lambda ref: json.dumps({"ref": ref, "count": 1}, ensure_ascii=False).encode(), TEXT)
-BAD = st.sampled_from(
-    [b"{}", b"null", b"[1]", b"7", b'"text"', b'{"ref": "a"}', b'{"ref": 1, "count": 1}', b'{"ref": "a", "count": "x"}',
-     b'{"ref": "\\ud800", "count": 1}', b'{"ref": "a\x01", "count": 1}', b'{"ref": "\\x", "count": 1}',
-     b'{"ref": "a\xff", "count": 1}', b'{"ref": "\xc3", "count": 1}', b'{"ref": "a", "count": 1e400}',
-     b'{"ref": "a", "count": 1.5}', b'{"ref": "\\udc00\\ud800", "count": 1}']
-)  # fmt: skip
-
-
-@MANY
-@given(st.lists(st.tuples(st.just(True), GOOD | RAW_GOOD) | st.tuples(st.just(False), BAD), max_size=8))
-def test_of_any_page_only_the_bad_records_are_lost(records):
-    body = b'{"total": 3, "books": [' + b", ".join(raw for _, raw in records) + b"]}"
-    page = decode(body)
-    assert page.total == 3
-    assert len(page.books) == len(records)
-    for (is_good, raw), found in zip(records, page.books, strict=True):
-        if is_good:
-            assert found == msgspec.json.decode(raw, type=Book)
-        else:
-            assert isinstance(found, Rejected)
-            assert found.raw == raw
-            assert found.reason
-
-
 SECRET = "s3cret"
 NAMES = st.sampled_from(
     ["email", "booking_email", "e-mail", "Phone", "lastName", "IBAN", "name", "ref", "note", "secret"]

@@ -16,6 +16,7 @@ from include.store.locks import link_lock
 from tests.inbound.items import CursorItems, Item, Items, day, item
 
 WAIT = 30
+KEYS = [f"k{n:03d}" for n in range(200)]
 
 
 @pytest.fixture
@@ -92,11 +93,10 @@ class Pictures(Texts):
 @pytest.mark.parametrize("chunk_size", [7, 100])
 def test_two_providers_on_one_table_in_opposite_order(connect, elsewhere, connection, dated, chunk_size):
     """They create and update the same rows, from both ends: each one's fields arrive, nothing is stuck."""
-    keys = [f"k{n:03d}" for n in range(200)]
     for generation in (1, 2):
         date = day(generation) if dated else None
-        texts = [{"key": key, "date": date, "name": f"{key} {generation}"} for key in keys]
-        pictures = [{"key": key, "date": date, "description": f"{key} {generation}"} for key in reversed(keys)]
+        texts = [{"key": key, "date": date, "name": f"{key} {generation}"} for key in KEYS]
+        pictures = [{"key": key, "date": date, "description": f"{key} {generation}"} for key in reversed(KEYS)]
         running = [
             elsewhere(sync_provider, Texts(texts), connect(), chunk_size=chunk_size),
             elsewhere(sync_provider, Pictures(pictures), connect(), chunk_size=chunk_size),
@@ -104,9 +104,8 @@ def test_two_providers_on_one_table_in_opposite_order(connect, elsewhere, connec
         reports = [one.result(WAIT * 2) for one in running]
         assert sum(report.created for report in reports) == (200 if generation == 1 else 0)
         assert sum(report.updated for report in reports) == (200 if generation == 1 else 400)
-        assert connection.execute("SELECT name, description FROM product ORDER BY 1").fetchall() == [
-            (f"{key} {generation}", f"{key} {generation}") for key in keys
-        ]
+        found = connection.execute("SELECT name, description FROM product ORDER BY 1").fetchall()
+        assert found == [(f"{key} {generation}", f"{key} {generation}") for key in KEYS]
 
 
 class Shows(Items):
@@ -128,13 +127,11 @@ class Shows(Items):
 @pytest.mark.parametrize("chunk_size", [20, 1000])
 def test_many_that_create_the_same_parents_at_once(connect, elsewhere, connection, chunk_size):
     """None gives up, none waits for a deadlock to be broken, and each finds the parents that another made."""
-    keys = [f"k{n:03d}" for n in range(200)]
-    classes = [type(f"Shows{n}", (Shows,), {}) for n in range(4)]
-    listings = [[{"key": key} for key in random.Random(n).sample(keys, len(keys))] for n in range(4)]
-    running = [
-        elsewhere(sync_provider, one(listing), connect(), chunk_size=chunk_size)
-        for one, listing in zip(classes, listings, strict=True)
-    ]
+    running = []
+    for number in range(4):
+        provider_class = type(f"Shows{number}", (Shows,), {})
+        listing = [{"key": key} for key in random.Random(number).sample(KEYS, len(KEYS))]
+        running.append(elsewhere(sync_provider, provider_class(listing), connect(), chunk_size=chunk_size))
     reports = [one.result(WAIT) for one in running]
     assert sum(report.created for report in reports) == 200 + 4 * 200
     assert {report.checked for report in reports} == {400}
@@ -144,16 +141,14 @@ def test_many_that_create_the_same_parents_at_once(connect, elsewhere, connectio
 
 def test_parents_that_others_create_all_the_while(connect, connection):
     """Between each look-up and its writing another one appears: they are taken as known, the chunk is not given up."""
-    keys = [f"k{n:03d}" for n in range(20)]
+    keys = KEYS[:20]
     coming, other = iter(keys), connect()
 
     class Raced(Shows):
         def fill_object_attributes(self, obj):
             if isinstance(obj, Product) and self.key == keys[-1] and (key := next(coming, None)):
-                other.execute(
-                    "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('?', 'SEANCE_CINE', %s)",
-                    (key,),
-                )
+                insert = "INSERT INTO product (name, subcategory_id, id_at_providers) VALUES ('?', 'SEANCE_CINE', %s)"
+                other.execute(insert, (key,))
             super().fill_object_attributes(obj)
 
     report = sync_provider(Raced([{"key": key} for key in keys]), connection)
@@ -175,12 +170,9 @@ class Meddling(Items):
         super().fill_object_attributes(obj)
 
 
-INSERT = "INSERT INTO item (name, quantity, id_at_providers) VALUES ('by another', 7, 'b')"
-
-
 def test_a_row_inserted_by_another_after_the_look_up_is_updated(counts, connect, rows):
-    listing = [item(key, quantity=1) for key in "abc"]
-    assert counts(Meddling(listing, connect(), INSERT)) == (2, 1, 0, 0, 0)
+    insert = "INSERT INTO item (name, quantity, id_at_providers) VALUES ('by another', 7, 'b')"
+    assert counts(Meddling([item(key, quantity=1) for key in "abc"], connect(), insert)) == (2, 1, 0, 0, 0)
     assert rows("item", "name", "quantity") == {key: (f"name of {key}", 1) for key in "abc"}
 
 
@@ -198,10 +190,8 @@ def test_a_row_inserted_by_another_that_is_newer_stays(counts, connect, rows, sy
 
 def test_a_row_deleted_by_another_after_the_look_up_is_left_out(counts, connect, rows):
     counts([item(key, quantity=1) for key in "abc"])
-    provider = Meddling(
-        [item(key, quantity=2) for key in "abc"], connect(), "DELETE FROM item WHERE name = 'name of b'"
-    )
-    assert counts(provider) == (0, 2, 0, 1, 0)
+    delete = "DELETE FROM item WHERE name = 'name of b'"
+    assert counts(Meddling([item(key, quantity=2) for key in "abc"], connect(), delete)) == (0, 2, 0, 1, 0)
     assert rows("item", "quantity") == {"a": 2, "c": 2}
 
 
@@ -243,96 +233,91 @@ def test_somebody_who_always_comes_in_between_ends_the_try(sync, connection):
         sync([item("a")])
 
 
+class Available(Items):
+    """Stocks, of which `available` are there besides those that are booked."""
+
+    model = Stock
+    local_class = "Available"
+
+    def fill_object_attributes(self, obj):
+        self.filled += 1
+        self.before_fill()
+        obj.quantity = self.record["available"] + obj.booked_quantity
+        obj.raw_provider_quantity = self.record["available"]
+        self.after_fill(obj)
+
+    def before_fill(self):
+        pass
+
+    def after_fill(self, obj):
+        pass
+
+
+def book(connection, quantity):
+    connection.execute("INSERT INTO booking (stock_id, quantity) SELECT id, %s FROM stock", (quantity,))
+
+
 class TestBookings:
     """quantity = available + booked, in whichever order a booking and a sync come."""
 
-    @pytest.fixture
-    def stock_id(self, connection):
-        return connection.execute(
+    @pytest.fixture(autouse=True)
+    def _stock(self, connection):
+        connection.execute(
             "WITH v AS (INSERT INTO venue (name) VALUES ('v') RETURNING id),"
             " p AS (INSERT INTO product (name, subcategory_id) VALUES ('p', 's') RETURNING id),"
             " o AS (INSERT INTO offer (product_id, venue_id, name, subcategory_id)"
             "       SELECT p.id, v.id, 'o', 's' FROM v, p RETURNING id)"
-            " INSERT INTO stock (offer_id, price, quantity, id_at_providers) SELECT id, 1, 10, 'a' FROM o RETURNING id"
-        ).fetchone()[0]
+            " INSERT INTO stock (offer_id, price, quantity, id_at_providers) SELECT id, 1, 10, 'a' FROM o"
+        )
 
     @pytest.fixture
-    def available(self):
-        class Available(Items):
-            model = Stock
-            fills = 0
-
-            def fill_object_attributes(self, obj):
-                type(self).fills += 1
-                self.before_fill()
-                obj.quantity = self.record["available"] + obj.booked_quantity
-                obj.raw_provider_quantity = self.record["available"]
-                self.after_fill(obj)
-
-            def before_fill(self):
-                pass
-
-            def after_fill(self, obj):
-                pass
-
-        return Available
-
     def state(self, connection):
-        return connection.execute("SELECT quantity, booked_quantity FROM stock").fetchone()
+        return lambda: connection.execute("SELECT quantity, booked_quantity FROM stock").fetchone()
 
-    def book(self, connection, stock_id, quantity=1):
-        connection.execute("INSERT INTO booking (stock_id, quantity) VALUES (%s, %s)", (stock_id, quantity))
-
-    def test_a_booking_before_the_row_is_locked(self, connect, connection, stock_id, available, sync):
-        class Booked(available):
+    def test_a_booking_before_the_row_is_locked(self, connect, sync, state):
+        class Booked(Available):
             def before_fill(self):
-                if self.fills == 1:  # the comparison, without a lock
-                    test.book(other, stock_id, 3)
+                if self.filled == 1:  # the comparison, without a lock
+                    book(connect(), 3)
 
-        test, other = self, connect()
         assert sync([{"key": "a", "available": 5}], Booked).updated == 1
-        assert self.state(connection) == (8, 3)
+        assert state() == (8, 3)
 
-    def test_a_booking_while_the_row_is_locked(self, connect, connection, stock_id, available, sync, elsewhere):
+    def test_a_booking_while_the_row_is_locked(self, connect, sync, state, elsewhere):
         done = Queue()
 
-        class Booked(available):
+        class Booked(Available):
             def after_fill(self, obj):
-                if self.fills == 2:  # the update, under lock
-                    done.put(elsewhere(test.book, other, stock_id, 3))
-                    until_blocked(connection_of_watcher)
+                if self.filled == 2:  # the update, under lock
+                    done.put(elsewhere(book, connect(), 3))
+                    until_blocked(connect())
 
-        test, other, connection_of_watcher = self, connect(), connect()
         sync([{"key": "a", "available": 5}], Booked)
         done.get().result(WAIT)
-        quantity, booked = self.state(connection)
-        assert (quantity, booked) == (5, 3)
-        sync([{"key": "a", "available": 2}], Booked)
-        assert self.state(connection) == (5, 3)
+        assert state() == (5, 3)
+        sync([{"key": "a", "available": 2}], Available)
+        assert state() == (5, 3)
 
-    def test_a_booking_that_is_open_when_the_sync_comes(self, connect, connection, stock_id, available, elsewhere):
+    def test_a_booking_that_is_open_when_the_sync_comes(self, connect, connection, state, elsewhere):
         with psycopg.connect(connection.info.dsn) as other:
-            self.book(other, stock_id, 3)
-            running = elsewhere(sync_provider, available([{"key": "a", "available": 5}]), connect())
+            book(other, 3)
+            running = elsewhere(sync_provider, Available([{"key": "a", "available": 5}]), connect())
             until_blocked(connection)
         assert running.result(WAIT).updated == 1
-        assert self.state(connection) == (8, 3)
+        assert state() == (8, 3)
 
-    def test_a_quantity_never_falls_below_the_bookings(self, connection, stock_id, sync, rejections):
-        class Careless(Items):
-            model = Stock
-
-            def fill_object_attributes(self, obj):
+    def test_a_quantity_never_falls_below_the_bookings(self, connection, sync, state, rejections):
+        class Careless(Available):
+            def after_fill(self, obj):
                 obj.quantity = self.record["available"]
 
-        self.book(connection, stock_id, 3)
+        book(connection, 3)
         assert sync([{"key": "a", "available": 2}], Careless).rejected == 1
         assert rejections()[0][1] == "quantity: less than what is already booked"
-        assert self.state(connection) == (10, 3)
+        assert state() == (10, 3)
 
-    def test_cancelling_moving_and_deleting_are_counted(self, connection, stock_id):
-        self.book(connection, stock_id, 3)
-        self.book(connection, stock_id, 2)
+    def test_cancelling_moving_and_deleting_are_counted(self, connection, state):
+        book(connection, 3), book(connection, 2)
         for statement, booked in [
             ("UPDATE booking SET is_cancelled = true WHERE quantity = 3", 2),
             ("UPDATE booking SET quantity = 4 WHERE quantity = 2", 4),
@@ -340,28 +325,27 @@ class TestBookings:
             ("DELETE FROM booking WHERE quantity = 4", 3),
         ]:
             connection.execute(statement)
-            assert self.state(connection) == (10, booked)
+            assert state() == (10, booked)
 
-    def test_many_bookings_and_syncs_at_once(self, connect, connection, stock_id, available, elsewhere):
+    def test_many_bookings_and_syncs_at_once(self, connect, connection, sync, state, elsewhere):
         connection.execute("SET provider_sync.writer = 'sync'")  # nobody's decision, so that the sync may correct it
         connection.execute("UPDATE stock SET quantity = 1000")
 
         def booking():
             other = connect()
             for _ in range(30):
-                self.book(other, stock_id)
+                book(other, 1)
 
         def syncing():
             other = connect()
             for number in range(15):
-                report = sync_provider(available([{"key": "a", "available": 500 + number}]), other)
-                assert report.rejected == 0
+                assert sync([{"key": "a", "available": 500 + number}], Available, on=other).rejected == 0
 
         for one in [elsewhere(booking), elsewhere(booking), elsewhere(syncing)]:
             one.result(WAIT * 2)
-        assert connection.execute("SELECT booked_quantity FROM stock").fetchone() == (60,)
-        sync_provider(available([{"key": "a", "available": 100}]), connection)
-        assert self.state(connection) == (160, 60)
+        assert state()[1] == 60
+        sync([{"key": "a", "available": 100}], Available)
+        assert state() == (160, 60)
 
 
 def test_a_run_that_is_cancelled_by_the_database_says_so(sync, connection):

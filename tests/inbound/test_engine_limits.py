@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from include.errors import ConfigurationError
+from include.masking import MASK
 from tests.inbound.items import CursorItems, Items, day, item
 
 LEDGER = {"catalog", "catalog_scheme", "catalog_scheme_operation", "catalog_scheme_operation_instance",
@@ -23,15 +24,12 @@ def business_rows(connection):
 
 @pytest.mark.parametrize("limit", [1, 6, 7, 8, 14, 19, 20, 21])
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
-def test_a_limit_is_exact(sync, rows, connection, limit, chunk_size):
-    report = sync([item(f"k{n:02d}") for n in range(20)], limit=limit, chunk_size=chunk_size)
-    assert report.records == report.created == len(rows()) == min(limit, 20)
+def test_a_limit_is_exact_and_counts_bad_records_too(sync, rows, connection, limit, chunk_size):
+    listing = [KeyError("x") if n == 5 else item(f"k{n:02d}") for n in range(20)]
+    report = sync(listing, limit=limit, chunk_size=chunk_size)
+    assert report.records == min(limit, 20)
+    assert (report.created, report.rejected) == (len(rows()), limit > 5) == (report.records - (limit > 5), limit > 5)
     assert connection.execute("SELECT last_sync_date FROM provider").fetchone() == (None,)
-
-
-def test_a_limit_counts_bad_records_too(sync):
-    report = sync([item("a"), KeyError("x"), item("b"), item("c")], limit=3)
-    assert (report.records, report.created, report.rejected) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": -1}, {"chunk_size": 0}])
@@ -44,7 +42,7 @@ def test_numbers_below_one_are_refused(sync, connection, wrong):
 @pytest.mark.parametrize("provider_class", [Items, CursorItems])
 @pytest.mark.parametrize("chunk_size", [2, 1000])
 def test_a_dry_run_writes_nothing_but_the_ledger(sync, connection, provider_class, chunk_size):
-    sync([item("a", quantity=1), item("b", quantity=1), item("c", quantity=1)], provider_class)
+    sync([item(key, quantity=1) for key in "abc"], provider_class)
     before = business_rows(connection)
     report = sync(
         [item("a", quantity=2, price=Decimal("2.50")), item("b", quantity=1), item("d", price=-1),
@@ -79,6 +77,20 @@ def test_a_dry_run_shows_a_sample_and_counts_all(sync, rows):
     assert rows() == {}
 
 
+def test_differences_show_no_personal_data_and_are_not_kept(sync, connection):
+    class Masked(Items):
+        masked_fields = frozenset({"name"})
+
+    (difference,) = sync([item("a", extra_data={"email": "jane@example.org"})], Masked, dry_run=True).differences
+    assert difference["fields"]["name"] == [MASK, MASK]
+    assert difference["fields"]["extra_data"] == [None, {"email": MASK}]
+    kept = connection.execute(
+        "SELECT report::text || progress::text FROM catalog_operation_instance_result AS result"
+        " JOIN catalog_scheme_operation_instance AS instance ON instance.id = result.instance_id"
+    ).fetchone()[0]
+    assert "difference" not in kept
+
+
 @pytest.mark.parametrize("date", [None, day(1)], ids=["dateless", "dated"])
 def test_an_unchanged_run_writes_no_row(sync, versions, connection, date):
     listing = [item(f"{n:05d}", date=date, quantity=n, price=Decimal(n), extra_data={"n": n}) for n in range(20_000)]
@@ -86,18 +98,12 @@ def test_an_unchanged_run_writes_no_row(sync, versions, connection, date):
     before = versions()
     connection.execute("CHECKPOINT")
     at = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
-    assert sync(listing).unchanged == 20_000
+    provider = Items(listing)
+    assert sync(provider).unchanged == 20_000
+    assert provider.filled == (20_000 if date is None else 0)  # known and dated: not even filled
     wal = connection.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", (at,)).fetchone()[0]
     assert wal < 1_000_000
     assert versions() == before
-
-
-def test_records_that_are_dated_and_known_are_not_even_filled(connection, sync):
-    listing = [item(f"{n}", date=day(1)) for n in range(10)]
-    sync(listing)
-    provider = Items(listing)
-    sync(provider)
-    assert provider.filled == 0
 
 
 def test_the_connection_is_given_back_as_it_was(database, sync):
@@ -110,12 +116,8 @@ def test_the_connection_is_given_back_as_it_was(database, sync):
         assert mine.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
 
-def test_the_traditional_name(connection, rows):
+def test_the_traditional_name_and_the_times_of_the_run(connection, rows):
+    before = datetime.now(UTC)
     report = Items([item("a"), item("b")]).updateObjects(1, connection=connection)
     assert (report.created, len(rows())) == (1, 1)
-
-
-def test_times_are_those_of_the_run(sync, rows):
-    before = datetime.now(UTC)
-    sync([item("a")])
     assert before <= rows("item", "date_modified_at_last_provider")["a"] <= datetime.now(UTC)

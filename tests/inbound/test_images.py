@@ -35,24 +35,22 @@ def thumb(raw, source):
     return {"key": key_of(raw), "source": source}
 
 
-class Films(LocalProvider):
+RED_THUMB = thumb(RED, "https://pictures/red")
+IN_BLUE = {"raw": BLUE, "source": "https://pictures/blue"}
+BLUE_THUMB = thumb(BLUE, "https://pictures/blue")
+
+
+class Films(Items):
     """Lists dictionaries: `key`, perhaps `date`, `name`; `index` and `source` of an image, and its bytes as `raw`."""
 
-    name = "Films"
-    can_create = True
-    needs_venue = False
+    name = local_class = "Films"
+    model = Product
 
     def __init__(self, records, venue_provider=None):
-        super().__init__(venue_provider)
-        self.records = iter(records)
+        super().__init__(records, venue_provider)
         self.fetched = []
-        self.filled = 0
         self.in_transaction = []
         self.connection = None
-
-    def __next__(self):
-        self.record = next(self.records)
-        return [self.create_providable_info(Product, self.record["key"], self.record.get("date"))]
 
     def fill_object_attributes(self, obj):
         self.filled += 1
@@ -74,6 +72,11 @@ class Films(LocalProvider):
         if isinstance(raw, Exception):
             raise raw
         return raw
+
+
+def films(*raws, **fields):
+    """A film for each image, from an address of its own."""
+    return [film(f"{n:02}", raw=raw, source=f"https://pictures/{n}", **fields) for n, raw in enumerate(raws)]
 
 
 def film(key="film", raw=RED, source="https://pictures/red", index=1, **fields):
@@ -108,7 +111,7 @@ def run(sync, storage, connection):
 
 @pytest.fixture
 def thumbs(rows):
-    return lambda **options: rows("product", "thumbs", **options)
+    return lambda: rows("product", "thumbs")
 
 
 def counted(report):
@@ -122,21 +125,21 @@ class TestOneFilm:
     def test_first_and_unchanged(self, run, thumbs, stored, dates, versions):
         report, fetched = run(film(date=dates[0]))
         assert (counted(report), len(fetched)) == ((1, 1, 0, 0), 1)
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
         assert stored() == [key_of(RED)]
         before = versions("product")
         report, fetched = run(film(date=dates[1]))
         assert (counted(report), fetched) == ((1, 0, 0, 0), [])
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
         if dates[1] != day(2):
             assert (versions("product"), report.unchanged) == (before, 1)
 
     def test_another_image(self, run, thumbs, stored, dates):
         run(film(date=dates[0]))
-        report, _ = run(film(raw=BLUE, source="https://pictures/blue", date=dates[1]))
+        report, _ = run(film(date=dates[1], **IN_BLUE))
         assert counted(report) == (1, 0, 1, 0)
         assert (report.updated, report.unchanged) == (1, 0)
-        assert thumbs() == {"film": {"1": thumb(BLUE, "https://pictures/blue")}}
+        assert thumbs() == {"film": {"1": BLUE_THUMB}}
         assert stored() == sorted([key_of(RED), key_of(BLUE)])
 
     def test_the_same_image_from_elsewhere(self, run, thumbs, stored, dates):
@@ -147,26 +150,28 @@ class TestOneFilm:
         assert stored() == [key_of(RED)]
         assert run(film(source="https://pictures/moved", date=dates[1]))[1] == []
 
-    def test_an_image_for_an_object_that_had_none(self, run, thumbs, dates):
-        run(film(index=0, date=dates[0]))
-        assert thumbs() == {"film": {}}
+    @pytest.mark.parametrize("without", ["image", "storage"])
+    def test_an_image_for_an_object_that_had_none(self, run, thumbs, dates, without):
+        options = {"storage": None} if without == "storage" else {}
+        report, fetched = run(film(date=dates[0], index=int(without == "storage")), **options)
+        assert (counted(report), fetched, thumbs()) == ((0, 0, 0, 0), [], {"film": {}})
+        assert "images" not in report.summary()
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
 
     def test_further_image(self, run, thumbs, dates):
         run(film(date=dates[0], index=2))
-        assert thumbs() == {"film": {"2": thumb(RED, "https://pictures/red")}}
-        run(film(date=dates[1], raw=BLUE, source="https://pictures/blue"))
-        both = {"1": thumb(BLUE, "https://pictures/blue"), "2": thumb(RED, "https://pictures/red")}
-        assert thumbs() == {"film": both}
+        assert thumbs() == {"film": {"2": RED_THUMB}}
+        run(film(date=dates[1], **IN_BLUE))
+        assert thumbs() == {"film": {"1": BLUE_THUMB, "2": RED_THUMB}}
 
     def test_an_image_that_a_person_chose(self, run, thumbs, protect, connection, dates):
         run(film(date=dates[0]))
         protect("film", "thumbs", table="product")
-        report, fetched = run(film(raw=BLUE, source="https://pictures/blue", date=dates[1], name="new name"))
+        report, fetched = run(film(date=dates[1], name="new name", **IN_BLUE))
         assert (counted(report), fetched) == ((1, 0, 0, 0), [])
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
 
     def test_one_that_fails_costs_nothing_and_is_asked_for_again(self, run, thumbs, dates, rows):
         report, _ = run(film(raw=BadImage("the picture does not exist (404)"), date=dates[0]))
@@ -176,7 +181,7 @@ class TestOneFilm:
         report, _ = run(film(date=dates[1]))
         assert (counted(report), report.updated) == ((1, 1, 0, 0), 1)
         run(film(raw=BadImage("the picture does not exist (404)"), source="https://pictures/x", date=dates[1]))
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
 
     def test_no_image_after_all(self, run, thumbs, dates):
         report, fetched = run(film(raw=b"", date=dates[0]), film(raw=b"", key="other", index=0, date=dates[0]))
@@ -198,28 +203,18 @@ class TestOneFilm:
         report, fetched = run(film(date=dates[0]), dry_run=True)
         assert (counted(report), fetched, stored()) == ((1, 0, 0, 0), [], [])
         run(film(date=dates[0]))
-        report, fetched = run(film(raw=BLUE, source="https://pictures/blue", date=dates[1]), dry_run=True)
+        report, fetched = run(film(date=dates[1], **IN_BLUE), dry_run=True)
         assert (counted(report), fetched, stored()) == ((1, 0, 0, 0), [], [key_of(RED)])
         assert report.updated == 1
         before, after = report.differences[0]["fields"]["thumbs"]
         assert before["1"]["source"] == "https://pictures/red"
         assert after["1"]["source"] == "https://pictures/blue"
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
-
-    def test_no_storage_no_image(self, run, thumbs, dates):
-        report, fetched = run(film(date=dates[0]), storage=None)
-        assert (counted(report), fetched) == ((0, 0, 0, 0), [])
-        assert "images" not in report.summary()
-        assert thumbs() == {"film": {}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
 
 
-def test_the_summary_tells(run):
+def test_the_counts_are_saved_and_the_summary_tells(run, connection):
     report, _ = run(film(), film("other", raw=b"no picture", source="https://pictures/x"))
     assert "; images: 1 failed, 1 stored;" in report.summary()
-
-
-def test_the_counts_are_saved(run, connection):
-    run(film(), film("other", raw=b"no picture", source="https://pictures/x"))
     saved = connection.execute("SELECT report FROM catalog_operation_instance_result").fetchone()[0]
     assert [saved[f"{name}_thumbs"] for name in ("checked", "created", "updated", "failed")] == [2, 1, 0, 1]
     assert list(saved["thumb_errors"].values()) == [1]
@@ -232,27 +227,20 @@ def test_the_number_of_an_image_is_its_place_whatever_was_there(run, thumbs):
 
 
 def test_several_images_of_an_object_in_one_chunk(run, thumbs):
-    two = (film(date=day(1)), film(index=2, raw=BLUE, source="https://pictures/blue", date=day(1)))
+    two = (film(date=day(1)), film(index=2, date=day(1), **IN_BLUE))
     report, _ = run(*two)
     assert counted(report) == (2, 2, 0, 0)
-    both = {"1": thumb(RED, "https://pictures/red"), "2": thumb(BLUE, "https://pictures/blue")}
-    assert thumbs() == {"film": both}
+    assert thumbs() == {"film": {"1": RED_THUMB, "2": BLUE_THUMB}}
     assert run(*two)[1] == []
     report, _ = run(film(date=day(1), source="https://pictures/2", raw=BLUE), two[1])
     assert counted(report) == (2, 0, 1, 0)
 
 
-def test_the_last_record_of_an_object_wins_unless_it_is_older(run, thumbs):
-    blue = {"raw": BLUE, "source": "https://pictures/blue"}
-    run(film(date=day(1)), film(date=day(2), **blue))
+def test_the_last_record_of_an_object_wins_unless_it_is_older_as_does_the_row(run, thumbs):
+    run(film(date=day(1)), film(date=day(2), **IN_BLUE))
     assert thumbs()["film"]["1"]["source"] == "https://pictures/blue"
-    run(film(date=day(4)), film(date=day(3), **blue))
-    assert thumbs()["film"]["1"]["source"] == "https://pictures/red"
-
-
-def test_a_record_that_is_older_than_the_row_brings_no_image(run, thumbs):
-    run(film(date=day(2)))
-    report, fetched = run(film(date=day(1), raw=BLUE, source="https://pictures/blue"))
+    run(film(date=day(4)), film(date=day(3), **IN_BLUE))
+    report, fetched = run(film(date=day(3), **IN_BLUE))
     assert (counted(report), fetched) == ((1, 0, 0, 0), [])
     assert thumbs()["film"]["1"]["source"] == "https://pictures/red"
 
@@ -296,16 +284,15 @@ class TestNotForUs:
         run(film("first part", index=0))
         report, fetched = run(provider=Sequels([film("second part")]))
         assert (counted(report), len(fetched), report.created) == ((1, 1, 0, 0), 1, 1)
-        assert thumbs()["second part"] == {"1": thumb(RED, "https://pictures/red")}
+        assert thumbs()["second part"] == {"1": RED_THUMB}
 
     def test_neither_are_unknown_ones_of_a_source_that_only_completes(self, run, thumbs):
         class Completing(Films):
             can_create = False
 
         run(film())
-        provider = Completing([film(), film("other")])
-        report, fetched = run(provider=provider)
-        assert fetched == ["https://pictures/red"] or fetched == []
+        report, fetched = run(provider=Completing([film(), film("other", source="https://pictures/other")]))
+        assert "https://pictures/other" not in fetched
         assert report.skipped == 1
         assert thumbs().keys() == {"film"}
 
@@ -325,27 +312,19 @@ class TestNotForUs:
 
 
 class TestFailures:
-    def test_every_kind(self, run, caplog, thumbs):
-        kinds = [
-            b"<html>",
-            RED[:60],
-            png_of(60_000, 60_000),
-            BadImage("gone"),
-            ServiceUnavailable("down"),
-            ValueError("token=abc"),
-        ]
-        report, _ = run(*[film(f"{i}", raw=raw, source=f"https://pictures/{i}") for i, raw in enumerate(kinds)])
-        assert counted(report) == (6, 0, 0, 6)
-        assert report.created == 6
-        assert report.thumb_errors == {
-            "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)": 1,
-            "the image is broken": 1,
-            "the image has more than 50 million pixels": 1,
-            "gone": 1,
-            "down": 1,
-            "ValueError: token=***": 1,
+    def test_every_kind(self, run, caplog):
+        kinds = {
+            "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)": b"<html>",
+            "the image is broken": RED[:60],
+            "the image has more than 50 million pixels": png_of(60_000, 60_000),
+            "gone": BadImage("gone"),
+            "down": ServiceUnavailable("down"),
+            "ValueError: token=***": ValueError("token=abc"),
         }
-        assert "Image of Product 3: gone" in caplog.text
+        report, _ = run(*films(*kinds.values()))
+        assert (counted(report), report.created) == ((6, 0, 0, 6), 6)
+        assert report.thumb_errors == dict.fromkeys(kinds, 1)
+        assert "Image of Product 03: gone" in caplog.text
         assert "abc" not in caplog.text
 
     def test_hooks_that_fail(self, run):
@@ -358,34 +337,26 @@ class TestFailures:
                 raise RuntimeError("oops")
 
         for provider in (Failing([film()]), FailingSource([film()])):
-            report, _ = run(provider=provider)
-            assert counted(report) == (1, 0, 0, 1)
+            assert counted(run(provider=provider)[0]) == (1, 0, 0, 1)
 
     def test_the_log_is_not_flooded(self, run, caplog):
-        records = [film(f"{i}", raw=BadImage("gone"), source=f"https://pictures/{i}") for i in range(40)]
-        report, _ = run(*records, chunk_size=7)
-        assert report.failed_thumbs == 40
-        assert report.thumb_errors == {"gone": 40}
+        report, _ = run(*films(*[BadImage("gone")] * 40), chunk_size=7)
+        assert (report.failed_thumbs, report.thumb_errors) == (40, {"gone": 40})
         warnings = [one for one in caplog.records if one.levelno == logging.WARNING]
         assert len(warnings) == MAX_WARNINGS + 1
 
     @pytest.mark.parametrize("error", [ServiceUnavailable("down"), AccessRefused("no")])
     def test_a_host_that_does_not_answer_is_not_asked_for_ever(self, run, error, caplog):
-        records = [film(f"{i}", raw=error, source=f"https://pictures/{i}") for i in range(20)]
-        report, fetched = run(*records, chunk_size=3)
+        report, fetched = run(*films(*[error] * 20), chunk_size=3)
         assert len(fetched) == MAX_CONSECUTIVE_FAILURES
-        assert counted(report) == (20, 0, 0, 20)
-        assert report.created == 20
-        assert report.thumb_errors == {
-            error.message: 5, "skipped after 5 consecutive failures": 15,
-        }  # fmt: skip
+        assert (counted(report), report.created) == ((20, 0, 0, 20), 20)
+        assert report.thumb_errors == {error.message: 5, "skipped after 5 consecutive failures": 15}
         assert "skipping images for the rest of this run" in caplog.text
 
     def test_one_that_answers_in_between_is(self, run):
         down = ServiceUnavailable("down")
-        raws = [down, down, down, down, BadImage("gone"), down, down, down, down, RED, down]
-        records = [film(f"{i}", raw=raw, source=f"https://pictures/{i}") for i, raw in enumerate(raws)]
-        assert len(run(*records)[1]) == len(raws)
+        records = films(down, down, down, down, BadImage("gone"), down, down, down, down, RED, down)
+        assert len(run(*records)[1]) == len(records)
 
     def test_an_address_that_failed_is_not_asked_again(self, run):
         report, fetched = run(*[film(f"{i}", raw=ServiceUnavailable("down")) for i in range(8)])
@@ -396,8 +367,7 @@ class TestFailures:
             raise OSError("No space left on device")
 
         monkeypatch.setattr(storage, "put", full)
-        records = [film(f"{i}", source=f"https://pictures/{i}") for i in range(9)]
-        report, fetched = run(*records)
+        report, fetched = run(*films(*[RED] * 9))
         assert (report.failed_thumbs, report.created, len(fetched)) == (9, 9, MAX_CONSECUTIVE_FAILURES)
         assert "the image cannot be stored: OSError: No space left on device" in report.thumb_errors
         assert set(map(str, thumbs().values())) == {"{}"}
@@ -420,7 +390,7 @@ class TestInterrupted:
         assert stored() == [key_of(RED)]
         report, _ = run(film())
         assert counted(report) == (1, 1, 0, 0)
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
         assert stored() == [key_of(RED)]
 
     @pytest.mark.parametrize("date", [None, day(1)])
@@ -435,9 +405,7 @@ class TestInterrupted:
 
         report, fetched = run(provider=Meddling([film(date=date)]))
         assert len(fetched) == 1
-        assert thumbs() == {
-            "film": {"1": thumb(RED, "https://pictures/red"), "2": {"key": "theirs", "source": None}},
-        }
+        assert thumbs() == {"film": {"1": RED_THUMB, "2": {"key": "theirs", "source": None}}}
         assert counted(report) == (1, 1, 0, 0)
 
     def test_a_conflict_fetches_nothing_again(self, run, connect, thumbs):
@@ -453,13 +421,11 @@ class TestInterrupted:
         report, fetched = run(provider=provider)
         assert provider.filled > 2
         assert (len(fetched), counted(report), report.updated) == (1, (1, 1, 0, 0), 1)
-        assert thumbs() == {"film": {"1": thumb(RED, "https://pictures/red")}}
+        assert thumbs() == {"film": {"1": RED_THUMB}}
 
     @pytest.mark.parametrize("date", [None, day(1)])
     def test_a_person_who_chooses_an_image_meanwhile(self, run, connect, thumbs, date):
         class Meddling(Films):
-            local_class = "Films"
-
             def get_object_thumb(self):
                 connect().execute('UPDATE product SET thumbs = \'{"1": {"key": "mine"}}\'')
                 return super().get_object_thumb()
@@ -471,7 +437,7 @@ class TestInterrupted:
         assert report.unchanged == 1
 
     def test_a_row_that_postgresql_refuses_counts_no_image(self, run, thumbs):
-        report, fetched = run(film("a" * 300), film("good", raw=BLUE, source="https://pictures/blue"))
+        report, fetched = run(film("a" * 300), film("good", **IN_BLUE))
         assert (report.rejected, report.created, len(fetched)) == (1, 1, 2)
         assert counted(report) == (2, 1, 0, 0)
         assert thumbs().keys() == {"good"}
@@ -479,13 +445,11 @@ class TestInterrupted:
 
 def test_in_several_chunks_and_by_two_providers(run, thumbs):
     class Others(Films):
-        name = "Others"
+        local_class = "Others"
 
-    records = [film(f"film {i:02}", source=f"https://pictures/{i}", date=day(1)) for i in range(25)]
-    report, fetched = run(*records, chunk_size=10)
+    report, fetched = run(*films(*[RED] * 25, date=day(1)), chunk_size=10)
     assert (counted(report), len(fetched)) == ((25, 25, 0, 0), 25)
-    again = [{**record, "index": 2, "raw": BLUE} for record in records]
-    report, _ = run(provider=Others(again), chunk_size=10)
+    report, _ = run(provider=Others(films(*[BLUE] * 25, date=day(1), index=2)), chunk_size=10)
     assert counted(report) == (25, 25, 0, 0)
     assert all(one.keys() == {"1", "2"} for one in thumbs().values())
 
@@ -497,17 +461,12 @@ def test_the_usual_way_fetches_the_address(connection, storage, thumbs):
 
     with serving() as service:
         service.answers(LARGE_RED).answers(b"", status=404)
-        records = [
-            film(source=f"{service.url}/red.png?v=1"),
-            film("gone", source=f"{service.url}/gone.png"),
-            film("bad", source="/no/address"),
-        ]
-        provider = ByAddress(records)
+        sources = {"film": f"{service.url}/red.png?v=1", "gone": f"{service.url}/gone.png", "bad": "/no/address"}
+        provider = ByAddress([film(key, source=source) for key, source in sources.items()])
         report = sync_provider(provider, connection, storage=storage)
     assert counted(report) == (3, 1, 0, 2)
-    assert report.thumb_errors.keys() == {
-        "the image does not exist (404)", "the address of the image does not start with http:// or https://",
-    }  # fmt: skip
+    no_address = "the address of the image does not start with http:// or https://"
+    assert report.thumb_errors.keys() == {"the image does not exist (404)", no_address}
     assert thumbs()["film"]["1"]["key"] == key_of(LARGE_RED)
     assert provider.fetch_image is None
 
@@ -524,10 +483,7 @@ def test_two_objects_of_one_record_have_each_its_own_image(run, thumbs):
         def get_object_thumb(self):
             return self.record["keys"][self.key]
 
-    record = {"keys": {"a": RED, "b": BLUE}, "index": 1}
-    report, _ = run(provider=Pairs([record]))
+    pictures = {"a": RED, "b": BLUE}
+    report, _ = run(provider=Pairs([{"keys": pictures, "index": 1}]))
     assert counted(report) == (2, 2, 0, 0)
-    assert {key: entries["1"] for key, entries in thumbs().items()} == {
-        "a": thumb(RED, "https://pictures/a"),
-        "b": thumb(BLUE, "https://pictures/b"),
-    }
+    assert thumbs() == {key: {"1": thumb(raw, f"https://pictures/{key}")} for key, raw in pictures.items()}

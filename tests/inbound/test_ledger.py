@@ -24,29 +24,23 @@ class Linked(CursorItems):
     needs_venue = True
     window = "since"
     listings: ClassVar[dict] = {}
+    error_allowance = 7
 
     def __init__(self, venue_provider):
         super().__init__(type(self).listings.get(venue_provider.venue_id_at_offer_provider, ()), venue_provider)
 
 
 @pytest.fixture
-def links(connection):
+def links(link):
     """Three venues, linked to Linked."""
-    provider_id = register_provider(connection, "Linked", "Linked")
-    made = []
-    for number in range(3):
-        venue_id = connection.execute(
-            "INSERT INTO venue (name, siret) VALUES (%s, %s) RETURNING id", (f"V{number}", f"{number:014d}")
-        ).fetchone()[0]
-        made.append(
-            connection.execute(
-                "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-                " VALUES (%s, %s, %s) RETURNING id",
-                (venue_id, provider_id, f"v{number}"),
-            ).fetchone()[0]
-        )
     Linked.listings = {f"v{n}": [item(f"v{n}-{i}") for i in range(4)] for n in range(3)}
-    return made
+    return [link(Linked, f"v{n}", name=f"V{n}", siret=f"{n:014d}").id for n in range(3)]
+
+
+@pytest.fixture
+def linked(connection, links):
+    """Linked, for the link of this number."""
+    return lambda number=0: Linked(load_link(connection, links[number]))
 
 
 @pytest.fixture
@@ -54,18 +48,13 @@ def run(connection):
     """Open a load or find it, run what is left of it, close it; returns the summary."""
 
     def run(run_id="r", provider_class=Linked, **asked):
-        parameters = LoadParameters(**asked)
-        load = loads.open_load(connection, provider_class, parameters, run_id=run_id)
+        load = loads.open_load(connection, provider_class, LoadParameters(**asked), run_id=run_id)
         for instance in ledger.pending_instances(connection, load, 0):
             if ledger.past_error_limit(connection, load):
                 break
-            link = load_link(connection, instance.venue_provider_id) if instance.venue_provider_id else None
+            provider = provider_class(load_link(connection, instance.venue_provider_id))
             with suppress(FatalError, ServiceUnavailable):
-                sync_provider(
-                    provider_class(link), connection, instance_id=instance.id, chunk_size=2, dry_run=parameters.dry_run,
-                    limit=parameters.limit, full_refresh=parameters.full_refresh,
-                    interval=parameters.interval_start and (parameters.interval_start, parameters.interval_end),
-                )  # fmt: skip
+                sync_provider(provider, connection, instance_id=instance.id, chunk_size=2)
         return loads.close_load(connection, load)
 
     return run
@@ -73,10 +62,7 @@ def run(connection):
 
 @pytest.fixture
 def events(connection):
-    def read():
-        return connection.execute("SELECT type, payload FROM local_provider_event ORDER BY id").fetchall()
-
-    return read
+    return lambda: connection.execute("SELECT type, payload FROM local_provider_event ORDER BY id").fetchall()
 
 
 @pytest.fixture
@@ -120,25 +106,17 @@ class TestStates:
         attempts = connection.execute("SELECT venue, attempts FROM load_report ORDER BY 1").fetchall()
         assert attempts == [("V0", 1), ("V1", 2), ("V2", 1)]
         assert connection.execute("SELECT count(*) FROM catalog WHERE parent_id IS NULL").fetchone() == (1,)
-
-    def test_a_loaded_run_is_not_opened_again(self, run, links, connection):
-        run()
-        assert run().counts["unchanged"] == 12
+        assert run().counts["unchanged"] == 12  # what is loaded is not opened again
         assert connection.execute("SELECT count(*) FROM catalog WHERE parent_id IS NULL").fetchone() == (2,)
 
-    def test_past_the_error_limit_a_load_stops(self, run, links, connection):
-        run("first")
-        connection.execute("UPDATE catalog_scheme SET error_limit = 0")
-        Linked.listings["v0"].insert(0, ServiceUnavailable("gone"))
-        summary = run("second")
-        assert (summary.done, summary.failed) == (0, 3)
-        assert list(summary.errors.values())[-1] == "not started"
-
-    def test_a_load_has_an_error_limit_of_its_own(self, run, links, connection):
+    def test_past_the_error_limit_of_the_scheme_or_its_own_a_load_stops(self, run, links, connection):
         run("first")
         connection.execute("UPDATE catalog_scheme SET error_limit = 0")
         for number in (0, 1):
             Linked.listings[f"v{number}"].insert(0, ServiceUnavailable("gone"))
+        summary = run("limit of the scheme")
+        assert (summary.done, summary.failed) == (0, 3)
+        assert list(summary.errors.values())[-1] == "not started"
         assert (run("second", error_limit=1).done, run("third", error_limit=2).done) == (0, 1)
         assert list(run("fourth", error_limit=1).errors.values())[-1] == "not started"
         connection.execute("UPDATE catalog_scheme SET error_limit = NULL")
@@ -151,9 +129,8 @@ class TestStates:
         assert batches == [[links[0], links[2]], [links[1]]]
 
     def test_parameters_come_back_as_they_were(self, connection, links):
-        asked = LoadParameters(
-            venue_links=(str(links[0]),), limit=5, dry_run=True, interval_start=day(1), interval_end=day(2)
-        )
+        interval = {"interval_start": day(1), "interval_end": day(2)}
+        asked = LoadParameters(venue_links=(str(links[0]),), limit=5, dry_run=True, **interval)
         load = loads.open_load(connection, Linked, asked)
         assert ledger.load_parameters(connection, load) == asked
 
@@ -165,23 +142,21 @@ class TestStates:
         with pytest.raises(ConfigurationError, match=r"(?s)No active venue link.*00000000000001.*V0"):
             find_links(connection, provider_id, [f"{1:014d}"])
 
-    def test_a_link_deactivated_meanwhile_is_skipped_without_an_event(self, connection, links, events, rows):
-        load = loads.open_load(connection, Linked, LoadParameters())
-        instance, *_ = ledger.pending_instances(connection, load, 0)
+    def test_a_link_deactivated_meanwhile_is_skipped_without_an_event(
+        self, connection, opened, sync, linked, links, events, rows
+    ):
+        load, instance = opened(Linked)
         connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (links[0],))
-        link = load_link(connection, links[0])
-        assert sync_provider(Linked(link), connection, instance_id=instance.id).state == "skipped"
+        assert sync(linked(), instance_id=instance).state == "skipped"
         assert (events(), rows()) == ([], {})
-        assert connection.execute(
-            "SELECT state FROM catalog_scheme_operation_instance WHERE id = %s", (instance.id,)
-        ).fetchone() == ("skipped",)
+        assert ledger.load_instance(connection, instance).state == "skipped"
         summary = loads.close_load(connection, load)
         assert (summary.skipped, summary.failed) == (1, 2)
 
     @pytest.mark.parametrize("table", ["provider", "venue_provider"])
-    def test_what_is_not_active_is_skipped_without_a_trace(self, sync, connection, links, events, rows, table):
+    def test_what_is_not_active_is_skipped_without_a_trace(self, sync, connection, linked, events, rows, table):
         connection.execute(f"UPDATE {table} SET is_active = false")
-        assert sync(Linked(load_link(connection, links[0]))).state == "skipped"
+        assert sync(linked()).state == "skipped"
         assert (events(), rows()) == ([], {})
 
     def test_events_and_results(self, run, links, connection, events):
@@ -193,9 +168,8 @@ class TestStates:
         assert [kind for kind, _ in found] == ["SyncStart", "SyncError", "SyncStart", "SyncEnd"]
         assert "good" in found[1][1]
         assert "4 records" in found[3][1]
-        assert connection.execute(
-            "SELECT attempt, state, (report -> 'created')::int FROM catalog_operation_instance_result ORDER BY id"
-        ).fetchall() == [(1, "failed", 2), (2, "done", 4)]
+        results = "SELECT attempt, state, (report -> 'created')::int FROM catalog_operation_instance_result ORDER BY id"
+        assert connection.execute(results).fetchall() == [(1, "failed", 2), (2, "done", 4)]
 
 
 LISTING = [
@@ -209,95 +183,51 @@ LISTING = [
 
 
 class TestGoingOn:
-    def disturbed(self, provider_class, at, chunk_size, connection, run_id="r", error=None):
-        """Run with an error before record `at`, then without; returns the report of the second try."""
-        for listing in ([*LISTING[:at], error or ServiceUnavailable("gone"), *LISTING[at:]], LISTING):
-            load = loads.open_load(connection, provider_class, LoadParameters(), run_id=run_id)
-            (instance,) = ledger.pending_instances(connection, load, 0)
-            try:
-                report = sync_provider(
-                    provider_class(listing), connection, instance_id=instance.id, chunk_size=chunk_size
-                )
-            except (ServiceUnavailable, FatalError):
-                loads.close_load(connection, load)
-        loads.close_load(connection, load)
-        return report
-
+    @pytest.mark.parametrize("provider_class", [CursorItems, Items])
     @pytest.mark.parametrize("chunk_size", [1, 4, 1000])
     @pytest.mark.parametrize("at", [0, 1, 4, 5, 12, 13, 14, 15, 20, 31])
-    def test_with_a_cursor_counts_are_those_of_an_undisturbed_run(self, connection, rows, rejections, at, chunk_size):
-        report = self.disturbed(CursorItems, at, chunk_size, connection)
-        counts = (report.records, report.checked, report.created, report.updated, report.unchanged)
-        # k00 comes as -0: the same again
-        assert counts == (31, 31, 16, 11, 1)
-        assert (report.skipped, report.rejected) == (1, 2)
-        assert len(rejections()) == 2
-        assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
-
-    @pytest.mark.parametrize("chunk_size", [1, 4, 1000])
-    @pytest.mark.parametrize("at", [0, 1, 5, 12, 15])
-    def test_without_a_cursor_the_listing_is_read_again(self, connection, rows, rejections, at, chunk_size):
-        report = self.disturbed(Items, at, chunk_size, connection)
-        assert (report.records, report.checked, report.created, report.updated) == (31, 31, 16, 11)
-        assert (report.unchanged, report.skipped, report.rejected) == (1, 1, 2)
-        assert len(rejections()) == 2
-        assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
-
-    @pytest.mark.parametrize("at", [20, 25, 31])
-    def test_without_a_cursor_what_changes_twice_in_a_listing_is_written_again(self, connection, rows, at):
-        report = self.disturbed(Items, at, 1, connection)
-        parts = report.created + report.updated + report.unchanged + report.skipped + report.rejected
-        assert report.checked == parts
+    def test_counts_are_those_of_an_undisturbed_run(
+        self, connection, sync, opened, rows, rejections, provider_class, at, chunk_size
+    ):
+        """With a cursor the next try goes on; without, it reads all again, and writes again what changes twice."""
+        load, instance = opened(provider_class)
+        broken = [*LISTING[:at], ServiceUnavailable("gone"), *LISTING[at:]]
+        with pytest.raises((ServiceUnavailable, FatalError)):
+            sync(broken, provider_class, instance_id=instance, chunk_size=chunk_size)
+        loads.close_load(connection, load)
+        assert opened(provider_class) == (load, instance)
+        report = sync(LISTING, provider_class, instance_id=instance, chunk_size=chunk_size)
         assert report.created == 16
+        if provider_class is CursorItems or at < 20:
+            counts = (report.records, report.checked, report.updated, report.unchanged)
+            assert counts == (31, 31, 11, 1)  # k00 comes as -0: the same again
+            assert (report.skipped, report.rejected) == (1, 2)
+        assert len(rejections()) == 2
         assert rows("item", "quantity") == {**{f"k{n:02d}": -n for n in range(15)}, "old": None}
 
-    def test_a_limit_holds_over_tries(self, connection, rows):
-        listings = ([*LISTING[:5], ServiceUnavailable("gone")], LISTING)
-        load = loads.open_load(connection, CursorItems, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+    def test_a_limit_holds_over_tries(self, sync, opened, rows):
+        options = {"instance_id": opened(CursorItems)[1], "chunk_size": 2, "limit": 7}
         with pytest.raises(ServiceUnavailable):
-            sync_provider(CursorItems(listings[0]), connection, instance_id=instance.id, chunk_size=2, limit=7)
-        report = sync_provider(CursorItems(listings[1]), connection, instance_id=instance.id, chunk_size=2, limit=7)
+            sync([*LISTING[:5], ServiceUnavailable("gone")], CursorItems, **options)
+        report = sync(LISTING, CursorItems, **options)
         assert (report.records, report.created, len(rows())) == (7, 7, 7)
 
-    def test_it_asks_only_for_the_rest(self, connection):
-        asked = []
-
-        class Asking(CursorItems):
-            def open(self):
-                asked.append(self.resume_from)
-                super().open()
-
-        load = loads.open_load(connection, Asking, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
-        for listing in ([*LISTING[:9], ServiceUnavailable("gone")], LISTING):
-            try:
-                sync_provider(Asking(listing), connection, instance_id=instance.id, chunk_size=4)
-            except ServiceUnavailable:
-                row = connection.execute("SELECT state, cursor FROM catalog_scheme_operation_instance").fetchone()
-                assert row == ("failed", "8")
-        assert asked == [None, "8"]
-        row = connection.execute("SELECT state, cursor FROM catalog_scheme_operation_instance").fetchone()
-        assert row == ("done", None)
-
-    def test_an_older_try_writes_nothing_after_a_newer_one_began(self, connection, connect, rows):
-        load = loads.open_load(connection, CursorItems, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+    def test_an_older_try_writes_nothing_after_a_newer_one_began(self, connection, sync, connect, opened, rows):
+        _, instance = opened(CursorItems)
         newer = connect()
 
         class TakenOver(CursorItems):
             def __next__(self):
                 if self.place == takeover:
-                    loads.begin_attempt(newer, instance.id, self, LoadParameters())
+                    loads.begin_attempt(newer, instance, self, LoadParameters())
                 return super().__next__()
 
         for takeover in (3, len(LISTING)):
             with pytest.raises(LinkBusy, match="taken over"):
-                sync_provider(TakenOver(LISTING), connection, instance_id=instance.id, chunk_size=2)
+                sync(TakenOver(LISTING), instance_id=instance, chunk_size=2)
             if takeover == 3:
                 assert list(rows()) == ["k00", "k01"]
-        row = connection.execute("SELECT state FROM catalog_scheme_operation_instance").fetchone()
-        assert row == ("running",)
+        assert ledger.load_instance(connection, instance).state == "running"
 
 
 class Since(CursorItems):
@@ -355,21 +285,19 @@ class TestMarker:
         sync([item("a"), item("b")], Since, **options)
         assert watermark() == first
 
-    def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, connection, watermark):
-        load = loads.open_load(connection, Since, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+    def test_it_stays_after_a_failure_and_goes_back_to_the_first_try(self, sync, opened, watermark):
+        _, instance = opened(Since)
         with pytest.raises(ServiceUnavailable):
-            sync_provider(Since([item("a"), item("b"), ServiceUnavailable("x")]), connection,
-                          instance_id=instance.id, chunk_size=1)  # fmt: skip
+            sync([item("a"), item("b"), ServiceUnavailable("x")], Since, instance_id=instance, chunk_size=1)
         assert watermark() is None
         between = datetime.now(UTC)
-        sync_provider(Since([item("a"), item("b"), item("c")]), connection, instance_id=instance.id)
+        sync([item("a"), item("b"), item("c")], Since, instance_id=instance)
         assert watermark() < between
 
     @pytest.mark.parametrize("table", ["provider", "venue_provider"])
-    def test_it_never_moves_back(self, sync, watermark, connection, links, table):
+    def test_it_never_moves_back(self, sync, watermark, connection, linked, table):
         def run():
-            sync(Linked(load_link(connection, links[0])) if table == "venue_provider" else Since([]))
+            sync(linked() if table == "venue_provider" else Since([]))
 
         run()
         future = datetime.now(UTC) + timedelta(days=1)
@@ -413,34 +341,26 @@ class TestMarker:
         assert rows("item", "quantity") == {"a": 2, "b": 1}
         assert counts([item("b", quantity=2)], Between) == (0, 1, 0, 0, 0)
 
-    def test_each_link_has_its_own(self, sync, connection, links):
-        sync(Linked(load_link(connection, links[1])))
+    def test_each_link_has_its_own(self, sync, connection, linked):
+        sync(linked(1))
         found = connection.execute("SELECT last_sync_date IS NOT NULL FROM venue_provider ORDER BY id").fetchall()
         assert found == [(False,), (True,), (False,)]
         assert connection.execute("SELECT last_sync_date FROM provider").fetchone() == (None,)
 
 
-def test_purging_clears_old_payloads(sync, connection, rejections):
-    sync([item("a", price=-1), item("b", price=-1)])
-    connection.execute("UPDATE rejected_record SET created_at = now() - interval '31 days' WHERE id_at_providers = 'a'")
-    assert ledger.purge(connection, 30) == 1
-    assert {key: payload is None for key, _, payload in rejections()} == {"a": True, "b": False}
-    assert ledger.purge(connection, 30) == 0
-
-
-def test_what_waits_when_its_payload_is_cleared_is_given_up(sync, connection):
+def test_purging_clears_old_payloads_and_gives_up_what_waits(sync, connection, rejections):
     sync([item(key, price=-1) for key in "abc"])
     connection.execute("UPDATE rejected_record SET created_at = now() - interval '31 days' WHERE id_at_providers < 'c'")
     connection.execute(
         "UPDATE rejected_record SET resolution = 'replayed', resolved_at = '2026-01-01 UTC' WHERE id_at_providers = 'b'"
     )
     assert ledger.purge(connection, 30) == 2
-    found = connection.execute(
-        "SELECT resolution, resolved_at FROM rejected_record ORDER BY id_at_providers"
-    ).fetchall()
+    assert {key: payload is None for key, _, payload in rejections()} == {"a": True, "b": True, "c": False}
+    found = connection.execute("SELECT resolution, resolved_at FROM rejected_record ORDER BY id").fetchall()
     assert [resolution for resolution, _ in found] == ["given up", "replayed", None]
     assert found[0][1] is not None
     assert found[1][1] == day(1)
+    assert ledger.purge(connection, 30) == 0
 
 
 def test_a_run_is_looked_up_by_its_index(connection, run, links):
@@ -476,18 +396,19 @@ def test_a_new_structure_is_a_new_scheme(sync, connection):
 @pytest.mark.parametrize(
     "change", ["venue_id_at_offer_provider = 'new'", "settings = '{\"a\": 1}'"], ids=["id", "settings"]
 )
-def test_a_link_that_was_changed_while_its_run_waited_is_read_by_a_next_try(connection, links, sync, change):
+def test_a_link_that_was_changed_while_its_run_waited_is_read_by_a_next_try(
+    connection, links, linked, opened, sync, change
+):
     """Its provider was made for the old id and settings."""
-    load = loads.open_load(connection, Linked, LoadParameters(venue_links=(str(links[0]),)), run_id="r")
-    (instance,) = ledger.pending_instances(connection, load, 0)
-    stale = Linked(load_link(connection, links[0]))
+    _, instance = opened(Linked, venue_links=(str(links[0]),))
+    stale = linked()
     connection.execute(f"UPDATE venue_provider SET {change} WHERE id = %s", (links[0],))
     with pytest.raises(LinkBusy, match="was changed while the run began") as raised:
-        sync_provider(stale, connection, instance_id=instance.id)
+        sync(stale, instance_id=instance)
     assert raised.value.retry_after == 1
     assert connection.execute("SELECT count(*) FROM item").fetchone() == (0,)
     Linked.listings["new"] = Linked.listings["v0"]
-    assert sync(Linked(load_link(connection, links[0])), instance_id=instance.id).created == 4
+    assert sync(linked(), instance_id=instance).created == 4
 
 
 class Renamed(Linked):
@@ -495,7 +416,6 @@ class Renamed(Linked):
 
     local_class = "Linked"
     scheme_version = 2
-    error_allowance = 7
     error_share = 0.7
 
     def fill_object_attributes(self, obj):
@@ -504,10 +424,12 @@ class Renamed(Linked):
 
 
 class TestSchemeVersions:
-    def test_a_second_version_runs_next_to_an_open_load_of_the_first(self, run, links, connection, rows, watermark):
-        first = loads.open_load(connection, Linked, LoadParameters(), run_id="first")
+    def test_a_second_version_runs_next_to_an_open_load_of_the_first(
+        self, run, opened, links, connection, rows, watermark
+    ):
+        first, _ = opened(Linked)
         Linked.listings["v1"].insert(3, ServiceUnavailable("gone"))
-        assert run("first").state == "partially loaded"
+        assert run().state == "partially loaded"
         Linked.listings["v1"][3:4] = []
 
         summary = run("second", Renamed)
@@ -516,30 +438,28 @@ class TestSchemeVersions:
         assert connection.execute("SELECT count(*) FROM provider WHERE local_class = 'Linked'").fetchone() == (1,)
         seen = watermark("venue_provider")
 
-        assert loads.open_load(connection, Linked, LoadParameters(), run_id="first") == first
+        assert opened(Linked)[0] == first
         (left,) = ledger.pending_instances(connection, first, 0)
         assert load_provider(left.operation) is Linked
-        summary = run("first")
+        summary = run()
         assert (summary.catalog_id, summary.state, summary.done) == (first, "loaded", 3)
         assert watermark("venue_provider") >= seen
 
-        assert connection.execute(
-            "SELECT run_id, provider, venue, state, records, scheme_version FROM load_report ORDER BY instance_id"
-        ).fetchall() == [
+        reports = "SELECT run_id, provider, venue, state, records, scheme_version FROM load_report ORDER BY instance_id"
+        assert connection.execute(reports).fetchall() == [
             (run_id, "Linked", f"V{n}", "done", 4, version)
-            for run_id, version in (("first", 1), ("second", 2))
+            for run_id, version in (("r", 1), ("second", 2))
             for n in range(3)
         ]
-        assert connection.execute(
-            "SELECT state, count(*), count(report -> 'created') FROM catalog_operation_instance_result"
-            " GROUP BY 1 ORDER BY 1"
-        ).fetchall() == [("done", 6, 6), ("failed", 1, 1)]
+        results = (
+            "SELECT state, count(report -> 'created') FROM catalog_operation_instance_result GROUP BY 1 ORDER BY 1"
+        )
+        assert connection.execute(results).fetchall() == [("done", 6), ("failed", 1)]
 
     def test_they_exclude_each_other_on_a_link(self, connection, connect, links):
-        link = load_link(connection, links[0])
         provider_id = register_provider(connection, Renamed.row_name(), Renamed.name)
-        with link_lock(connect(), provider_id, link.id), pytest.raises(LinkBusy):
-            sync_provider(Renamed(link), connection)
+        with link_lock(connect(), provider_id, links[0]), pytest.raises(LinkBusy):
+            sync_provider(Renamed(load_link(connection, links[0])), connection)
         assert register_provider(connection, Linked.row_name(), Linked.name) == provider_id
 
     def limits(self, connection):
@@ -548,13 +468,9 @@ class TestSchemeVersions:
             " JOIN catalog_scheme_operation AS operation ON catalog_scheme_id = scheme.id ORDER BY version"
         ).fetchall()
 
-    def test_the_first_has_the_limits_of_its_class(self, connection, links):
-        loads.open_load(connection, Renamed, LoadParameters())
-        assert self.limits(connection) == [(2, None, 7, 0.7)]
-
     def test_a_new_one_takes_over_the_limits_that_a_person_set(self, connection, links):
         loads.open_load(connection, Linked, LoadParameters())
-        assert self.limits(connection) == [(1, None, 1000, 0.1)]
+        assert self.limits(connection) == [(1, None, 7, 0.1)]  # those of its class
         connection.execute("UPDATE catalog_scheme SET error_limit = 3")
         connection.execute("UPDATE catalog_scheme_operation SET error_allowance = 5, error_share = 0.5")
         for _ in range(2):

@@ -36,7 +36,6 @@ def test_every_kind(kind):
     [
         ((750, 900), (750, 900)),
         ((751, 751), (750, 750)),
-        ((1500, 2250), (750, 1125)),
         ((1500, 4500), (375, 1125)),
         ((3000, 10), (750, 3)),
         ((2, 2), (2, 2)),
@@ -104,10 +103,8 @@ def test_of_an_animated_one_the_first_frame(kind):
 
 def test_same_bytes_for_the_same_picture():
     raw = encoded(noise((900, 900)))
-    first = normalise(raw)
-    assert first == normalise(raw)
-    assert content_key(first) == content_key(normalise(raw))
-    key = content_key(first)
+    assert normalise(raw) == normalise(raw)
+    key = content_key(normalise(raw))
     assert key.startswith(f"thumbs/{key[10:12]}/")
     assert key.endswith(".jpg")
     assert content_key(b"other") != key
@@ -118,16 +115,17 @@ def test_same_bytes_for_the_same_picture():
     [
         (b"", "the image is empty"),
         (b"<html>404</html>", "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 100, "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
         (encoded(noise(), "BMP"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
         (encoded(noise(), "TIFF"), "it is not an image in a known format (JPEG, PNG, WEBP, GIF, AVIF)"),
-        (png_of(8000, 8000), "the image has more than 50 million pixels"),
-        (png_of(12_000, 12_000), "the image has more than 50 million pixels"),
-        (png_of(60_000, 60_000), "the image has more than 50 million pixels"),
+        *((png_of(side, side), "the image has more than 50 million pixels") for side in (8000, 12_000, 60_000)),
         (png_of(1, 500), "the image has only 1 by 500 pixels"),
         (png_of(500, 500), "the image is broken"),
     ],
 )
-def test_refused(raw, reason):
+def test_refused(raw, reason, monkeypatch):
+    if "50 million" in reason:
+        monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(BadImage) as refused:
         normalise(raw)
     assert refused.value.message == reason
@@ -148,16 +146,3 @@ def test_too_many_bytes(monkeypatch):
     monkeypatch.setattr(images, "MAX_BYTES", len(raw) - 1)
     with pytest.raises(BadImage, match="more than"):
         normalise(raw)
-
-
-def test_a_bomb_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
-    with pytest.raises(BadImage):
-        normalise(png_of(8000, 8000))
-
-
-def test_the_kind_is_told_by_the_content_alone():
-    jpeg = encoded(noise(), "JPEG")
-    assert shown(jpeg).size == (40, 60)
-    with pytest.raises(BadImage):
-        normalise(b"\xff\xd8\xff\xe0" + b"\0" * 100)

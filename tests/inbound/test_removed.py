@@ -5,16 +5,16 @@ from psycopg import sql
 
 from include.errors import ConfigurationError, ListingShrank, RejectRecord, RetryableError, SkipObject
 from include.inbound import loads
-from include.inbound.run import sync_provider
 from include.models import Offer, Product
-from include.store import ledger
-from include.store.ledger import LoadParameters
-from include.store.providers import load_link
 from tests.inbound.items import day
-from tests.inbound.shows import Shows, film, hour
+from tests.inbound.shows import Numbered, Shows, film, hour
 
 DATED = pytest.mark.parametrize("date", [None, day(1)], ids=["dateless", "dated"])
 CHUNK_SIZES = pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+
+
+class Partial(Shows):
+    complete_tables = ()
 
 
 @pytest.fixture
@@ -89,16 +89,10 @@ def test_nobody_has_to_look_at_what_is_over_or_booked_no_more(listed, book, conn
     assert connection.execute(found).fetchall() == []
 
 
-def test_history_is_not_gone(listed, gone):
-    listed(film("a", -30, -25, 1, 2))
-    assert listed(film("a", 1)).gone == 1
-    assert gone() == {"a#2"}
-
-
-def test_shows_without_a_beginning_are_never_history(listed, gone):
-    listed(film("a", 1, 2, beginning_datetime=None))
-    listed(film("a", 2, beginning_datetime=None))
-    assert gone() == {"a#1"}
+def test_history_is_not_gone_but_shows_without_a_beginning_are(listed, gone):
+    listed(film("a", -30, -25, 1, 2), film("b", 1, 2, beginning_datetime=None))
+    assert listed(film("a", 1), film("b", 2, beginning_datetime=None)).gone == 2
+    assert gone() == {"a#2", "b#1"}
 
 
 class TestListingsOfAPart:
@@ -114,54 +108,30 @@ class TestListingsOfAPart:
     def test_what_changed_since(self, listed, gone, interval):
         class Changed(Shows):
             window = "between"
-            local_class = "Shows"
 
         assert listed(film("a", 1), provider_class=Changed, interval=interval).gone == 0
         assert gone() == set()
         assert listed(film("a", 1), provider_class=Changed, full_refresh=True).gone == 1
 
     def test_a_provider_without_complete_listings(self, listed, gone):
-        class Partial(Shows):
-            complete_tables = ()
-            local_class = "Shows"
-
         assert listed(film("a", 1), provider_class=Partial).gone == 0
         assert gone() == set()
 
-    def test_a_try_that_goes_on_from_a_cursor(self, connection, cinema, gone, caplog):
+    def test_a_try_that_goes_on_from_a_cursor(self, connection, listed, opened, gone, caplog):
         caplog.set_level("INFO")
-        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+        load, instance = opened(Numbered)
+        options = {"provider_class": Numbered, "instance_id": instance, "chunk_size": 3}
         films = [film("b", 1), film("c", 1), RetryableError("made up")]
         with pytest.raises(RetryableError):
-            sync_provider(Numbered(films, cinema), connection, instance_id=instance.id, chunk_size=3)
+            listed(*films, **options)
         films[2] = film("d", 1)
-        report = sync_provider(Numbered(films, cinema), connection, instance_id=instance.id, chunk_size=3)
+        report = listed(*films, **options)
         assert (report.records, report.created, report.gone) == (3, 9, 0)
         assert gone() == set()
         assert "this attempt resumed mid-listing" in caplog.text
         loads.close_load(connection, load)
-        sync_provider(Numbered(films, cinema), connection)
+        listed(*films, provider_class=Numbered)
         assert gone() == {"a#1", "a#2"}
-
-
-class Numbered(Shows):
-    """Can go on behind a record."""
-
-    local_class = "Shows"
-
-    def open(self):
-        self.place = int(self.resume_from or 0)
-        self.records = iter(self.all_records[self.place :])
-
-    def __next__(self):
-        infos = super().__next__()
-        self.place += 1
-        return infos
-
-    @property
-    def cursor(self):
-        return str(self.place)
 
 
 class TestDryRun:
@@ -198,13 +168,10 @@ class TestTooMuchAtOnce:
         states = connection.execute("SELECT state, cursor FROM catalog_scheme_operation_instance ORDER BY id")
         assert states.fetchall() == [("done", None), ("failed", None)]
 
-    def test_half_of_it_is(self, listed, gone):
-        listed(film("a", *range(20)))
-        assert listed(film("a", *range(10))).gone == 10
-
-    def test_a_handful_is(self, listed, gone):
-        listed(film("a", *range(5)))
-        assert listed(film("b", 1)).gone == 5
+    @pytest.mark.parametrize(("number", "left", "removed"), [(20, [film("a", *range(10))], 10), (5, [film("b", 1)], 5)])
+    def test_half_of_it_or_a_handful_is_not(self, listed, number, left, removed):
+        listed(film("a", *range(number)))
+        assert listed(*left).gone == removed
 
     @pytest.mark.parametrize("films", [[], [film("b")]], ids=["no record", "no show"])
     @pytest.mark.parametrize("number", [1, 6])
@@ -220,15 +187,12 @@ class TestTooMuchAtOnce:
         listed(film("a", -30))
         assert listed().gone == 0
 
-    def test_it_can_be_accepted(self, listed, gone):
-        listed(film("a", *range(20)))
-        assert listed(film("a", 1), accept_shrunk=True).gone == 19
-        assert listed(film("a", 1)).gone == 0
-
-    def test_a_dry_run_tells_too(self, listed):
+    def test_a_dry_run_tells_too_and_it_can_be_accepted(self, listed):
         listed(film("a", *range(20)))
         with pytest.raises(ListingShrank):
             listed(film("a", 1), dry_run=True)
+        assert listed(film("a", 1), accept_shrunk=True).gone == 19
+        assert listed(film("a", 1)).gone == 0
 
     def test_new_rows_do_not_outvote_those_that_were_there(self, listed, gone):
         """A source that changes all its keys, also when the run is repeated."""
@@ -245,10 +209,6 @@ class TestTooMuchAtOnce:
         assert gone() == {f"b#{n}" for n in range(40)}
 
     def test_also_when_it_was_never_accepted_before(self, listed, gone):
-        class Partial(Shows):
-            complete_tables = ()
-            local_class = "Shows"
-
         listed(film("a", *range(20)), provider_class=Partial)
         for _ in range(2):
             with pytest.raises(ListingShrank):
@@ -285,8 +245,6 @@ class TestRejectedRecords:
 
     def test_what_was_named_is_not_gone_for_being_rejected_or_skipped(self, listed, gone):
         class Picky(Shows):
-            local_class = "Shows"
-
             def fill_stock(self, stock):
                 raise self.record["show"]["error"]
 
@@ -300,15 +258,9 @@ class TestRejectedRecords:
 
 
 class TestWhoseRows:
-    def test_those_of_another_venue_are_not_looked_at(self, sync, connection, cinema, gone):
-        other = connection.execute("INSERT INTO venue (name) VALUES ('Other') RETURNING id").fetchone()[0]
-        link_id = connection.execute(
-            "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-            " SELECT %s, provider_id, 'o' FROM venue_provider RETURNING id",
-            (other,),
-        ).fetchone()[0]
+    def test_those_of_another_venue_are_not_looked_at(self, sync, link, cinema, gone):
         sync(Shows([film("a", 1, 2)], cinema))
-        sync(Shows([film("b", 1, 2)], load_link(connection, link_id)))
+        sync(Shows([film("b", 1, 2)], link(Shows, "o")))
         assert sync(Shows([film("a", 1)], cinema)).gone == 1
         assert gone() == {"a#2"}
 
@@ -318,24 +270,10 @@ class TestWhoseRows:
         listed(film("a", 1))
         assert gone() == {"a#3"}
 
-    @pytest.fixture
-    def second(self, connection):
-        """Another link of the venue to the same provider."""
-
-        def link(id_at_provider):
-            (link_id,) = connection.execute(
-                "INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-                " SELECT venue_id, provider_id, %s FROM venue_provider RETURNING id",
-                (id_at_provider,),
-            ).fetchone()
-            return load_link(connection, link_id)
-
-        return link
-
-    def test_a_second_link_of_the_venue_leaves_all_as_it_is(self, listed, connection, second, gone, caplog):
+    def test_a_second_link_of_the_venue_leaves_all_as_it_is(self, listed, connection, cinema, link, gone, caplog):
         """Also one that is paused: what it brought stays as it is."""
         listed(film("a", 1, 2))
-        other = second("second")
+        other = link(Shows, "second", venue_id=cinema.venue_id)
         assert listed(film("a", 1)).gone == 0
         assert "the venue has another link" in caplog.text
         connection.execute("UPDATE venue_provider SET is_active = false WHERE id = %s", (other.id,))
@@ -348,9 +286,8 @@ class TestWhoseRows:
     @pytest.mark.parametrize("marks", [("@{}",), ("%{}-", "%{}#")], ids=str)
     @pytest.mark.parametrize("other_id", ["second", "cc", "c2", "%s"])
     @pytest.mark.parametrize("is_active", [True, False])
-    def test_marks_tell_links_apart(self, sync, connection, cinema, second, gone, stocks, marks, other_id, is_active):
+    def test_marks_tell_links_apart(self, sync, connection, cinema, link, gone, marks, other_id, is_active):
         class Marked(Shows):
-            local_class = "Shows"
             key_patterns = marks
 
             def __next__(self):
@@ -362,10 +299,10 @@ class TestWhoseRows:
                     info.id_at_providers = f"{number}{mark}" + ("" if marks[0] == "@{}" else number)
                 return infos
 
-        def run(link, *shows):
-            return sync(Marked([film(f"a{link.id}", *shows)], link))
+        def run(of, *shows):
+            return sync(Marked([film(f"a{of.id}", *shows)], of))
 
-        other = second(other_id)
+        other = link(Shows, other_id, venue_id=cinema.venue_id)
         run(cinema, *range(1, 9)), run(other, *range(1, 21))
         connection.execute("UPDATE venue_provider SET is_active = %s WHERE id = %s", (is_active, other.id))
         assert run(cinema, *range(1, 7)).gone == 2
@@ -396,15 +333,12 @@ class TestWhoseRows:
 
     def test_what_was_written_since_the_listing_began_is_left_alone(self, listed, connection, gone):
         class Meddling(Shows):
-            local_class = "Shows"
-
             def __next__(self):
-                connection_of_another.execute(
+                connection.execute(
                     "UPDATE stock SET date_modified_at_last_provider = now() WHERE id_at_providers = 'a#2'"
                 )
                 return super().__next__()
 
-        connection_of_another = connection
         listed(film("a", 1, 2, 3))
         listed(film("a", 1), provider_class=Meddling)
         assert gone() == {"a#3"}
@@ -447,8 +381,7 @@ class TestGoneBefore:
     def test_new_ones_count_alone(self, listed, connection, gone):
         connection.execute("UPDATE booking SET is_cancelled = true")
         listed(film("a", 1, 5))
-        report = listed(film("a", 5))
-        assert report.gone == 1
+        assert listed(film("a", 5)).gone == 1
         assert gone() == {"a#1", "a#2", "a#3", "a#4"}
 
     def test_they_do_not_shrink_a_listing(self, listed, connection, stocks):
@@ -503,8 +436,6 @@ class TestFilling:
 
     def test_what_is_skipped_stays(self, listed, gone):
         class Skipping(Shows):
-            local_class = "Shows"
-
             def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise SkipObject("not that one")
@@ -516,8 +447,6 @@ class TestFilling:
     @pytest.mark.parametrize("chunk_size", [1, 1000])
     def test_what_cannot_be_filled_or_written_is_told(self, listed, gone, rejections, chunk_size):
         class Failing(Shows):
-            local_class = "Shows"
-
             def fill_removed_attributes(self, obj):
                 if obj.beginning_datetime == hour(2):
                     raise ValueError("made up")
@@ -534,8 +463,6 @@ class TestFilling:
 
     def test_what_providers_may_not_write(self, listed, gone):
         class Booking(Shows):
-            local_class = "Shows"
-
             def fill_removed_attributes(self, obj):
                 obj.booked_quantity = 7
 
@@ -547,7 +474,6 @@ class TestFilling:
     def test_a_complete_table_needs_gone_since(self, listed):
         class Wrong(Shows):
             complete_tables = (Offer, Product)
-            local_class = "Shows"
 
         with pytest.raises(ConfigurationError, match="Offer lacks gone_since"):
             listed(film("a", 1), provider_class=Wrong)
@@ -555,50 +481,38 @@ class TestFilling:
 
 class TestInterruption:
     @pytest.mark.parametrize("provider_class", [Shows, Numbered])
-    def test_between_two_chunks_the_next_try_lists_again_and_goes_on(self, connection, cinema, gone, provider_class):
+    def test_between_two_chunks_the_next_try_lists_again(self, listed, opened, connection, gone, provider_class):
         class Dying(provider_class):
             def fill_removed_attributes(self, obj):
                 if len(self.filled_gone) == 4:
                     raise RetryableError("made up")
                 super().fill_removed_attributes(obj)
 
-        def attempt(kind, **options):
-            return sync_provider(
-                kind([film("a", *range(11), 90)], cinema), connection, instance_id=instance.id, chunk_size=3
-            )
-
-        provider_class.local_class = "Shows"
-        sync_provider(provider_class([film("a", *range(20))], cinema), connection)
-        load = loads.open_load(connection, provider_class, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+        listed(film("a", *range(20)), provider_class=provider_class)
+        load, instance = opened(provider_class)
+        again = film("a", *range(11), 90)
         with pytest.raises(RetryableError):
-            attempt(Dying)
+            listed(again, provider_class=Dying, instance_id=instance, chunk_size=3)
         assert gone() == {"a#11", "a#12", "a#13"}
-        report = attempt(provider_class)
+        report = listed(again, provider_class=provider_class, instance_id=instance, chunk_size=3)
         assert gone() == {f"a#{n}" for n in range(11, 20)}
         assert (report.records, report.checked, report.created, report.gone) == (1, 14, 1, 9)
         assert loads.close_load(connection, load).counts["gone"] == 9
 
-    def test_a_refused_listing_is_listed_again(self, connection, cinema, gone):
-        sync_provider(Numbered([film("a", *range(20))], cinema), connection)
-        load = loads.open_load(connection, Numbered, LoadParameters(), run_id="r")
-        (instance,) = ledger.pending_instances(connection, load, 0)
+    def test_a_refused_listing_is_listed_again(self, listed, opened):
+        listed(film("a", *range(20)), provider_class=Numbered)
+        options = {"provider_class": Numbered, "instance_id": opened(Numbered)[1]}
         with pytest.raises(ListingShrank):
-            sync_provider(Numbered([film("a", 1)], cinema), connection, instance_id=instance.id)
-        report = sync_provider(Numbered([film("a", *range(19))], cinema), connection, instance_id=instance.id)
+            listed(film("a", 1), **options)
+        report = listed(film("a", *range(19)), **options)
         assert (report.records, report.gone) == (1, 1)
 
 
-def test_the_ledger_tells(listed, connection):
+def test_the_ledger_tells_and_no_key_is_kept_after_the_run(listed, connection):
     listed(film("a", 1, 2))
     listed(film("a", 1))
     found = connection.execute("SELECT created, gone, held_back FROM load_report ORDER BY instance_id").fetchall()
     assert found == [(4, 0, 0), (0, 1, 0)]
-
-
-def test_no_key_is_kept_after_the_run(listed, connection):
-    listed(film("a", 1, 2))
-    listed(film("a", 1))
     for name in ("listed", "gone"):
         kept = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("pg_temp", name)))
         assert kept.fetchone() == (0,)

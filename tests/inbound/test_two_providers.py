@@ -58,18 +58,6 @@ def stored(connection):
     return read
 
 
-def test_dates_that_cross(feed, stored):
-    assert feed(Texts, 10)
-    assert feed(Pictures, 2)  # older than what Texts wrote, newer than nothing of its own
-    assert stored() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
-    assert not feed(Texts, 9)
-    assert not feed(Pictures, 1)
-    assert stored() == ("Texts 10", "Pictures 2", {"Texts": 10, "Pictures": 2})
-    assert feed(Pictures, 20)
-    assert feed(Texts, 11)  # older than what Pictures wrote
-    assert stored() == ("Texts 11", "Pictures 20", {"Texts": 11, "Pictures": 20})
-
-
 def test_whatever_the_order_the_newest_of_each_is_held(feed, stored, connection):
     steps = [(Texts, 5), (Texts, 12), (Pictures, 3), (Pictures, 8)]
     for order in itertools.permutations(steps):
@@ -92,6 +80,15 @@ def test_the_same_date_of_both(feed, stored, versions):
     assert stored() == ("Texts 5", "Pictures 5", {"Texts": 5, "Pictures": 5})
 
 
+def test_dateless_providers_do_not_undo_each_other_without_news(counts, versions):
+    counts([{"key": "a", "text": "name"}], Texts)
+    assert counts([{"key": "a", "text": "description"}], Pictures) == (0, 1, 0, 0, 0)
+    before = versions("product")
+    assert counts([{"key": "a", "text": "name"}], Texts) == (0, 0, 1, 0, 0)
+    assert counts([{"key": "a", "text": "description"}], Pictures) == (0, 0, 1, 0, 0)
+    assert versions("product") == before
+
+
 def test_one_without_dates_next_to_one_with(counts, feed, stored):
     feed(Texts, 5)
     undated = [{"key": "a", "text": "no date"}]
@@ -102,22 +99,7 @@ def test_one_without_dates_next_to_one_with(counts, feed, stored):
     assert stored()[:2] == ("Texts 6", "no date")
 
 
-def test_what_a_person_edited_is_kept_from_both(feed, stored, connection):
-    feed(Texts, 1)
-    feed(Pictures, 1)
-    connection.execute("UPDATE product SET name = 'mine', description = 'mine too'")
-    feed(Texts, 2)
-    feed(Pictures, 2)
-    assert stored() == ("mine", "mine too", {"Texts": 2, "Pictures": 2})
-    connection.execute("SELECT release_fields('product', id) FROM product")
-    feed(Texts, 2)
-    feed(Pictures, 2)
-    assert stored()[:2] == ("Texts 2", "Pictures 2")
-
-
 def test_a_table_that_one_provider_feeds_has_no_dates_to_keep(connection):
-    with_dates = connection.execute(
-        "SELECT table_name FROM information_schema.columns WHERE column_name = 'provider_dates'"
-    ).fetchall()
-    assert with_dates == [("product",)]
+    with_dates = "SELECT table_name FROM information_schema.columns WHERE column_name = 'provider_dates'"
+    assert connection.execute(with_dates).fetchall() == [("product",)]
     assert [model.is_shared for model in (Product, Offer, Stock, Item)] == [True, False, False, False]
