@@ -81,10 +81,6 @@ class WriteBuffer:
         self.finished: list[Finished] = []
         self._flushed_at = time.monotonic()
 
-    def add(self, finished: Finished) -> None:
-        """Keep a finished row until the next flush."""
-        self.finished.append(finished)
-
     @property
     def is_due(self) -> bool:
         """Whether it is time to flush."""

@@ -32,7 +32,7 @@ def preview(
     if codes and target.source != "order":
         raise ConfigurationError(f"{target.name()} does not receive orders: `orders` cannot be used")
     if codes:
-        ids = [key.order_id for key in orders.find_orders(connection, codes=codes, event_slug=event)]
+        ids = orders.find_orders(connection, codes, event)
     else:
         ids = queue.waiting_ids(connection, target.identifier, target.source, MAX_PREVIEWED)
     stored = load(connection, target.identifier)

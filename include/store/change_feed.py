@@ -127,12 +127,13 @@ def subscribe(connection: psycopg.Connection, consumer: str, source: str) -> boo
         ConfigurationError: there is no such source.
         DatabaseUnavailable: write transactions on these tables stayed open during all attempts.
     """
-    if _is_subscribed(connection, consumer, source):
+    parameters = (consumer, source)
+    if connection.execute("SELECT FROM change_feed_consumer WHERE consumer = %s AND source = %s", parameters).rowcount:
         return False
     return _with_short_locks(
         connection,
         "INSERT INTO change_feed_consumer (consumer, source) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (consumer, source),
+        parameters,
     )
 
 
@@ -213,14 +214,6 @@ def _purge_source(connection: psycopg.Connection, source: str, limit: int) -> in
         purged += int(count)
         if count < limit:
             return purged
-
-
-def _is_subscribed(connection: psycopg.Connection, consumer: str, source: str) -> bool:
-    return bool(
-        connection.execute(
-            "SELECT FROM change_feed_consumer WHERE consumer = %s AND source = %s", (consumer, source)
-        ).rowcount
-    )
 
 
 def _with_short_locks(connection: psycopg.Connection, statement: LiteralString, parameters: Sequence[str]) -> bool:

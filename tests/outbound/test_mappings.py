@@ -6,7 +6,6 @@ import logging
 import pytest
 
 from include.errors import ConfigurationError, SyncConfigError
-from include.models.orders import CheckinList
 from include.outbound.checks import check
 from include.outbound.mappings import load, restore, save, translate_all
 from include.store.outbound_mappings import list_versions
@@ -59,12 +58,6 @@ def test_what_is_current_makes_no_new_version(connection):
     assert numbers(connection) == [(3, True), (2, False), (1, False)]
 
 
-def test_targets_have_their_own_mappings(connection):
-    save(connection, "crm", GOOD, fields=FIELDS)
-    save(connection, "list", GOOD[:1], fields=FIELDS)
-    assert [len(load(connection, target)) for target in ("crm", "list")] == [2, 1]
-
-
 def test_all_problems_are_listed_and_nothing_is_saved(connection):
     save(connection, "crm", GOOD, fields=FIELDS)
     with pytest.raises(ConfigurationError) as refused:
@@ -82,16 +75,11 @@ def test_names_of_targets(connection, target):
         save(connection, target, GOOD, fields=FIELDS)
 
 
-@pytest.mark.parametrize("name", ["a\x00b", "\ud800"])
-def test_text_that_postgresql_cannot_hold(connection, name):
+@pytest.mark.parametrize("more", [{"external_field": "a\x00b"}, {"external_field": "\ud800"}, {"theirs": object()}])
+def test_what_cannot_be_stored_as_json(connection, more):
     with pytest.raises(ConfigurationError, match="cannot be stored as JSON"):
-        save(connection, "crm", [order(entry(external_field=name))], fields=FIELDS)
+        save(connection, "crm", [order(entry(**more))], fields=FIELDS)
     assert numbers(connection) == []
-
-
-def test_a_value_of_another_key_that_is_no_json(connection):
-    with pytest.raises(ConfigurationError, match="cannot be stored as JSON"):
-        save(connection, "crm", [order(entry(theirs=object()))], fields=FIELDS)
 
 
 def test_warnings_are_logged(connection, caplog):
@@ -140,7 +128,7 @@ def sources(connection, target):
 
 
 def test_the_mappings_speak_of_the_lists_of_the_copy(connection, two_targets):
-    assert translate_all(connection, {5: CheckinList(15, "Door")}) == {"crm": 2}
+    assert translate_all(connection, {5: 15}) == {"crm": 2}
     assert sources(connection, "crm") == ["checkin_date_15", "_invalid_checkin_date_6", "attendee_name"]
     assert numbers(connection, "list") == [(1, True)]
     assert plain(load(connection, "crm"))[0] == list_versions(connection, "crm")[1].mappings[0]
@@ -153,12 +141,6 @@ def test_what_was_marked_as_invalid_can_be_saved_again(connection, two_targets):
     mappings = load(connection, "crm")
     assert save(connection, "crm", mappings, fields=FIELDS) == 2
     assert len(check(mappings, FIELDS).warnings) == 2
-
-
-def test_something_else_than_check_in_lists(connection, two_targets):
-    with pytest.raises(SyncConfigError, match="Expected a check-in list"):
-        translate_all(connection, {5: 15, 6: object()})
-    assert numbers(connection) == [(1, True)]
 
 
 def test_it_is_done_for_all_or_none(connection, two_targets):

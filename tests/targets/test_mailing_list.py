@@ -9,10 +9,12 @@ import requests
 from include.connectors.http import HttpConnector
 from include.errors import RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
 from include.models.orders import Event, InvoiceAddress, Order, Position
+from include.outbound.send import send
 from include.targets.base import StaticMapping
 from include.targets.mailing_list import DEFAULT_MAPPINGS, MailingList
 from sandbox.testing import serving
 from sandbox.world import Settings, World
+from tests.outbound.conftest import entry
 
 PLACED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -45,31 +47,17 @@ def connect(url):
 
 @pytest.fixture
 def sync(connect):
-    """A function that sends an order and keeps the results as the engine does; returns those of this time."""
+    """A function that sends an order, changed or not, and keeps the results; returns those of this time."""
     kept = {}
 
-    def sync(order, mappings=None, connector=None, target=MailingList):
-        made = target.create(order.event, connector=connector or connect(), stored_mappings=mappings)
-        results = {}
-        for mapping in made.mappings:
-            results[mapping.id] = []
-            for position in [None] if mapping.source_model == "Order" else order.positions:
-                inputs = {"order": order, "event": order.event}
-                if position:
-                    inputs |= {"position": position, "event_or_subevent": order.event}
-                key = (order.order_id, position and position.position_id, mapping.id)
-                returned = made.sync_object_with_properties(
-                    external_id_field=mapping.external_id_field,
-                    id_value=made.get_field_value(inputs, {"source_field": mapping.source_id_field}),
-                    properties=made.get_properties(inputs, mapping.property_mappings),
-                    inputs=inputs,
-                    mapping=mapping,
-                    mapped_objects=results,
-                    previous=kept.get(key),
-                )
-                kept[key] = returned or kept.get(key)
-                results[mapping.id].append(returned)
-        return [result for found in results.values() for result in found]
+    def sync(order, mappings=None, connector=None):
+        target = MailingList.create(order.event, connector=connector or connect(), stored_mappings=mappings)
+        sent = send(target, order, kept, force=True).objects
+        for each in sent:
+            if each.error:
+                raise each.error
+        kept.update({each.result.key: each.result for each in sent if each.result})
+        return [each.result for each in sent]
 
     return sync
 
@@ -121,10 +109,6 @@ def ticket(number, email, given_name="Charles", **more):
 def by(entries, model="Order", source_id="event_order_code", id_field="ext_id", kind="contact"):
     email = {"source_field": "email", "external_field": "EMAIL"}
     return [StaticMapping(1, model, kind, source_id, id_field, [email, *entries])]
-
-
-def entry(source, external, overwrite="overwrite"):
-    return {"source_field": source, "external_field": external, "value_map": "", "overwrite": overwrite}
 
 
 def test_buyer_and_attendees_become_contacts(sync, contacts, asked):
@@ -347,38 +331,6 @@ def test_a_wrong_address_is_a_matter_of_the_connection(sync, url):
         pytest.raises(SyncConfigError, match="Check the address in the connection brevo_api"),
     ):
         sync(order(), connector=connector)
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("status", {"status": 429}),
-        ("status", {"status": 500}),
-        ("status", {"status": 503}),
-        ("html", {}),
-        ("truncated_json", {}),
-        ("cut", {}),
-        ("delay", {"seconds": 0.5}),
-    ],
-)
-def test_what_passes_is_tried_again_and_creates_nothing_twice(sync, connect, fault, shown, name, rule):
-    connector = connect(read_timeout=0.2)
-    fault(name, times=1, **rule)
-    (result,) = sync(order(), connector=connector)
-    assert result["contact_id"] == shown()["contacts"][0]["id"]
-    assert (shown()["created"], shown()["count"]) == (1, 1)
-    fault(name, **rule)
-    with pytest.raises(RecoverableSyncError, match="Brevo cannot process contacts right now") as failed:
-        sync(order(), connector=connector)
-    assert failed.value.full_message
-    assert (shown()["created"], shown()["count"]) == (1, 1)
-
-
-def test_a_wait_that_the_service_asks_for_is_passed_on(sync, fault):
-    fault("status", status=429, retry_after=120)
-    with pytest.raises(RecoverableSyncError) as failed:
-        sync(order())
-    assert failed.value.retry_after == 120
 
 
 def test_too_early_is_tried_again_later(sync, fault):
