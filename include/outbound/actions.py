@@ -16,7 +16,7 @@ from include.outbound.checks import Fields
 from include.outbound.feed import feed_queue, forget_removed_targets
 from include.store import change_feed, incidents, orders, queue, results, runs
 from include.targets.base import OutboundSyncProvider
-from include.targets.fields import Field, data_fields
+from include.targets.fields import MODELS, data_fields
 
 log = logging.getLogger(__name__)
 
@@ -141,12 +141,11 @@ def _translate_mappings(connection: psycopg.Connection, original: str | None, co
 
 def known_fields(connection: psycopg.Connection, target: type[OutboundSyncProvider]) -> Fields:
     """Return the source fields by model, of all events: questions and check-in lists add fields of their own."""
-    models = ("Order", "OrderPosition") if target.source == "order" else ("Offer", "Stock")
-    found: dict[str, dict[str, Field]] = {model: data_fields(None, model) for model in models}
+    found = {model: data_fields(None, model) for model in MODELS[target.source]}
     if target.source == "order":
         for event in orders.load_events(connection, orders.event_ids(connection)).values():
-            for model in models:
-                found[model] |= data_fields(event, model)
+            for model, fields in found.items():
+                fields.update(data_fields(event, model))
     return found
 
 

@@ -28,7 +28,7 @@ from include.models.orders import Inputs, Order, SourceItem, Value
 from include.models.outbound import ObjectKey, StoredResult
 from include.targets.base import OutboundSyncProvider, Property, mappings_of
 from include.targets.entries import normalize_mapping
-from include.targets.fields import Field, event_or_subevent
+from include.targets.fields import MODELS, Field, event_or_subevent
 from include.targets.mapping import ObjectMapping, StaticMapping
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ PERSONAL_CATEGORIES = (11, 12, 22)
 """Categories of source fields that are masked in the log: attendee, questions, invoice address."""
 PERSONAL_KEYS = ("email", "presale_ticket_url", "presale_order_url")
 """Source fields masked in every other category too: a link with a secret grants access to anyone who has it."""
-MODELS = {"order": ("Order", "OrderPosition"), "offer": ("Offer", "Stock")}
-"""Source models that mappings may have, by the `source` of the target."""
 
 
 @dataclass

@@ -117,11 +117,9 @@ class Lag(msgspec.Struct):
 def subscribe(connection: psycopg.Connection, consumer: str, source: str) -> bool:
     """Subscribe `consumer` to changes of `source` (order or offer) from now on; returns whether that is new.
 
-    Everything committed after this call will be read, possibly also what others are committing during it. Commit
-    before you read the current state of the tables.
-
-    The first consumer of a source creates the triggers on its tables, which needs a moment without writers. To block
-    writers only briefly, and to avoid deadlocks, this tries several times with a short lock timeout.
+    Everything committed after this call will be read, possibly also what others are committing during it. The first
+    consumer of a source creates the triggers on its tables, which needs a moment without writers: this tries several
+    times with a short lock timeout, which blocks writers only briefly and avoids deadlocks.
 
     Raises:
         ConfigurationError: there is no such source.

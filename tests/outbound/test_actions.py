@@ -7,7 +7,7 @@ import pytest
 from include.errors import ConfigurationError
 from include.outbound import actions, mappings
 from include.store import queue as store
-from include.targets.base import OutboundSyncProvider, StaticMapping
+from include.targets.base import StaticMapping
 from tests.outbound.conftest import entry
 
 
@@ -76,7 +76,7 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
 
 
 @pytest.fixture
-def copied(shop, connection):
+def copied(shop, connection, make_target, ask):
     """Three events, the second a copy of the first that lacks its second list; and mappings of two targets."""
     lists = {}
     for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"]), ("third", ["Door"])):
@@ -88,14 +88,10 @@ def copied(shop, connection):
             lists[slug, name] = row[0]
     used = [("show", "Door"), ("show", "Bar"), ("third", "Door")]
     entries = [entry(f"checkin_date_{lists[each]}", f"field {number}") for number, each in enumerate(used)]
-    for target in (make("recording"), make("other")):
+    for target in (make_target(), make_target("other")):
         mapping = StaticMapping(1, "OrderPosition", "person", "ticket_id", "ticket", entries)
-        mappings.save(connection, target.identifier, [mapping], fields=actions.known_fields(connection, target))
+        ask(target, mappings=[mapping])
     return lists
-
-
-def make(identifier):
-    return type("Target", (OutboundSyncProvider,), {"identifier": identifier})
 
 
 def test_after_an_event_was_copied_all_mappings_use_the_lists_of_the_copy(make_target, ask, copied, connection, caplog):

@@ -33,21 +33,6 @@ def test_saved_mappings_are_loaded(connection):
     assert version.mappings == plain(loaded) == plain(load(connection, "crm"))
 
 
-def test_they_are_stored_under_neutral_names(connection):
-    theirs = {
-        "id": 1, "pretix_model": "Order", "external_object_type": "deal", "pretix_id_field": "order_code",
-        "external_id_field": "number", "property_mappings": [
-            {"pretix_field": "order_status", "external_field": "stage", "value_map": {"n": "ö", "p": 1, "e": 1, "c": 1},
-             "ORDER": 1, "DELETE": False},
-        ],
-    }  # fmt: skip
-    save(connection, "crm", [theirs], fields=FIELDS)
-    [stored] = list_versions(connection, "crm")
-    [[mapping]] = [stored.mappings]
-    assert sorted(mapping) == sorted(StaticMapping.__slots__)
-    assert mapping["property_mappings"] == [entry("order_status", "stage", '{"n":"ö","p":1,"e":1,"c":1}')]
-
-
 def test_what_is_current_makes_no_new_version(connection):
     save(connection, "crm", GOOD, fields=FIELDS)
     other_form = [StaticMapping(**copy.deepcopy(GOOD[0])), {**GOOD[1], "ORDER": 2}]

@@ -141,7 +141,7 @@ def test_two_at_once_of_which_one_is_killed(run, queued, go_on, right, rows, url
     fault = [{"fault": "delay", "service": "brevo", "seconds": 0.05}]
     assert requests.post(f"{url}/sandbox/faults", json=fault, timeout=10).ok
     first = run("save_results", "1", "before")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not any(rows("in_flight")) and time.monotonic() < deadline:
         time.sleep(0.005)
     monkeypatch.setattr(sys.modules[__name__], "OTHERS", "SELECT 0")

@@ -334,15 +334,6 @@ def test_what_a_scheme_does_not_need_is_deprecated(scheme, deprecated):
     }
 
 
-def test_legacy_parts_of_the_invoice_address():
-    order = make_order(invoice_address=InvoiceAddress(name_parts={"full_name": "Charles B. Babbage"}))
-    found = values(order, event=make_event(name_parts=["full_name"]))
-    assert found["invoice_address_name_given_name"] == "Charles B."
-    assert found["invoice_address_name_family_name"] == "Babbage"
-    order.invoice_address = None
-    assert values(order, event=make_event(name_parts=["full_name"]))["invoice_address_name_given_name"] == ""
-
-
 # E-mail addresses
 
 
