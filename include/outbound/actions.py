@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from include.outbound.checks import Fields
 from include.outbound.feed import feed_queue, forget_removed_targets
 from include.store import change_feed, incidents, orders, queue, results, runs
 from include.targets.base import OutboundSyncProvider
-from include.targets.fields import Field, data_fields
+from include.targets.fields import MODELS, data_fields
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def fill_queue(
     if interval is not None:
         queue_interval(connection, target, *interval)
         return
-    counts = feed_queue(connection, [target])[target.identifier]
+    counts = feed_queue(connection, target)
     if not counts.read:
         log.info("No changes since the last run")
     else:
@@ -68,7 +68,7 @@ def queue_interval(
         raise ConfigurationError(f"{target.name()} does not receive orders: a backfill has nothing to queue")
     queued = 0
     placed = orders.orders_between(connection, start, end)
-    while ids := [key.order_id for key in islice(placed, BLOCK_SIZE)]:
+    while ids := list(islice(placed, BLOCK_SIZE)):
         queued += queue.enqueue_orders(connection, target.identifier, ids, triggered_by=queue.BACKFILL)
     log.info("Queued %s orders placed in the interval", f"{queued:,}")
     return queued
@@ -98,28 +98,23 @@ def apply_run_params(
         version = mappings.restore(connection, target.identifier, requested)
         log.info("Restored version %s of the mappings of %s as version %s", requested, target.identifier, version)
     if params.get("copy_event_from") or params.get("copy_event_to"):
-        translate_mappings(connection, params.get("copy_event_from"), params.get("copy_event_to"))
+        _translate_mappings(connection, params.get("copy_event_from"), params.get("copy_event_to"))
     if codes := params.get("orders"):
-        queued = queue.enqueue_orders(
-            connection, target.identifier, _ids(connection, codes, event), triggered_by=queue.MANUAL
-        )
+        ids = orders.find_orders(connection, codes, event)
+        queued = queue.enqueue_orders(connection, target.identifier, ids, triggered_by=queue.MANUAL)
         log.info("Queued %s orders manually", queued)
     if reason := params.get("retry"):
         chosen = None if reason == ALL else reason
         log.info("Made %s objects due for a retry", queue.retry(connection, target.identifier, reason=chosen))
     if codes := params.get("cancel"):
-        canceled = queue.cancel(connection, target.identifier, target.source, _ids(connection, codes, event))
-        log.info("Canceled %s orders", canceled)
+        ids = orders.find_orders(connection, codes, event)
+        log.info("Canceled %s orders", queue.cancel(connection, target.identifier, target.source, ids))
 
 
-def translate_mappings(connection: psycopg.Connection, original: str | None, copy: str | None) -> dict[str, int]:
+def _translate_mappings(connection: psycopg.Connection, original: str | None, copy: str | None) -> None:
     """After an event was copied, make the stored mappings of all targets refer to the check-in lists of the copy.
 
-    `original` and `copy` are slugs. A list and its copy have the same name; entries of lists without a copy are marked
-    as invalid. Entries of other events' lists stay. Returns the new version of each target whose mappings changed.
-
-    Raises:
-        ConfigurationError: a slug is missing or unknown, both are the same, or the copy has two lists of the same name.
+    A list and its copy have the same name; entries of lists without a copy are marked as invalid.
     """
     if not original or not copy or original == copy:
         raise ConfigurationError(
@@ -142,17 +137,15 @@ def translate_mappings(connection: psycopg.Connection, original: str | None, cop
         log.info("The mappings of %s use the check-in lists of %r: version %s", target, copy, version)
     if not changed:
         log.info("No stored mappings use check-in lists: nothing to change")
-    return changed
 
 
 def known_fields(connection: psycopg.Connection, target: type[OutboundSyncProvider]) -> Fields:
     """Return the source fields by model, of all events: questions and check-in lists add fields of their own."""
-    models = ("Order", "OrderPosition") if target.source == "order" else ("Offer", "Stock")
-    found: dict[str, dict[str, Field]] = {model: data_fields(None, model) for model in models}
+    found = {model: data_fields(None, model) for model in MODELS[target.source]}
     if target.source == "order":
         for event in orders.load_events(connection, orders.event_ids(connection)).values():
-            for model in models:
-                found[model] |= data_fields(event, model)
+            for model, fields in found.items():
+                fields.update(data_fields(event, model))
     return found
 
 
@@ -188,7 +181,3 @@ def close_run(
     forget_removed_targets(connection, target)
     change_feed.purge(connection)
     return counts
-
-
-def _ids(connection: psycopg.Connection, codes: Sequence[str], event: str | None) -> list[int]:
-    return [key.order_id for key in orders.find_orders(connection, codes=codes, event_slug=event)]

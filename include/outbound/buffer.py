@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -62,28 +62,17 @@ class Finished:
     result: SendResult
 
 
+@dataclass
 class WriteBuffer:
     """Collects finished rows, and stores their results, log entries and queue changes together."""
 
-    def __init__(
-        self,
-        database: SharedConnection,
-        target: type[OutboundSyncProvider],
-        run: int,
-        breaker: CircuitBreaker,
-        report: DrainReport,
-    ) -> None:
-        self.database = database
-        self.target = target
-        self.run = run
-        self.breaker = breaker
-        self.report = report
-        self.finished: list[Finished] = []
-        self._flushed_at = time.monotonic()
-
-    def add(self, finished: Finished) -> None:
-        """Keep a finished row until the next flush."""
-        self.finished.append(finished)
+    database: SharedConnection
+    target: type[OutboundSyncProvider]
+    run: int
+    breaker: CircuitBreaker
+    report: DrainReport
+    finished: list[Finished] = field(default_factory=list)
+    _flushed_at: float = field(default_factory=time.monotonic)
 
     @property
     def is_due(self) -> bool:

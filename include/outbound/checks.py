@@ -45,17 +45,13 @@ class _Labeled:
     label: str
 
 
-def check(
-    mappings: Iterable[object], fields_by_model: Fields, *, known_models: Collection[str] | None = None
-) -> Problems:
+def check(mappings: Iterable[object], fields_by_model: Fields) -> Problems:
     """Return all problems of the mappings of one target; each message names the mapping and entry.
 
     - `mappings`: StaticMapping objects or similar, or dictionaries.
     - `fields_by_model`: the source fields that a mapping of each source model can use.
-    - `known_models`: the source models that the target supports, by default those of `fields_by_model`.
     """
     problems = Problems()
-    models = tuple(fields_by_model if known_models is None else known_models)
     labeled = [
         found for number, each in enumerate(mappings, 1) if (found := _normalized(problems, number, each)) is not None
     ]
@@ -63,7 +59,7 @@ def check(
         problems.warnings.append("There are no mappings: nothing will be sent")
     _check_uniqueness(problems, labeled)
     for each in labeled:
-        _check_mapping(problems, each, fields_by_model, models)
+        _check_mapping(problems, each, fields_by_model)
     return problems
 
 
@@ -126,11 +122,11 @@ def _labels(mappings: Iterable[_Labeled]) -> str:
     return ", ".join(each.label for each in mappings)
 
 
-def _check_mapping(problems: Problems, labeled: _Labeled, fields_by_model: Fields, models: Collection[str]) -> None:
+def _check_mapping(problems: Problems, labeled: _Labeled, fields_by_model: Fields) -> None:
     mapping, label = labeled.mapping, labeled.label
     model = str(mapping.source_model)
-    if model not in models:
-        problems.errors.append(f"{label}: unknown source_model {model!r}; the models are: {listed(models)}")
+    if model not in fields_by_model:
+        problems.errors.append(f"{label}: unknown source_model {model!r}; the models are: {listed(fields_by_model)}")
     _check_name(problems, label, "external_object_type", mapping.external_object_type)
     _check_name(problems, label, "external_id_field", mapping.external_id_field)
     if not mapping.source_id_field:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
 import psycopg
 
@@ -25,12 +24,10 @@ KEEP_POSITION_DAYS = 7
 """A target that this project does not define keeps its position for this long after its last run."""
 
 
-def feed_queue(
-    connection: psycopg.Connection, targets: Iterable[Target], *, block_size: int = BLOCK_SIZE
-) -> dict[str, FeedCounts]:
-    """Queue for each target the objects that changed since its last call; returns the counts by identifier.
+def feed_queue(connection: psycopg.Connection, target: Target, *, block_size: int = BLOCK_SIZE) -> FeedCounts:
+    """Queue the objects that changed since the last call for this target.
 
-    The first call for a target subscribes it: earlier changes are not sent. If an object has several changes,
+    The first call subscribes the target: earlier changes are not sent. If an object has several changes,
     `triggered_by` is the one that comes first in the target's `triggers`; a manual trigger is kept. A change makes a
     waiting or parked row due now, and keeps its attempts.
 
@@ -38,25 +35,17 @@ def feed_queue(
     continues with the first block that was not committed.
 
     Raises:
-        ConfigurationError: the source of a target does not exist.
+        ConfigurationError: the source of the target does not exist.
         DatabaseUnavailable: a new target could not be subscribed, because other transactions kept the tables locked.
     """
-    counts = {}
-    for target in targets:
-        if target.source not in change_feed.SOURCES:
-            raise ConfigurationError(
-                f"{target.identifier}: unknown source {target.source!r}; the sources are: "
-                f"{', '.join(change_feed.SOURCES)}"
-            )
-        change_feed.subscribe(connection, CONSUMER + target.identifier, target.source)
-        counts[target.identifier] = _feed_target(connection, target, block_size)
-    return counts
-
-
-def _feed_target(connection: psycopg.Connection, target: Target, block_size: int) -> FeedCounts:
-    """Read block by block up to what is committed when this starts."""
+    if target.source not in change_feed.SOURCES:
+        raise ConfigurationError(
+            f"{target.identifier}: unknown source {target.source!r}; the sources are: {', '.join(change_feed.SOURCES)}"
+        )
+    consumer = CONSUMER + target.identifier
+    change_feed.subscribe(connection, consumer, target.source)
     counts = FeedCounts()
-    horizon = change_feed.horizon(connection)
+    horizon = change_feed.horizon(connection)  # read what is committed by now, not what follows
     while True:
         with connection.transaction():
             block = queue.queue_changes(
@@ -64,7 +53,7 @@ def _feed_target(connection: psycopg.Connection, target: Target, block_size: int
                 target.identifier,
                 target.source,
                 target.triggers,
-                consumer=CONSUMER + target.identifier,
+                consumer=consumer,
                 horizon=horizon,
                 limit=block_size,
             )

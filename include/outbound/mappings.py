@@ -71,15 +71,15 @@ def restore(connection: psycopg.Connection, target: str, version: int) -> int:
     return store.add_version(connection, target, found[version].mappings, f"Version {version} again")
 
 
-def translate_all(connection: psycopg.Connection, checkin_list_map: Mapping[int, object]) -> dict[str, int]:
+def translate_all(connection: psycopg.Connection, checkin_list_map: Mapping[int, int]) -> dict[str, int]:
     """After an event was copied, make all stored mappings refer to the check-in lists of the copy.
 
-    `checkin_list_map` maps the id of each list to its copy, or the copy's id. Entries of other lists are marked as
-    invalid. All mappings are translated in one transaction. Returns the new version of each target whose mappings
-    changed; `restore` undoes it.
+    `checkin_list_map` maps the id of each list to that of its copy. Entries of other lists are marked as invalid. All
+    mappings are translated in one transaction. Returns the new version of each target whose mappings changed;
+    `restore` undoes it.
 
     Raises:
-        SyncConfigError: a value of the map is not a check-in list, or stored mappings cannot be read.
+        SyncConfigError: stored mappings cannot be read.
     """
     changed: dict[str, int] = {}
     with connection.transaction():

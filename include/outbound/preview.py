@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import psycopg
 
@@ -32,7 +33,7 @@ def preview(
     if codes and target.source != "order":
         raise ConfigurationError(f"{target.name()} does not receive orders: `orders` cannot be used")
     if codes:
-        ids = [key.order_id for key in orders.find_orders(connection, codes=codes, event_slug=event)]
+        ids = orders.find_orders(connection, codes, event)
     else:
         ids = queue.waiting_ids(connection, target.identifier, target.source, MAX_PREVIEWED)
     stored = load(connection, target.identifier)
@@ -42,7 +43,7 @@ def preview(
             instance = target.create(item.event, stored_mappings=stored)
         except Exception as error:  # a target's code may raise anything
             raise as_sync_error(error) from error
-        with instance:
+        with closing(instance):
             result = send(instance, item, {k: v for k, v in previous.items() if k[0] == id_}, dry_run=True)
         if result.error and not result.objects:
             raise result.error

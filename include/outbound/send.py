@@ -28,7 +28,7 @@ from include.models.orders import Inputs, Order, SourceItem, Value
 from include.models.outbound import ObjectKey, StoredResult
 from include.targets.base import OutboundSyncProvider, Property, mappings_of
 from include.targets.entries import normalize_mapping
-from include.targets.fields import Field, event_or_subevent
+from include.targets.fields import MODELS, Field, event_or_subevent
 from include.targets.mapping import ObjectMapping, StaticMapping
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ PERSONAL_CATEGORIES = (11, 12, 22)
 """Categories of source fields that are masked in the log: attendee, questions, invoice address."""
 PERSONAL_KEYS = ("email", "presale_ticket_url", "presale_order_url")
 """Source fields masked in every other category too: a link with a secret grants access to anyone who has it."""
-MODELS = {"order": ("Order", "OrderPosition"), "offer": ("Offer", "Stock")}
-"""Source models that mappings may have, by the `source` of the target."""
 
 
 @dataclass
@@ -72,7 +70,6 @@ class SendResult:
 
     objects: list[ObjectResult] = field(default_factory=list)
     error: BaseSyncError | None = None
-    is_skipped: bool = False
     wait_seconds: float = 0.0
 
     @property
@@ -110,7 +107,7 @@ def send(
     result = SendResult()
     try:
         if not target.should_sync_order(item):
-            return SendResult(is_skipped=True)
+            return result
         mappings = [(given, _checked(given, target.source)) for given in mappings_of(target)]
     except Exception as error:  # a target's code may raise anything
         result.error = as_sync_error(error)
@@ -202,7 +199,16 @@ class _ObjectSender:
                 sent.outcome = "sent"
                 return sent
             sent.is_called = True
-            returned = self._call(id_value, properties, mapped_objects)
+            sync = self.target.sync_object_with_properties
+            returned = sync(
+                external_id_field=self.mapping.external_id_field,
+                id_value=id_value,
+                properties=properties,
+                inputs=self.inputs,
+                mapping=self.given,
+                mapped_objects=mapped_objects,
+                **({"previous": stored} if _accepts_previous(type(self.target).sync_object_with_properties) else {}),
+            )
             if not returned:
                 return sent
             sent.outcome = "nothing_to_do" if returned.get("action") == "nothing_to_do" else "sent"
@@ -219,23 +225,6 @@ class _ObjectSender:
             reason = f"{id_value[:40]}… has {len(id_value)} characters, the maximum is {MAX_ID_LENGTH}"
             raise UnrecoverableSyncError([f"{self.mapping.external_id_field}: {reason}"])
         return id_value
-
-    def _call(
-        self,
-        id_value: str,
-        properties: Sequence[Property],
-        mapped_objects: Mapping[int, Sequence[StoredResult | None]],
-    ) -> Mapping[str, object] | None:
-        sync = self.target.sync_object_with_properties
-        return sync(
-            external_id_field=self.mapping.external_id_field,
-            id_value=id_value,
-            properties=properties,
-            inputs=self.inputs,
-            mapping=self.given,
-            mapped_objects=mapped_objects,
-            **({"previous": self.stored} if _accepts_previous(type(self.target).sync_object_with_properties) else {}),
-        )
 
     def _result(self, id_value: str, returned: Mapping[str, object], digests: dict[str, str]) -> StoredResult:
         """Return what to store. The object is at the target already: no returned value may raise here."""

@@ -225,7 +225,7 @@ class Worker:
             if (result := future.result()) is None:
                 not_tried.append(found[0])
             else:
-                self.buffer.add(Finished(*found, result))
+                self.buffer.finished.append(Finished(*found, result))
         if self.breaker.is_open:
             canceled = [future for future in list(self.pending) if future.cancel()]
             self.buffer.put_back([*not_tried, *(self.pending.pop(future)[0] for future in canceled)])

@@ -117,22 +117,21 @@ class Lag(msgspec.Struct):
 def subscribe(connection: psycopg.Connection, consumer: str, source: str) -> bool:
     """Subscribe `consumer` to changes of `source` (order or offer) from now on; returns whether that is new.
 
-    Everything committed after this call will be read, possibly also what others are committing during it. Commit
-    before you read the current state of the tables.
-
-    The first consumer of a source creates the triggers on its tables, which needs a moment without writers. To block
-    writers only briefly, and to avoid deadlocks, this tries several times with a short lock timeout.
+    Everything committed after this call will be read, possibly also what others are committing during it. The first
+    consumer of a source creates the triggers on its tables, which needs a moment without writers: this tries several
+    times with a short lock timeout, which blocks writers only briefly and avoids deadlocks.
 
     Raises:
         ConfigurationError: there is no such source.
         DatabaseUnavailable: write transactions on these tables stayed open during all attempts.
     """
-    if _is_subscribed(connection, consumer, source):
+    parameters = (consumer, source)
+    if connection.execute("SELECT FROM change_feed_consumer WHERE consumer = %s AND source = %s", parameters).rowcount:
         return False
     return _with_short_locks(
         connection,
         "INSERT INTO change_feed_consumer (consumer, source) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-        (consumer, source),
+        parameters,
     )
 
 
@@ -213,14 +212,6 @@ def _purge_source(connection: psycopg.Connection, source: str, limit: int) -> in
         purged += int(count)
         if count < limit:
             return purged
-
-
-def _is_subscribed(connection: psycopg.Connection, consumer: str, source: str) -> bool:
-    return bool(
-        connection.execute(
-            "SELECT FROM change_feed_consumer WHERE consumer = %s AND source = %s", (consumer, source)
-        ).rowcount
-    )
 
 
 def _with_short_locks(connection: psycopg.Connection, statement: LiteralString, parameters: Sequence[str]) -> bool:

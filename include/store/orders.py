@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
@@ -52,14 +54,6 @@ _stocks = msgspec.json.Decoder(list[SourceStock]).decode
 _json = msgspec.json.Decoder().decode
 
 
-class OrderKey(NamedTuple):
-    """The ids and the code of an order."""
-
-    order_id: int
-    event_id: int
-    code: str
-
-
 def load(
     connection: psycopg.Connection, source: str, ids: Collection[int], events: dict[int, Event] | None = None
 ) -> Mapping[int, SourceItem]:
@@ -86,7 +80,7 @@ def load_orders(
     for order in orders.values():
         order.event = events[order.event_id]
     positions = _read(connection, "source_position", _POSITION, orders, key="order_id", build=_position)
-    for position in sorted(positions.values(), key=_number):
+    for position in sorted(positions.values(), key=attrgetter("number")):
         parent = positions.get(position.parent_id) if position.parent_id is not None else None
         position.parent = parent if parent is not None and parent.order_id == position.order_id else None
         orders[position.order_id].positions.append(position)
@@ -120,59 +114,50 @@ def load_offers(connection: psycopg.Connection, ids: Collection[int]) -> dict[in
     return _read(connection, "source_offer", _OFFER, ids, key="offer_id", build=_offer)
 
 
-def find_orders(
-    connection: psycopg.Connection, *, codes: Sequence[str] | None = None, event_slug: str | None = None
-) -> list[OrderKey]:
-    """Return the orders with these codes (None: all) in an event (None: in any), sorted by event and code.
+def find_orders(connection: psycopg.Connection, codes: Sequence[str], event_slug: str | None = None) -> list[int]:
+    """Return the ids of the orders with these codes in an event (None: in any).
 
     Raises:
         ConfigurationError: an event or code is unknown, or several events have an order with the same code and
             `event_slug` is None.
     """
+    where = ""
     if event_slug is not None:
         find_event(connection, event_slug)
-    codes = None if codes is None else list(dict.fromkeys(codes))
+        where = f" of event {event_slug!r}"
     found = connection.execute(
-        "SELECT order_id, event_id, code FROM source_order"
-        " WHERE (%(codes)s::text[] IS NULL OR code = ANY (%(codes)s))"
-        " AND (%(slug)s::text IS NULL OR event_id = (SELECT event_id FROM source_event WHERE slug = %(slug)s))"
-        " ORDER BY event_id, code",
-        {"codes": codes, "slug": event_slug},
+        "SELECT order_id, code FROM source_order WHERE code = ANY (%(codes)s)"
+        " AND (%(slug)s::text IS NULL OR event_id = (SELECT event_id FROM source_event WHERE slug = %(slug)s))",
+        {"codes": list(codes), "slug": event_slug},
     ).fetchall()
-    keys = [OrderKey(*row) for row in found]
-    _check_codes(codes or (), keys, event_slug)
-    return keys
+    counts = Counter(code for _, code in found)
+    if unknown := [code for code in dict.fromkeys(codes) if not counts[code]]:
+        raise ConfigurationError(f"There is no order{where} with the code {', '.join(unknown)}")
+    if several := [code for code in dict.fromkeys(codes) if counts[code] > 1]:
+        raise ConfigurationError(f"Several events have an order {', '.join(several)}: specify the event")
+    return [order_id for order_id, _ in found]
 
 
 def orders_between(
     connection: psycopg.Connection, start: datetime | None, end: datetime | None, *, batch: int = BATCH
-) -> Iterator[OrderKey]:
-    """Yield the orders placed at or after `start` and before `end`, by id; None means no bound.
+) -> Iterator[int]:
+    """Yield the ids of the orders placed at or after `start` and before `end`, ascending; None means no bound.
 
     Each batch is a query of its own, so the caller may write and commit in between.
     """
     last = -1
     while True:
         rows = connection.execute(
-            "SELECT order_id, event_id, code FROM source_order WHERE order_id > %(last)s"
+            "SELECT order_id FROM source_order WHERE order_id > %(last)s"
             " AND (%(start)s::timestamptz IS NULL OR placed_at >= %(start)s)"
             " AND (%(end)s::timestamptz IS NULL OR placed_at < %(end)s)"
             " ORDER BY order_id LIMIT %(batch)s",
             {"last": last, "start": start, "end": end, "batch": batch},
         ).fetchall()
-        yield from map(OrderKey._make, rows)
+        yield from (order_id for (order_id,) in rows)
         if len(rows) < batch:
             return
         last = rows[-1][0]
-
-
-def _check_codes(codes: Sequence[str], keys: Sequence[OrderKey], event_slug: str | None) -> None:
-    found = [key.code for key in keys]
-    where = f" of event {event_slug!r}" if event_slug is not None else ""
-    if unknown := [code for code in codes if code not in found]:
-        raise ConfigurationError(f"There is no order{where} with the code {', '.join(unknown)}")
-    if several := [code for code in codes if found.count(code) > 1]:
-        raise ConfigurationError(f"Several events have an order {', '.join(several)}: specify the event")
 
 
 def _read(
@@ -194,10 +179,6 @@ def _read(
         raise ConfigurationError(f"{view}: {error.diag.message_primary}") from None
     except msgspec.DecodeError as error:
         raise ConfigurationError(f"{view}: {error}") from None
-
-
-def _number(position: Position) -> int:
-    return position.number
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -42,20 +42,18 @@ def add_version(connection: psycopg.Connection, target: str, mappings: Sequence[
     document = as_json(list(mappings))
     with connection.transaction():
         lock_versions(connection)
-        row = connection.execute(
+        rows = connection.execute(
             "SELECT version FROM outbound_mapping WHERE target = %s AND is_current AND mappings = %s",
             (target, document),
-        ).fetchone()
-        if row is None:
+        ).fetchall()
+        if not rows:
             connection.execute(
                 "UPDATE outbound_mapping SET is_current = false WHERE target = %s AND is_current", (target,)
             )
-            row = connection.execute(
+            rows = connection.execute(
                 "INSERT INTO outbound_mapping (target, version, mappings, note)"
                 " SELECT %s, coalesce(max(version), 0) + 1, %s, %s FROM outbound_mapping WHERE target = %s"
                 " RETURNING version",
                 (target, document, note, target),
-            ).fetchone()
-    if row is None:
-        raise RuntimeError("INSERT … RETURNING returned no row")
-    return int(row[0])
+            ).fetchall()
+    return int(rows[0][0])

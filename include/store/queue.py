@@ -146,9 +146,7 @@ def enqueue(
             f" RETURNING {_COLUMNS}, xmax = 0 AS is_new",
             (target, source, source_id, event_id, triggered_by, not_before),
         )
-        row = cursor.fetchone()
-    if row is None:
-        raise RuntimeError("INSERT … RETURNING returned no row")
+        [row] = cursor.fetchall()
     return row, row.is_new
 
 

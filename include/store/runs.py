@@ -18,12 +18,10 @@ _CUT_OFF = "The worker was interrupted while it sent this; whether it arrived is
 
 def open_run(connection: psycopg.Connection, target: str, run_id: str) -> int:
     """Record that a worker started; returns the id of its run. `run_id` is that of the Airflow run, or empty."""
-    row = connection.execute(
+    [(id_,)] = connection.execute(
         "INSERT INTO outbound_run (target, run_id) VALUES (%s, %s) RETURNING id", (target, run_id)
-    ).fetchone()
-    if row is None:
-        raise RuntimeError("INSERT … RETURNING returned no row")
-    return int(row[0])
+    ).fetchall()
+    return int(id_)
 
 
 def close_run(connection: psycopg.Connection, id_: int, counts: Mapping[str, Any]) -> None:
@@ -70,35 +68,22 @@ def release_stuck(connection: psycopg.Connection, target: str, max_attempts: int
     for id_, attempts, source, source_id, triggered_by, code in rows:
         reason = "timeout" if attempts >= max_attempts else None
         released.append(FailedRow(id_, attempts, 0.0, reason, [_CUT_OFF]))
-        entries.append(
-            LogEntry(
-                run_id=None,
-                target=target,
-                source=source,
-                source_id=source_id,
-                code=code or "",
-                outcome="failed" if reason else "retry",
-                triggered_by=triggered_by,
-                reason=reason,
-                messages=[_CUT_OFF],
-                attempt=attempts,
-                wait_seconds=None if reason else 0.0,
-            )
-        )
+        outcome, wait = ("failed", None) if reason else ("retry", 0.0)
+        entry = LogEntry(None, target, source, source_id, outcome, code or "", triggered_by=triggered_by, reason=reason)
+        entry.messages, entry.attempt, entry.wait_seconds = [_CUT_OFF], attempts, wait
+        entries.append(entry)
     queue.release(connection, released)
     results.write_log(connection, entries)
     results.forget_all_sent(connection, target, [(entry.source, entry.source_id) for entry in entries])
     return len(released)
 
 
-def _dead_workers(connection: psycopg.Connection, target: str) -> list[int | None]:
+def _dead_workers(connection: psycopg.Connection, target: str) -> list[int]:
     """Return the keys of in-flight rows that no living worker holds: their advisory locks are free."""
     keys = connection.execute(
-        "SELECT DISTINCT claimed_by FROM outbound_queue WHERE target = %s AND in_flight", (target,)
-    ).fetchall()
-    dead = []
-    for (key,) in keys:
-        row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (key or 0,)).fetchone()
-        if row and row[0]:
-            dead.append(key)
-    return dead
+        "WITH claimed AS MATERIALIZED ("
+        " SELECT DISTINCT claimed_by FROM outbound_queue WHERE target = %s AND in_flight AND claimed_by IS NOT NULL)"
+        " SELECT claimed_by FROM claimed WHERE pg_try_advisory_xact_lock(claimed_by)",
+        (target,),
+    )
+    return [key for (key,) in keys]

@@ -87,12 +87,6 @@ class OutboundSyncProvider(PretixHelpers):
         target.__init__(event)  # type: ignore[misc]
         return target
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @classmethod
     def name(cls) -> str:
         """Return the name that people know the target by."""

@@ -27,7 +27,7 @@ IGNORED_KEYS = ("ORDER", "DELETE")
 MAX_LISTED = 60
 """Names listed in a message."""
 
-_CHECKIN_DATE = re.compile(r"checkin_date_([0-9]+)")
+_CHECKIN_DATE = re.compile(r"checkin_date_[0-9]+")
 
 
 def listed(names: Iterable[object]) -> str:
@@ -145,33 +145,21 @@ def _value_map_text(value: object) -> object:
 
 
 def translate_property_mappings(
-    property_mappings: Sequence[Entry] | str, checkin_list_map: Mapping[Any, object]
+    property_mappings: Sequence[Entry], checkin_list_map: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Return the entries for the copy of an event, whose check-in lists have other ids.
 
-    `checkin_list_map` maps the id of each list to its copy, or the copy's id. Keys `checkin_date_<id>` of lists without
-    a copy get the prefix `_invalid_`. Everything else is unchanged, under neutral names.
+    `checkin_list_map` maps the id of each list to that of its copy. Keys `checkin_date_<id>` of lists without a copy
+    get the prefix `_invalid_`. Everything else is unchanged, under neutral names.
 
     Raises:
-        SyncConfigError: the entries are not a list of dictionaries, or a value of the map is not a check-in list.
+        SyncConfigError: the entries are not a list of dictionaries.
     """
-    ids = {str(old): _id_of(new) for old, new in checkin_list_map.items() if new is not None}
-    entries = [_with_neutral_names(entry) for entry in _entries(property_mappings)]
-    return [{**entry, "source_field": _translate_key(entry.get("source_field") or "", ids)} for entry in entries]
-
-
-def _translate_key(key: str, ids: Mapping[str, int]) -> str:
-    match = _CHECKIN_DATE.fullmatch(key)
-    if match is None:
-        return key
-    return f"checkin_date_{ids[match[1]]}" if match[1] in ids else f"{INVALID_PREFIX}{key}"
-
-
-def _id_of(checkin_list: Any) -> int:
-    found = getattr(checkin_list, "pk", None) or getattr(checkin_list, "id", None) or checkin_list
-    try:
-        return int(found)
-    except (TypeError, ValueError):
-        raise SyncConfigError(
-            [f"Expected a check-in list or the id of one, got {type(checkin_list).__name__}"]
-        ) from None
+    copies = {f"checkin_date_{old}": f"checkin_date_{new}" for old, new in checkin_list_map.items()}
+    translated = []
+    for entry in map(_with_neutral_names, _entries(property_mappings)):
+        key = entry.get("source_field") or ""
+        if _CHECKIN_DATE.fullmatch(key):
+            key = copies.get(key, f"{INVALID_PREFIX}{key}")
+        translated.append({**entry, "source_field": key})
+    return translated

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import NoReturn
+from traceback import extract_tb
 
 from include.errors import ProviderSyncError, SyncConfigError
 from include.models.orders import Inputs, Scalar, Value
@@ -43,20 +42,16 @@ def _find_field(fields: Mapping[str, Field], inputs: Inputs, entry: Entry, targe
     key = entry.get("source_field") or entry.get("pretix_field") or ""
     field = fields.get(key)
     if field is None:
-        _refuse_key(key, f"target {target}, external field {entry.get('external_field', '')!r}", fields)
+        what = f"Unknown source field {key!r}" if key else "No source field is selected"
+        if str(key).startswith(INVALID_PREFIX):
+            what = f"Source field {key!r} refers to a check-in list that was not copied with its event"
+        where = f"target {target}, external field {entry.get('external_field', '')!r}"
+        raise SyncConfigError([f"{what} ({where}); the fields are: {listed(fields)}"])
     if field.required_input and field.required_input not in inputs:
         raise SyncConfigError(
             [f"The {describe(field)} needs {field.required_input}; this mapping has: {', '.join(inputs) or 'nothing'}"]
         )
     return field
-
-
-def _refuse_key(key: str, where: str, fields: Mapping[str, Field]) -> NoReturn:
-    if str(key).startswith(INVALID_PREFIX):
-        what = f"Source field {key!r} refers to a check-in list that was not copied with its event"
-    else:
-        what = f"Unknown source field {key!r}" if key else "No source field is selected"
-    raise SyncConfigError([f"{what} ({where}); the fields are: {listed(fields)}"])
 
 
 def _compute(field: Field, inputs: Inputs) -> Value:
@@ -79,16 +74,8 @@ def _of_which(inputs: Inputs) -> str:
 def _summarize(error: Exception) -> str:
     """Return the type and location of an error. The texts of other than type errors may quote values: left out."""
     text = f": {error}" if isinstance(error, (AttributeError, TypeError)) else ""
-    return f"{type(error).__name__}{text} ({_location(error.__traceback__)})"
-
-
-def _location(traceback: TracebackType | None) -> str:
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return "unknown location"
-    code = traceback.tb_frame.f_code
-    return f"{code.co_name} in {Path(code.co_filename).name}, line {traceback.tb_lineno}"
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}{text} ({frame.name} in {Path(frame.filename).name}, line {frame.lineno})"
 
 
 def _value_map(field: Field, entry: Entry) -> dict[str, Scalar]:

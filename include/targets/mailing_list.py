@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -97,7 +97,6 @@ class MailingList(OutboundSyncProvider):
     conn_id = "brevo_api"
     requests_per_second = 10.0
     concurrency = 5  # enough for 10 requests a second at half a second per response
-    max_text_length: ClassVar[int] = MAX_TEXT_LENGTH
 
     @property
     def mappings(self) -> Sequence[ObjectMapping]:
@@ -122,7 +121,7 @@ class MailingList(OutboundSyncProvider):
             return None
         if external_id_field != "ext_id":
             raise SyncConfigError([f"Contacts are identified by ext_id, not by {external_id_field!r}"])
-        self._check_lengths(properties)
+        _check_lengths(properties)
         # The number of a ticket is only unique within its event.
         ext_id = id_value if position is None else f"{inputs['event'].slug}/{id_value}"
         ext_id = "" if _is_shared(email, mapped_objects) else ext_id
@@ -200,11 +199,12 @@ class MailingList(OutboundSyncProvider):
             raise
         return response.status, response.value
 
-    def _check_lengths(self, properties: Sequence[Property]) -> None:
-        for name, value, _mode in properties:
-            if isinstance(value, str) and len(value) > self.max_text_length:
-                allowed = f"the maximum is {self.max_text_length:,}: {shortened(value, 100)!r}"
-                raise UnrecoverableSyncError([f"{name} has {len(value):,} characters, {allowed}"])
+
+def _check_lengths(properties: Sequence[Property]) -> None:
+    for name, value, _mode in properties:
+        if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
+            allowed = f"the maximum is {MAX_TEXT_LENGTH:,}: {shortened(value, 100)!r}"
+            raise UnrecoverableSyncError([f"{name} has {len(value):,} characters, {allowed}"])
 
 
 def _decode(body: bytes) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def _append(current: Value, value: Value, list_sep: str | None) -> Value:
     items = _items(current, list_sep)
     known = {str(item) for item in items}
     # A single value is compared and stored as text; the items of a list keep their types.
-    new = [item for item in _items(value if is_list(value) else str(value), list_sep) if not is_empty(item)]
+    given = value if isinstance(value, (list, tuple)) else str(value)
+    new = [item for item in _items(given, list_sep) if not is_empty(item)]
     missing = [item for item in new if str(item) not in known]
     if not missing:
         return None
@@ -66,11 +67,6 @@ def _items(value: Value, list_sep: str | None) -> list[Scalar]:
     if not list_sep:
         return several
     return [item for each in several if not is_empty(each) for item in str(each).split(list_sep)]
-
-
-def is_list(value: object) -> bool:
-    """Whether a value has items."""
-    return isinstance(value, (list, tuple))
 
 
 def is_empty(value: object) -> bool:

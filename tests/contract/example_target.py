@@ -13,6 +13,7 @@ import msgspec
 from include.connectors.http import HttpConnector
 from include.errors import AccessRefused, RequestRefused, SyncConfigError, UnrecoverableSyncError
 from include.targets.base import OutboundSyncProvider, StaticMapping
+from tests.outbound.conftest import entry
 
 KEY = "5ecret-crm-key"
 
@@ -26,15 +27,7 @@ class Crm(OutboundSyncProvider):
     concurrency = 2
     mappings = (
         StaticMapping(
-            1,
-            "Order",
-            "deal",
-            "event_order_code",
-            "id",
-            [
-                {"source_field": "email", "external_field": "mail", "value_map": "", "overwrite": "overwrite"},
-                {"source_field": "order_total", "external_field": "total", "value_map": "", "overwrite": "overwrite"},
-            ],
+            1, "Order", "deal", "event_order_code", "id", [entry("email", "mail"), entry("order_total", "total")]
         ),
     )
 

@@ -44,18 +44,18 @@ class BrevoStandIn:
 
     def objects(self):
         """What the service stores, by identity."""
-        return {each["ext_id"]: (each["email"], each["attributes"]) for each in self._contacts()}
+        return {each["ext_id"]: (each["email"], each["attributes"]) for each in self.contacts()}
 
     def times_created(self):
         """How often its objects were created, as a set."""
-        return {each["created"] for each in self._contacts()}
+        return {each["created"] for each in self.contacts()}
 
     def requests(self):
         """How many requests it received."""
         found = requests.get(f"{self.url}/sandbox/requests", timeout=10).json()
         return len([each for each in found if each["path"].startswith("/brevo/")])
 
-    def _contacts(self):
+    def contacts(self):
         return requests.get(f"{self.url}/sandbox/brevo", timeout=10).json()["contacts"]
 
 

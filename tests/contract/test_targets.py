@@ -119,36 +119,34 @@ class CallsWhileItEvaluates(Crm):
         return super().get_properties(inputs, property_mappings)
 
 
-class RetriesAWrongKey(Crm):
+def raising(caught, make):
+    """A `write` that raises another error instead: `make` gets the target, the error and the fields."""
+
     def write(self, path, fields):
         try:
-            return super().write(path, fields)
-        except AccessRefused as error:
-            raise RecoverableSyncError(["Not now"]) from error
+            return Crm.write(self, path, fields)
+        except caught as error:
+            raise make(self, error, fields) from error
+
+    return write
+
+
+class RetriesAWrongKey(Crm):
+    write = raising(AccessRefused, lambda self, error, fields: RecoverableSyncError(["Not now"]))
 
 
 class ShowsItsKey(Crm):
-    def write(self, path, fields):
-        try:
-            return super().write(path, fields)
-        except AccessRefused as error:
-            raise SyncConfigError([f"401 for {self.connector.session.headers['Api-Key']}"]) from error
+    write = raising(
+        AccessRefused, lambda self, *_: SyncConfigError([f"401 for {self.connector.session.headers['Api-Key']}"])
+    )
 
 
 class ParksWithoutAName(Crm):
-    def write(self, path, fields):
-        try:
-            return super().write(path, fields)
-        except RequestRefused as error:
-            raise UnrecoverableSyncError(["The CRM said no"]) from error
+    write = raising(RequestRefused, lambda self, error, fields: UnrecoverableSyncError(["The CRM said no"]))
 
 
 class SaysThatAllIsWrong(Crm):
-    def write(self, path, fields):
-        try:
-            return super().write(path, fields)
-        except RequestRefused as error:
-            raise SyncConfigError([f"mail {fields['mail']!r}"]) from error
+    write = raising(RequestRefused, lambda self, error, fields: SyncConfigError([f"mail {fields['mail']!r}"]))
 
 
 class LogsPersonalValues(Crm):
@@ -163,11 +161,7 @@ class FailsToClose(Crm):
 
 
 class ParksEveryFailure(Crm):
-    def write(self, path, fields):
-        try:
-            return super().write(path, fields)
-        except RetryableError as error:
-            raise UnrecoverableSyncError([str(error)]) from error
+    write = raising(RetryableError, lambda self, error, fields: UnrecoverableSyncError([str(error)]))
 
 
 class SwallowsFailures(Crm):
@@ -179,11 +173,7 @@ class SwallowsFailures(Crm):
 
 
 class ForgetsTheWait(Crm):
-    def write(self, path, fields):
-        try:
-            return super().write(path, fields)
-        except RetryableError as error:
-            raise RecoverableSyncError(["Not now"]) from error
+    write = raising(RetryableError, lambda self, error, fields: RecoverableSyncError(["Not now"]))
 
     def next_retry_date(self, queue_row):
         return queue_row.triggered_at

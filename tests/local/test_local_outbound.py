@@ -41,7 +41,7 @@ class Api:
 
 def queued(conninfo):
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        return feed_queue(connection, [TARGET])[TARGET.identifier].queued
+        return feed_queue(connection, TARGET).queued
 
 
 def test_loaded_orders_are_queued_once(loaded):

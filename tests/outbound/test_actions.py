@@ -4,22 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from include.errors import ConfigurationError, RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
+from include.errors import ConfigurationError
 from include.outbound import actions, mappings
 from include.store import queue as store
-from include.targets.base import OutboundSyncProvider, StaticMapping
-from tests.outbound.conftest import entry, fail
+from include.targets.base import StaticMapping
+from tests.outbound.conftest import entry
 
 
 @pytest.fixture
 def ask(connection):
     return lambda target, **params: actions.apply_run_params(connection, target, params)
-
-
-def test_nothing_asked_for(make_target, shop, ask, rows):
-    shop.order("A1")
-    ask(make_target(), orders=[], cancel=None, retry=None, event=None)
-    assert rows("id") == []
 
 
 def test_orders_by_code(make_target, shop, ask, rows, send):
@@ -42,65 +36,29 @@ def test_orders_of_an_event(make_target, shop, ask, rows):
 @pytest.mark.parametrize(
     ("params", "complaint"),
     [
-        ({"orders": ["A1", "B1", "B2"]}, "There is no order with the code B1, B2"),
+        ({"orders": ["A1", "B1"]}, "There is no order with the code B1"),
         ({"orders": ["A1"], "event": "none"}, "There is no event 'none'"),
-        ({"orders": ["A2"], "event": "show"}, "There is no order of event 'show' with the code A2"),
         ({"cancel": ["B1"]}, "There is no order with the code B1"),
-        ({"orders": ["A3"]}, "Several events have an order A3: specify the event"),
     ],
 )
 def test_codes_that_do_not_say_which_order(make_target, shop, ask, rows, params, complaint):
-    for code, event in (("A1", "show"), ("A2", "other"), ("A3", "show"), ("A3", "other")):
-        shop.order(code, event=event)
+    shop.order("A1")
     with pytest.raises(ConfigurationError, match=complaint):
         ask(make_target(), **params)
     assert rows("id") == []
 
 
-def test_asking_again_counts_attempts_anew(make_target, shop, ask, rows, send):
-    target = make_target(answer=fail(UnrecoverableSyncError(["no"])))
-    send(target, shop.order("A1"))
-    ask(target, orders=["A1"])
-    assert rows("failed_attempts, need_manual_retry, messages") == [(0, None, [])]
-
-
 @pytest.mark.parametrize(
-    ("reason", "released"), [("config", ["A2"]), ("permanent", ["A1"]), ("timeout", []), ("all", ["A1", "A2", "A3"])]
+    ("reason", "parked"), [("config", ["permanent"]), ("timeout", ["permanent", "config"]), ("all", [])]
 )
-def test_retry_by_reason(make_target, shop, ask, send, reason, released):
-    errors = {
-        "A1": UnrecoverableSyncError(["no"]),
-        "A2": SyncConfigError(["no"]),
-        "A3": RecoverableSyncError(["no"], retry_after=3600),
-    }
-
-    def answer(self, call):
-        raise errors[call.id_value]
-
-    target = make_target(answer=answer)
-    send(target, *(shop.order(code) for code in errors))
-    send(target, *(shop.order("B1"),))
-    target.calls.clear()
-    target.answer = lambda self, call: {"x": 1}
-    errors["B1"] = RecoverableSyncError(["no"])
+def test_retry_by_reason(make_target, shop, ask, queue, rows, connection, reason, parked):
+    target = make_target()
+    queue(target, *shop.orders(2))
+    connection.execute(
+        "UPDATE outbound_queue SET need_manual_retry = CASE id WHEN 1 THEN 'permanent' ELSE 'config' END"
+    )
     ask(target, retry=reason)
-    send(target)
-    assert sorted(call.id_value for call in target.calls if call.id_value[0] == "A") == released
-
-
-def test_cancel(make_target, shop, ask, rows, queue, connection):
-    target, other = make_target(), make_target("other")
-    orders = [shop.order(code) for code in ("A1", "A2", "A3")]
-    queue(target, *orders)
-    queue(other, *orders)
-    store.claim(connection, "recording", 1, 1)
-    (running,) = rows("source_id", where="in_flight")
-    ask(target, cancel=["A1", "A2", "A3"])
-    assert rows("source_id", where="target = 'recording'") == [running]
-    assert len(rows("id", where="target = 'other'")) == 3
-    codes = ["A1", "A2", "A3"]
-    del codes[orders.index(running)]
-    assert sorted(rows("outcome, code", "outbound_log")) == [("canceled", code) for code in codes]
+    assert rows("need_manual_retry", where="need_manual_retry IS NOT NULL ORDER BY id") == parked
 
 
 def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connection):
@@ -118,7 +76,7 @@ def test_a_target_that_is_not_sent_orders(make_target, shop, ask, rows, connecti
 
 
 @pytest.fixture
-def copied(shop, connection):
+def copied(shop, connection, make_target, ask):
     """Three events, the second a copy of the first that lacks its second list; and mappings of two targets."""
     lists = {}
     for slug, names in (("show", ["Door", "Bar"]), ("next", ["Door"]), ("third", ["Door"])):
@@ -130,14 +88,10 @@ def copied(shop, connection):
             lists[slug, name] = row[0]
     used = [("show", "Door"), ("show", "Bar"), ("third", "Door")]
     entries = [entry(f"checkin_date_{lists[each]}", f"field {number}") for number, each in enumerate(used)]
-    for target in (make("recording"), make("other")):
+    for target in (make_target(), make_target("other")):
         mapping = StaticMapping(1, "OrderPosition", "person", "ticket_id", "ticket", entries)
-        mappings.save(connection, target.identifier, [mapping], fields=actions.known_fields(connection, target))
+        ask(target, mappings=[mapping])
     return lists
-
-
-def make(identifier):
-    return type("Target", (OutboundSyncProvider,), {"identifier": identifier})
 
 
 def test_after_an_event_was_copied_all_mappings_use_the_lists_of_the_copy(make_target, ask, copied, connection, caplog):
@@ -201,13 +155,7 @@ def test_what_an_outage_parked_is_retried(make_target, shop, queue, rows, connec
 
 @pytest.mark.parametrize(
     ("start", "end", "expected"),
-    [
-        (2, 4, [2, 3]),
-        (None, 3, [1, 2]),
-        (4, None, [4, 5]),
-        (None, None, [1, 2, 3, 4, 5]),
-        (6, 9, []),
-    ],
+    [(2, 4, [2, 3]), (None, None, [1, 2, 3, 4, 5]), (6, 9, [])],
 )
 def test_a_backfill_interval(make_target, shop, rows, connection, monkeypatch, start, end, expected):
     """From its begin on, before its end."""

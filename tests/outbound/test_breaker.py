@@ -56,7 +56,7 @@ def test_a_result_of_another_kind_resets_it(between):
 def test_unchanged_orders_do_not_reset_it():
     breaker = CircuitBreaker()
     several = [failure() for _ in range(FAILURE_THRESHOLD - 1)]
-    record(breaker, *several, SendResult(objects=[UNCHANGED]), SendResult(is_skipped=True), failure())
+    record(breaker, *several, SendResult(objects=[UNCHANGED]), SendResult(), failure())
     assert breaker.is_open
 
 

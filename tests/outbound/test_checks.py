@@ -171,14 +171,6 @@ def test_a_value_map_with_all_options_and_none():
     assert warnings(order(entry("order_status", value_map=STATUS), entry("order_status", "x", "{}"))) == []
 
 
-def test_the_models_of_the_target():
-    assert errors(order(), known_models=["Order"]) == []
-    [error] = errors(ticket(), known_models=["Order"])
-    assert "unknown source_model 'OrderPosition'; the models are: Order" in error
-    [error] = errors(ticket(source_id_field="ticket_id"), fields={"Order": FIELDS["Order"]}, known_models=FIELDS)
-    assert "unknown source field 'ticket_id'" in error
-
-
 def test_offers_and_stocks():
     fields = {model: data_fields(None, model) for model in ("Offer", "Stock")}
     [key, *_] = fields["Offer"]

@@ -53,12 +53,6 @@ def test_only_the_first_of_many(make_target, shop, queue, look, monkeypatch):
     assert len(look(target)) == 3
 
 
-def test_personal_values_are_masked(make_target, shop, connection):
-    shop.order("A1")
-    ((code, sent),) = preview(connection, make_target(), ["A1"])
-    assert (code, sent.payload) == ("A1", {"mail": "***", "total": "23.00"})
-
-
 def test_failures_of_single_objects_are_shown(make_target, shop, look, connection):
     shop.order("A1")
     wrong = StaticMapping(3, "Order", "deal", "order_code", "code", [entry("nonsense", "x")])
@@ -87,16 +81,11 @@ def test_a_target_that_cannot_be_made(make_target, shop, look):
         look(make_target(__init__=init), "A1")
 
 
-def test_codes(make_target, shop, look):
+def test_codes_that_cannot_be_used(make_target, shop, look):
     shop.order("A1")
     shop.order("A1", event="other")
-    target = make_target()
-    with pytest.raises(ConfigurationError, match="no order with the code B1"):
-        look(target, "B1")
     with pytest.raises(ConfigurationError, match="Several events have an order A1"):
-        look(target, "A1")
-    with pytest.raises(ConfigurationError, match="no event 'none'"):
-        look(target, "A1", event="none")
-    assert len(look(target, "A1", event="other")) == 1
+        look(make_target(), "A1")
+    assert len(look(make_target(), "A1", event="other")) == 1
     with pytest.raises(ConfigurationError, match="Books does not receive orders"):
         look(make_target(source="offer", display_name="Books"), "A1")

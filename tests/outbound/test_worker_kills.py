@@ -3,13 +3,10 @@
 `python -m tests.outbound.test_worker_kills` is the process that is killed.
 """
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -23,6 +20,7 @@ from include.store import queue, results
 from include.targets.mailing_list import MailingList
 from sandbox.testing import serving
 from sandbox.world import Settings, World
+from tests.search.killed import kill_at
 
 ROOT = Path(__file__).parents[2]
 ORDERS = 30
@@ -30,23 +28,6 @@ OTHERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-
-
-def kill_at(owner, name, number, *, after):
-    """End the process with the n-th call of a function, before or after it."""
-    real, calls, lock = getattr(owner, name), count(1), threading.Lock()
-
-    def calling(*args, **options):
-        with lock:
-            is_last = next(calls) == number
-        if is_last and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        value = real(*args, **options)
-        if is_last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return value
-
-    setattr(owner, name, calling)
 
 
 def main(conninfo, url, what, number, when):
@@ -160,7 +141,7 @@ def test_two_at_once_of_which_one_is_killed(run, queued, go_on, right, rows, url
     fault = [{"fault": "delay", "service": "brevo", "seconds": 0.05}]
     assert requests.post(f"{url}/sandbox/faults", json=fault, timeout=10).ok
     first = run("save_results", "1", "before")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not any(rows("in_flight")) and time.monotonic() < deadline:
         time.sleep(0.005)
     monkeypatch.setattr(sys.modules[__name__], "OTHERS", "SELECT 0")

@@ -78,7 +78,7 @@ def test_they_are_loaded_once_next_to_other_orders(database, connection):
     demo.load(database)
     connection.execute("UPDATE customer_order SET email = 'changed@example.org'")
     assert demo.load(database) == 0
-    ids = [key.order_id for key in orders_between(connection, None, None)]
+    ids = list(orders_between(connection, None, None))
     orders = load_orders(connection, ids)
     assert Counter(order.event.slug for order in orders.values()) == {"mine": 1, "salon": ORDERS, "nights": ORDERS}
     assert {order.email for order in orders.values()} == {"changed@example.org"}

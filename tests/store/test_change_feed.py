@@ -1,13 +1,8 @@
 """The change feed: what its triggers write, and how outbound targets read it into their queue."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -382,61 +377,18 @@ def test_late_transactions_are_neither_missed_nor_read_twice(orders, connect):
     assert sorted(found) == sorted(f"changed {number}" for number in numbers)
 
 
-def test_a_rollback_leaves_nothing(orders):
+def test_what_was_rolled_back_leaves_nothing(orders):
     with orders.transaction(force_rollback=True):
         place(orders, 3)
     with orders.transaction(), orders.transaction(force_rollback=True):
         place(orders, 4)
     assert entries(orders) == []
-
-
-def test_what_a_savepoint_took_back_is_not_placed(orders):
     with orders.transaction():
         orders.execute("UPDATE customer_order SET total = 1 WHERE id = 1")
         with orders.transaction(force_rollback=True):
             place(orders, 4)
         place(orders, 4)
     assert [entry.split()[0] for entry in entries(orders)] == ["changed", "checkin", "placed"]
-
-
-_READER = """
-import sys, time, psycopg
-from include.store.queue import queue_changes
-from include.store.change_feed import horizon
-connection = psycopg.connect(sys.argv[1], autocommit=True)
-below = horizon(connection)
-with connection.transaction():
-    counts = queue_changes(
-        connection, "target c", "order", ["changed"], consumer="c", horizon=below, limit=10)
-    print(counts.queued, flush=True)
-    time.sleep(60)
-"""
-
-
-def test_what_a_killed_reader_had_queued_is_queued_again(orders, database):
-    orders.execute("UPDATE customer_order SET total = 1")
-    with subprocess.Popen(
-        [sys.executable, "-c", _READER, database], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    ) as reader:
-        assert reader.stdout.readline() == b"2\n"
-        os.kill(reader.pid, signal.SIGKILL)
-    assert take(orders) == ["changed 1", "changed 2"]
-    assert take(orders) == []
-
-
-def test_two_readers_of_one_consumer_take_turns(orders, connect):
-    orders.execute("UPDATE customer_order SET total = 1")
-    first, second = connect(), connect()
-    found = []
-    first.execute("BEGIN")
-    assert block(first).read == 2
-    thread = threading.Thread(target=lambda: found.append(block(second)))
-    thread.start()
-    thread.join(0.3)
-    assert thread.is_alive()
-    first.execute("COMMIT")
-    thread.join(10)
-    assert found == [FeedCounts()]
 
 
 @contextmanager
@@ -504,53 +456,54 @@ def test_many_subscribe_and_go_at_once(shop, connect):
     assert (failures, shop.execute(TRIGGERS).fetchone()) == ([], (0,))
 
 
-def test_a_writer_needs_no_right_to_the_feed(offers, shop, database):
-    shop.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk")
-    try:
-        subscribe(shop, "c", "order")
-        shop.execute(
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON customer_order, order_position, answer, checkin, stock TO clerk"
-        )
-        shop.execute("GRANT USAGE ON SCHEMA public TO clerk")
-        with psycopg.connect(database, autocommit=True) as clerk:
+@pytest.fixture
+def role(connection, database):
+    """A function that opens a connection of a role that has only these rights."""
+    connection.execute("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk; GRANT USAGE ON SCHEMA public TO clerk")
+    with ExitStack() as opened:
+
+        def role(*rights):
+            for right in rights:
+                connection.execute(f"GRANT {right} TO clerk")
+            clerk = opened.enter_context(psycopg.connect(database, autocommit=True))
             clerk.execute("SET ROLE clerk")
-            clerk.execute("CREATE TEMPORARY TABLE change_feed (source text, source_id bigint, change text)")
-            clerk.execute("CREATE TEMPORARY TABLE order_position (id bigint)")
-            clerk.execute("SET search_path = pg_temp, public")
-            clerk.execute("UPDATE customer_order SET total = 3 WHERE id = 1")
-            clerk.execute("UPDATE answer SET answer = 'new'")
-            clerk.execute("UPDATE stock SET price = 3 WHERE offer_id = 2")
-            clerk.execute("INSERT INTO public.order_position (order_id, number, product_id) VALUES (2, 1, 1)")
-            for stolen in ("SELECT feed_order_parts('{1}', 'paid')", "DELETE FROM public.change_feed"):
-                with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    clerk.execute(stolen)
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                clerk.execute(
-                    "CREATE TABLE pg_temp.mine (id bigint); CREATE TRIGGER t AFTER INSERT ON mine"
-                    " REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.feed_offers()"
-                )
-        assert entries(shop) == ["changed 1", "modified 1", "changed 2", "stock_changed 2"]
-    finally:
-        shop.execute("DROP OWNED BY clerk; DROP ROLE clerk")
+            return clerk
+
+        yield role
+    connection.execute("DROP OWNED BY clerk; DROP ROLE clerk")
 
 
-def test_a_reader_needs_no_right_to_the_tables(shop, database):
-    shop.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader")
-    try:
-        shop.execute("GRANT USAGE ON SCHEMA public TO reader")
-        shop.execute(
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON change_feed, change_feed_consumer, outbound_queue TO reader"
-        )
-        shop.execute("GRANT SELECT ON source_order TO reader")
-        with psycopg.connect(database, autocommit=True) as reader:
-            reader.execute("SET ROLE reader")
-            subscribe(reader, "c", "order")
-            shop.execute("UPDATE customer_order SET total = 1")
-            assert take(reader) == ["changed 1", "changed 2"]
-            assert (str(lags(reader)[0]), purge(reader)) == ("c has read all changes (order)", 2)
-            unsubscribe(reader, "c", "order")
-    finally:
-        shop.execute("DROP OWNED BY reader; DROP ROLE reader")
+WRITE = "SELECT, INSERT, UPDATE, DELETE ON"
+
+
+def test_a_writer_needs_no_right_to_the_feed(offers, shop, role):
+    subscribe(shop, "c", "order")
+    clerk = role(f"{WRITE} customer_order, order_position, answer, checkin, stock")
+    clerk.execute("CREATE TEMPORARY TABLE change_feed (source text, source_id bigint, change text)")
+    clerk.execute("CREATE TEMPORARY TABLE order_position (id bigint)")
+    clerk.execute("SET search_path = pg_temp, public")
+    clerk.execute("UPDATE customer_order SET total = 3 WHERE id = 1")
+    clerk.execute("UPDATE answer SET answer = 'new'")
+    clerk.execute("UPDATE stock SET price = 3 WHERE offer_id = 2")
+    clerk.execute("INSERT INTO public.order_position (order_id, number, product_id) VALUES (2, 1, 1)")
+    for stolen in (
+        "SELECT feed_order_parts('{1}', 'paid')",
+        "DELETE FROM public.change_feed",
+        "CREATE TABLE pg_temp.mine (id bigint); CREATE TRIGGER t AFTER INSERT ON mine"
+        " REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION public.feed_offers()",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            clerk.execute(stolen)
+    assert entries(shop) == ["changed 1", "modified 1", "changed 2", "stock_changed 2"]
+
+
+def test_a_reader_needs_no_right_to_the_tables(shop, role):
+    reader = role(f"{WRITE} change_feed, change_feed_consumer, outbound_queue", "SELECT ON source_order")
+    subscribe(reader, "c", "order")
+    shop.execute("UPDATE customer_order SET total = 1")
+    assert take(reader) == ["changed 1", "changed 2"]
+    assert (str(lags(reader)[0]), purge(reader)) == ("c has read all changes (order)", 2)
+    unsubscribe(reader, "c", "order")
 
 
 @pytest.mark.parametrize("limit", [1, 3, 1000])

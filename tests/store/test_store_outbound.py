@@ -169,32 +169,6 @@ def test_a_row_that_another_worker_has_locked_is_skipped(connect, put):
     assert {row.source_id for row in rest} == {0, 1, 2} - {row.source_id for row in first}
 
 
-def test_two_workers_claim_every_row_once(connect, put):
-    for number in range(400):
-        put(number, event_id=number % 7)
-    taken = {1: [], 2: []}
-    begin = threading.Barrier(2)
-
-    def work(key):
-        connection = connect()
-        begin.wait()
-        idle = 0
-        while idle < 3:
-            rows = take(connection, 9, key=key)
-            idle = 0 if rows else idle + 1
-            taken[key] += [row.source_id for row in rows]
-            queue.remove(connection, [row.id for row in rows])
-
-    threads = [threading.Thread(target=work, args=(key,)) for key in taken]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert sorted(taken[1] + taken[2]) == list(range(400))
-    assert taken[1]
-    assert taken[2]
-
-
 def wait_for_lock(connection):
     """Until some statement waits for a lock."""
     for _ in range(500):

@@ -1,5 +1,6 @@
 """The shipped target, called as the engine calls it, against the stand-in for Brevo over real sockets."""
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -9,67 +10,60 @@ import requests
 from include.connectors.http import HttpConnector
 from include.errors import RecoverableSyncError, SyncConfigError, UnrecoverableSyncError
 from include.models.orders import Event, InvoiceAddress, Order, Position
+from include.outbound.send import send
 from include.targets.base import StaticMapping
 from include.targets.mailing_list import DEFAULT_MAPPINGS, MailingList
-from sandbox.testing import serving
-from sandbox.world import Settings, World
+from tests.contract.target_stand_ins import BrevoStandIn
+from tests.outbound.conftest import entry
 
 PLACED = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TOO_LONG = "characters, the maximum is 10,000: '"
 
 
 @pytest.fixture(scope="module")
 def served():
-    with serving(World(Settings(books=10, offers=0))) as url:
-        yield url
+    with BrevoStandIn.running() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture
-def url(served):
-    assert requests.post(f"{served}/sandbox/reset", timeout=10).status_code == 200
+def brevo(served):
+    assert requests.post(f"{served.url}/sandbox/reset", timeout=10).status_code == 200
     return served
 
 
 @pytest.fixture
-def connect(url):
-    opened = []
+def url(brevo):
+    return brevo.url
 
-    def connect(key="sandbox-brevo", **more):
-        more = {"attempts": 2, "sleep": lambda _seconds: None} | more
-        opened.append(HttpConnector(f"{url}/brevo/v3", headers={"api-key": key}, **more))
-        return opened[-1]
 
-    yield connect
-    for connector in opened:
-        connector.close()
+@pytest.fixture
+def fault(brevo):
+    return brevo.fault
+
+
+@pytest.fixture
+def connect(brevo):
+    """A function that makes a connector; they are closed at the end."""
+    with ExitStack() as opened:
+        yield lambda **more: opened.enter_context(
+            brevo.connector(**{"attempts": 2, "sleep": lambda _seconds: None} | more)
+        )
 
 
 @pytest.fixture
 def sync(connect):
-    """A function that sends an order and keeps the results as the engine does; returns those of this time."""
+    """A function that sends an order, changed or not, and keeps the results; returns those of this time."""
     kept = {}
 
-    def sync(order, mappings=None, connector=None, target=MailingList):
-        made = target.create(order.event, connector=connector or connect(), stored_mappings=mappings)
-        results = {}
-        for mapping in made.mappings:
-            results[mapping.id] = []
-            for position in [None] if mapping.source_model == "Order" else order.positions:
-                inputs = {"order": order, "event": order.event}
-                if position:
-                    inputs |= {"position": position, "event_or_subevent": order.event}
-                key = (order.order_id, position and position.position_id, mapping.id)
-                returned = made.sync_object_with_properties(
-                    external_id_field=mapping.external_id_field,
-                    id_value=made.get_field_value(inputs, {"source_field": mapping.source_id_field}),
-                    properties=made.get_properties(inputs, mapping.property_mappings),
-                    inputs=inputs,
-                    mapping=mapping,
-                    mapped_objects=results,
-                    previous=kept.get(key),
-                )
-                kept[key] = returned or kept.get(key)
-                results[mapping.id].append(returned)
-        return [result for found in results.values() for result in found]
+    def sync(order, mappings=None, connector=None):
+        target = MailingList.create(order.event, connector=connector or connect(), stored_mappings=mappings)
+        sent = send(target, order, kept, force=True).objects
+        for each in sent:
+            if each.error:
+                raise each.error
+        kept.update({each.result.key: each.result for each in sent if each.result})
+        return [each.result for each in sent]
 
     return sync
 
@@ -94,15 +88,6 @@ def asked(url):
     return asked
 
 
-@pytest.fixture
-def fault(url):
-    def fault(name, **rule):
-        rules = [{"service": "brevo", "fault": name, **rule}]
-        assert requests.post(f"{url}/sandbox/faults", json=rules, timeout=10).status_code == 200
-
-    return fault
-
-
 def order(*positions, email="ada@example.org", code="1AAA", event=None, **more):
     event = event or Event(1, "demo", "Demo days", date_from=PLACED, locales=["en", "fr"])
     address = InvoiceAddress(name_parts={"given_name": "Ada", "family_name": "Lovelace"})
@@ -121,10 +106,6 @@ def ticket(number, email, given_name="Charles", **more):
 def by(entries, model="Order", source_id="event_order_code", id_field="ext_id", kind="contact"):
     email = {"source_field": "email", "external_field": "EMAIL"}
     return [StaticMapping(1, model, kind, source_id, id_field, [email, *entries])]
-
-
-def entry(source, external, overwrite="overwrite"):
-    return {"source_field": source, "external_field": external, "value_map": "", "overwrite": overwrite}
 
 
 def test_buyer_and_attendees_become_contacts(sync, contacts, asked):
@@ -319,18 +300,21 @@ def test_odd_addresses_and_names(sync, contacts):
     assert contacts()["demo/1AAA-1"]["attributes"]["FIRSTNAME"] == name
 
 
-def test_a_text_that_is_too_long_is_for_a_person(sync, asked):
+@pytest.mark.parametrize(
+    ("positions", "email", "message"),
+    [
+        (
+            [ticket(1, "c@example.org", "x" * 100_000)],
+            None,
+            f"FIRSTNAME has 100,000 {TOO_LONG}{'x' * 99}…'",
+        ),
+        ([], "a@" + "x" * 100_000 + ".org..", f"EMAIL has 100,008 {TOO_LONG}a@{'x' * 97}…'"),
+    ],
+)
+def test_a_text_that_is_too_long_is_for_a_person(sync, asked, positions, email, message):
     with pytest.raises(UnrecoverableSyncError) as refused:
-        sync(order(ticket(1, "charles@example.org", "x" * 100_000), email=None))
-    (message,) = refused.value.messages
-    assert message == f"FIRSTNAME has 100,000 characters, the maximum is 10,000: '{'x' * 99}…'"
-    assert asked() == []
-
-
-def test_an_address_that_is_too_long(sync, asked):
-    with pytest.raises(UnrecoverableSyncError, match="EMAIL has 100,008 characters") as refused:
-        sync(order(email="a@" + "x" * 100_000 + ".org.."))
-    assert len(str(refused.value)) < 300
+        sync(order(*positions, email=email))
+    assert refused.value.messages == [message]
     assert asked() == []
 
 
@@ -343,42 +327,10 @@ def test_a_wrong_key_is_a_matter_of_the_connection(sync, connect, shown):
 
 def test_a_wrong_address_is_a_matter_of_the_connection(sync, url):
     with (
-        HttpConnector(f"{url}/brevo/v3/wrong", headers={"api-key": "sandbox-brevo"}) as connector,
+        HttpConnector(f"{url}/brevo/v3/wrong", headers={"api-key": BrevoStandIn.secret}) as connector,
         pytest.raises(SyncConfigError, match="Check the address in the connection brevo_api"),
     ):
         sync(order(), connector=connector)
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("status", {"status": 429}),
-        ("status", {"status": 500}),
-        ("status", {"status": 503}),
-        ("html", {}),
-        ("truncated_json", {}),
-        ("cut", {}),
-        ("delay", {"seconds": 0.5}),
-    ],
-)
-def test_what_passes_is_tried_again_and_creates_nothing_twice(sync, connect, fault, shown, name, rule):
-    connector = connect(read_timeout=0.2)
-    fault(name, times=1, **rule)
-    (result,) = sync(order(), connector=connector)
-    assert result["contact_id"] == shown()["contacts"][0]["id"]
-    assert (shown()["created"], shown()["count"]) == (1, 1)
-    fault(name, **rule)
-    with pytest.raises(RecoverableSyncError, match="Brevo cannot process contacts right now") as failed:
-        sync(order(), connector=connector)
-    assert failed.value.full_message
-    assert (shown()["created"], shown()["count"]) == (1, 1)
-
-
-def test_a_wait_that_the_service_asks_for_is_passed_on(sync, fault):
-    fault("status", status=429, retry_after=120)
-    with pytest.raises(RecoverableSyncError) as failed:
-        sync(order())
-    assert failed.value.retry_after == 120
 
 
 def test_too_early_is_tried_again_later(sync, fault):

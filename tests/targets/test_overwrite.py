@@ -17,12 +17,6 @@ def assign(new, old, *, is_new=False, sep=";"):
     return found
 
 
-@pytest.mark.parametrize("value", ["a", "", None, False, 0, []])
-def test_overwrite_always_sends(value):
-    assert assign([("f", value, "overwrite")], {"f": "a"}) == {"f": value}
-    assert assign([("f", "first", "overwrite"), ("f", value, "overwrite")], {}) == {"f": value}
-
-
 @pytest.mark.parametrize("value", ["", None, False, 0, []])
 @pytest.mark.parametrize("mode", ["if_new", "if_empty", "append"])
 def test_other_modes_leave_out_what_is_empty(mode, value):

@@ -12,7 +12,7 @@ from include.targets.fields.offers import offer_fields, stock_fields
 from include.targets.fields.orders import event_fields, order_fields
 from include.targets.fields.positions import position_fields
 
-__all__ = ["MODEL_INPUTS", "Category", "Field", "data_fields", "event_or_subevent"]
+__all__ = ["MODELS", "MODEL_INPUTS", "Category", "Field", "data_fields", "event_or_subevent"]
 
 MODEL_INPUTS = {
     "Order": ("order", "event"),
@@ -21,7 +21,8 @@ MODEL_INPUTS = {
     "Stock": ("stock", "offer"),
 }
 """The inputs of a mapping, by its source model."""
-_OFFER_MODELS = ("Offer", "Stock")
+MODELS = {"order": ("Order", "OrderPosition"), "offer": ("Offer", "Stock")}
+"""The source models that mappings may have, by the `source` of the target."""
 
 
 def data_fields(event: Event | None, for_model: str | None = None, *, source: str = "order") -> dict[str, Field]:
@@ -36,7 +37,7 @@ def data_fields(event: Event | None, for_model: str | None = None, *, source: st
     """
     if for_model is not None and for_model not in MODEL_INPUTS:
         raise SyncConfigError([f"There is no model {for_model!r}: it is one of {', '.join(MODEL_INPUTS)}"])
-    if source == "offer" or for_model in _OFFER_MODELS:
+    if source == "offer" or for_model in MODELS["offer"]:
         found = [*offer_fields(), *stock_fields()]
     else:
         event = event or Event(0, "", "")

@@ -49,9 +49,9 @@ STOCK = Category(41, "Stock")
 class Field(msgspec.Struct, frozen=True):
     """A source field.
 
-    - `required_input`: the key of the inputs that the getter needs.
     - `getter`: takes the inputs. Returns a list of option ids for a choice, a bool for yes/no, otherwise text or None.
       Dates are ISO 8601 in UTC, numbers are decimal text: "23.00".
+    - `required_input`: the key of the inputs that the getter needs.
     - `enum_opts`: (value, label) pairs of the options of a choice.
     - `is_deprecated`: existing mappings may use it, forms do not offer it.
     """
@@ -60,8 +60,8 @@ class Field(msgspec.Struct, frozen=True):
     label: str
     type: str
     category: Category
-    required_input: str
     getter: Getter
+    required_input: str
     enum_opts: list[tuple[str, str]] = []
     is_deprecated: bool = False
 

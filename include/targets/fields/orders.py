@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from include.models.orders import Event, Inputs, InvoiceAddress
 from include.targets.fields import field as f
-from include.targets.fields.field import Category, Field, Getter, amount, iso
-from include.targets.fields.people import (
-    LEGACY_PARTS,
-    ascii_email,
-    email_domain,
-    full_name,
-    legacy_part,
-    name_part,
-    part_label,
-)
+from include.targets.fields.field import Field, Getter, amount, iso
+from include.targets.fields.people import ascii_email, email_domain, name_fields
 
 STATUSES = [("n", "pending"), ("p", "paid"), ("e", "expired"), ("c", "canceled")]
 _NO_ADDRESS = InvoiceAddress()
+_field = partial(Field, required_input="order")
 
 
 def order_fields(event: Event) -> list[Field]:
     """Return the fields that need an order."""
-    return [*_order(event), *_invoice_names(event), *_invoice_address()]
+    names = name_fields(_field, "invoice_address_name", "Invoice name", f.INVOICE_ADDRESS, scheme=event.name_parts,
+                        parts_of=lambda inputs: _address(inputs).name_parts)  # fmt: skip
+    return [*_order(event), *names, *_invoice_address()]
 
 
 def event_fields() -> list[Field]:
@@ -33,24 +28,11 @@ def event_fields() -> list[Field]:
         return lambda inputs: iso(getattr(inputs["event_or_subevent"], name))
 
     return [
-        Field("event_slug", "Event slug", f.TEXT, f.EVENT, "event", lambda inputs: inputs["event"].slug),
-        Field("event_name", "Event name", f.TEXT, f.EVENT, "event", lambda inputs: inputs["event"].name),
-        Field("event_date_from", "Start", f.DATETIME, f.DATES, "event_or_subevent", moment("date_from")),
-        Field("event_date_to", "End", f.DATETIME, f.DATES, "event_or_subevent", moment("date_to")),
+        Field("event_slug", "Event slug", f.TEXT, f.EVENT, lambda inputs: inputs["event"].slug, "event"),
+        Field("event_name", "Event name", f.TEXT, f.EVENT, lambda inputs: inputs["event"].name, "event"),
+        Field("event_date_from", "Start", f.DATETIME, f.DATES, moment("date_from"), "event_or_subevent"),
+        Field("event_date_to", "End", f.DATETIME, f.DATES, moment("date_to"), "event_or_subevent"),
     ]
-
-
-def _field(
-    key: str,
-    label: str,
-    type: str,
-    category: Category,
-    getter: Getter,
-    *,
-    enum_opts: Sequence[tuple[str, str]] = (),
-    is_deprecated: bool = False,
-) -> Field:
-    return Field(key, label, type, category, "order", getter, list(enum_opts), is_deprecated)
 
 
 def _order(event: Event) -> list[Field]:
@@ -75,33 +57,6 @@ def _order(event: Event) -> list[Field]:
         _field("order_locale", "Language of the order", f.CHOICE, f.ORDER, lambda inputs: [inputs["order"].locale],
                enum_opts=[(locale, locale) for locale in event.locales]),
         _field("presale_order_url", "Link to the order", f.TEXT, f.ORDER, url),
-    ]  # fmt: skip
-
-
-def _invoice_names(event: Event) -> list[Field]:
-    scheme = event.name_parts
-
-    def name(inputs: Inputs) -> str:
-        return full_name(_address(inputs).name_parts, scheme)
-
-    def part_of(part: str) -> Getter:
-        return lambda inputs: name_part(_address(inputs).name_parts, part)
-
-    def legacy(part: str) -> Getter:
-        return lambda inputs: legacy_part(name(inputs), part)
-
-    prefix, label = "invoice_address_name_", "Invoice name: "
-    return [
-        _field("invoice_address_name", "Invoice name", f.TEXT, f.INVOICE_ADDRESS, name),
-        *[
-            _field(prefix + part, label + part_label(part), f.TEXT, f.INVOICE_ADDRESS, part_of(part),
-                   is_deprecated=len(scheme) == 1)
-            for part in scheme
-        ],
-        *[
-            _field(prefix + part, label + part_label(part), f.TEXT, f.INVOICE_ADDRESS, legacy(part), is_deprecated=True)
-            for part in LEGACY_PARTS if part not in scheme
-        ],
     ]  # fmt: skip
 
 

@@ -5,14 +5,16 @@ Attendee data and answers that an add-on lacks are taken from the position that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 
 from include.models.orders import Answer, CheckinList, Event, Inputs, Position, Question
 from include.targets.fields import field as f
-from include.targets.fields.field import Category, Field, Getter, amount, iso
+from include.targets.fields.field import Field, Getter, amount, iso
 from include.targets.fields.orders import STATUSES
-from include.targets.fields.people import LEGACY_PARTS, ascii_email, full_name, legacy_part, name_part, part_label
+from include.targets.fields.people import ascii_email, name_fields
 
+_field = partial(Field, required_input="position")
 _TRUE = frozenset({"true", "t", "yes", "1"})
 
 
@@ -21,24 +23,12 @@ def position_fields(event: Event) -> list[Field]:
     return [
         *_ticket(),
         *[_checkin(each) for each in event.checkin_lists],
-        *_names(event),
+        *name_fields(_field, "attendee_name", "Attendee name", f.ATTENDEE, scheme=event.name_parts,
+                     parts_of=lambda inputs: _name_parts(inputs["position"]), missing=None),
         *_attendee(),
         *[_question(each) for each in event.questions if each.type != f.FILE],
         *_product(),
-    ]
-
-
-def _field(
-    key: str,
-    label: str,
-    type: str,
-    category: Category,
-    getter: Getter,
-    *,
-    enum_opts: Sequence[tuple[str, str]] = (),
-    is_deprecated: bool = False,
-) -> Field:
-    return Field(key, label, type, category, "position", getter, list(enum_opts), is_deprecated)
+    ]  # fmt: skip
 
 
 def _ticket() -> list[Field]:
@@ -73,33 +63,6 @@ def _checkin(checkin_list: CheckinList) -> Field:
     return _field(
         f"checkin_date_{checkin_list.id}", f"First entry: {checkin_list.name}", f.DATETIME, f.POSITION, first_entry
     )
-
-
-def _names(event: Event) -> list[Field]:
-    scheme = event.name_parts
-
-    def name(inputs: Inputs) -> str | None:
-        return full_name(_name_parts(inputs["position"]), scheme) or None
-
-    def part_of(part: str) -> Getter:
-        return lambda inputs: name_part(_name_parts(inputs["position"]), part)
-
-    def legacy(part: str) -> Getter:
-        return lambda inputs: legacy_part(name(inputs) or "", part)
-
-    prefix, label = "attendee_name_", "Attendee name: "
-    return [
-        _field("attendee_name", "Attendee name", f.TEXT, f.ATTENDEE, name),
-        *[
-            _field(prefix + part, label + part_label(part), f.TEXT, f.ATTENDEE, part_of(part),
-                   is_deprecated=len(scheme) == 1)
-            for part in scheme
-        ],
-        *[
-            _field(prefix + part, label + part_label(part), f.TEXT, f.ATTENDEE, legacy(part), is_deprecated=True)
-            for part in LEGACY_PARTS if part not in scheme
-        ],
-    ]  # fmt: skip
 
 
 def _name_parts(position: Position) -> Mapping[str, str]:
