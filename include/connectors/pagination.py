@@ -2,13 +2,8 @@
 
 A paginator builds the query of the next request from the pages it has seen, and raises `PaginationError` when a listing
 would not end or ended too early. Its memory does not grow with the listing. It knows the names of the fields of a page
-(attributes of the decoded body), so all paginators are used in the same way. Pass a page on before `advance` checks it:
-otherwise the records of a page that ends in an error are lost::
-
-    while not paginator.finished:
-        response = connector.get(path, paginator.params, decode=decode)
-        yield Page(paginator.records(response.value), response.requested_at, paginator.page)
-        paginator.advance(response.value)
+(attributes of the decoded body), so all paginators are used in the same way: see `PagedProvider._pages`, which passes a
+page on before `advance` checks it. Otherwise the records of a page that ends in an error would be lost.
 """
 
 from __future__ import annotations

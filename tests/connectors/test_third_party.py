@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -61,48 +62,22 @@ def fetcher(naps):
 # ---------------------------------------------------------------- addresses
 
 
+NOT_PUBLIC = {
+    "a loopback address": "127.0.0.1 127.255.255.254 ::1 ::ffff:127.0.0.1 2002:7f00:1::",
+    "a private address": "10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 fd00:ec2::254 fec0::1 2002:a00:1:: "
+    "64:ff9b::10.0.0.1",
+    "a link-local address": "169.254.169.254 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe",
+    "a shared address (carrier-grade NAT)": "100.64.0.1 100.100.100.200",
+    "an unspecified address": "0.0.0.0 0.1.2.3 ::",
+    "a multicast address": "224.0.0.1 ff02::1",
+    "a reserved address": "255.255.255.255 240.0.0.1 192.0.0.192 192.88.99.1 198.18.0.1 203.0.113.7 2001:db8::1 "
+    "2001::1 3fff::1 5f00::1 64:ff9b:1::1 ::127.0.0.1",
+    "the platform address of Azure": "168.63.129.16",
+}
+
+
 @pytest.mark.parametrize(
-    ("address", "kind"),
-    [
-        ("127.0.0.1", "a loopback address"),
-        ("127.255.255.254", "a loopback address"),
-        ("::1", "a loopback address"),
-        ("10.0.0.1", "a private address"),
-        ("172.16.0.1", "a private address"),
-        ("172.31.255.255", "a private address"),
-        ("192.168.1.1", "a private address"),
-        ("fd00:ec2::254", "a private address"),
-        ("fec0::1", "a private address"),
-        ("169.254.169.254", "a link-local address"),
-        ("fe80::1", "a link-local address"),
-        ("fe80::1%eth0", "a link-local address"),
-        ("100.64.0.1", "a shared address (carrier-grade NAT)"),
-        ("100.100.100.200", "a shared address (carrier-grade NAT)"),
-        ("0.0.0.0", "an unspecified address"),
-        ("0.1.2.3", "an unspecified address"),
-        ("::", "an unspecified address"),
-        ("224.0.0.1", "a multicast address"),
-        ("ff02::1", "a multicast address"),
-        ("255.255.255.255", "a reserved address"),
-        ("240.0.0.1", "a reserved address"),
-        ("192.0.0.192", "a reserved address"),
-        ("192.88.99.1", "a reserved address"),
-        ("198.18.0.1", "a reserved address"),
-        ("203.0.113.7", "a reserved address"),
-        ("2001:db8::1", "a reserved address"),
-        ("2001::1", "a reserved address"),
-        ("3fff::1", "a reserved address"),
-        ("5f00::1", "a reserved address"),
-        ("64:ff9b:1::1", "a reserved address"),
-        ("168.63.129.16", "the platform address of Azure"),
-        ("::ffff:127.0.0.1", "a loopback address"),
-        ("::ffff:169.254.169.254", "a link-local address"),
-        ("::127.0.0.1", "a reserved address"),
-        ("2002:7f00:1::", "a loopback address"),
-        ("2002:a00:1::1", "a private address"),
-        ("64:ff9b::10.0.0.1", "a private address"),
-        ("64:ff9b::a9fe:a9fe", "a link-local address"),
-    ],
+    ("address", "kind"), [(address, kind) for kind, some in NOT_PUBLIC.items() for address in some.split()]
 )
 def test_an_address_that_is_not_public(address, kind):
     assert kind_of_address(address) == kind
@@ -204,6 +179,34 @@ def test_a_host_that_cannot_be_resolved_at_the_moment_is_retried(fetcher, naps):
     assert naps == [1.0]
 
 
+def handler(body, seen=None):
+    """A handler that responds with `body`, and appends the hosts it was asked for to `seen`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if seen is not None:
+                seen.append(self.headers["Host"])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    return Handler
+
+
+@contextmanager
+def running(server):
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 @pytest.fixture
 def ipv6():
     """A service on ::1; gives its port."""
@@ -213,26 +216,12 @@ def ipv6():
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "4")
-            self.end_headers()
-            self.wfile.write(b"six!")
-
-        def log_message(self, *args):
-            pass
-
     try:
-        server = Server(("::1", 0), Handler)
+        server = Server(("::1", 0), handler(b"six!"))
     except OSError:
         pytest.skip("there is no IPv6 here")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(server):
+        yield server.server_port
 
 
 def test_over_ipv6_by_name_and_by_address(ipv6, fetcher):
@@ -327,11 +316,21 @@ def test_a_connector_gives_the_rule_of_its_connection(service):
         assert connector.third_party.is_exempt("http://127.0.0.1:1/")
 
 
-def test_a_user_or_another_port_is_not_the_same_service():
-    assert is_same_service("http://a.example/x", "http://A.example:80/y")
-    assert not is_same_service("http://a.example/", "http://a.example:8080/")
-    assert not is_same_service("http://a.example/", "http://a.example@evil.example/")
-    assert not is_same_service("http://a.example/", "http://a.example.evil.example/")
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("http://a.example/x", "http://A.example:80/y", True),
+        ("http://a.example/x", "https://a.example/y", True),
+        ("https://a.example/", "http://a.example/", False),
+        ("http://a.example:8080/", "https://a.example/", False),
+        ("http://a.example/", "http://a.example:8080/", False),
+        ("http://a.example/", "http://a.example@evil.example/", False),
+        ("http://a.example/", "http://a.example.evil.example/", False),
+        ("http://a.example/", "http://[", False),
+    ],
+)
+def test_a_user_or_another_port_is_not_the_same_service(old, new, is_same):
+    assert is_same_service(old, new) is is_same
 
 
 # ---------------------------------------------------------------- proxies
@@ -391,17 +390,6 @@ def tls(tmp_path, monkeypatch):
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     context.sni_callback = lambda sock, asked, ctx: seen.append(asked)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(self.headers["Host"])
-            self.send_response(200)
-            self.send_header("Content-Length", "3")
-            self.end_headers()
-            self.wfile.write(b"tls")
-
-        def log_message(self, *args):
-            pass
-
     class Server(ThreadingHTTPServer):
         def get_request(self):
             connection, address = super().get_request()
@@ -410,13 +398,9 @@ def tls(tmp_path, monkeypatch):
         def handle_error(self, request, client_address):
             pass  # a client that does not trust it
 
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield server.server_port, seen
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = Server(("127.0.0.1", 0), handler(b"tls", seen))
+    with running(server):
+        yield server.server_port, seen
 
 
 def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(tls, fetcher):
