@@ -134,10 +134,6 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
     [
         ({"action": "link", "venue": "1"}, "To link a venue, also specify: provider"),
         (
-            {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "settings": {"a": 1}},
-            "already, with other settings: the action settings changes them",
-        ),
-        (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "id_at_provider": "nowhere"},
             "TiteLive stocks does not know nowhere: check the id, or the address of the Airflow connection ",
         ),
