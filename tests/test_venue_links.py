@@ -243,7 +243,7 @@ class TestLink:
         asked = len(stocks.asked)
         with pytest.raises(ConfigurationError, match=f"There is link {link} of Plume .* already, with other settings"):
             link_venue(connection, reach, venue=venue, provider="OldStocks", settings={"a": 1})
-        set_active(connection, is_active=False, link=link)
+        set_active(connection, None, is_active=False, link=link)
         with pytest.raises(ConfigurationError, match=f"it is not active: activate link {link}$"):
             link_venue(connection, reach, venue=venue, provider="OldStocks")
         assert len(links()) == 1
@@ -466,7 +466,7 @@ class TestChange:
         result = change_provider(connection, reach, link=link, provider="OldStocks")
         assert result.message.startswith("Nothing to change: that is link 1")
         assert (everything(), len(stocks.asked)) == (before, asked)
-        set_active(connection, is_active=False, link=link)
+        set_active(connection, None, is_active=False, link=link)
         with pytest.raises(ConfigurationError, match="it is not active: activate it"):
             change_provider(connection, reach, link=link, provider="OldStocks")
 
@@ -476,12 +476,12 @@ class TestChange:
             change_provider(connection, reach, venue=venue, provider="Halls")
         with pytest.raises(ConfigurationError, match=f"There is link {other} of .* already"):
             change_provider(connection, reach, link=link, provider="NewStocks")
-        set_active(connection, is_active=False, link=other)
+        set_active(connection, None, is_active=False, link=other)
         with pytest.raises(ConfigurationError, match=f"activate link {other}"):
             change_provider(connection, reach, venue=venue, provider="NewStocks")
 
     def test_an_inactive_link_becomes_active(self, link, connection, reach, links):
-        set_active(connection, is_active=False, link=link)
+        set_active(connection, None, is_active=False, link=link)
         change_provider(connection, reach, link=link, provider="NewStocks")
         assert links()[0][4] is True
 
@@ -506,15 +506,15 @@ class TestActive:
     def test_what_is_deactivated_is_skipped_and_stays_on_sale(self, link, connection, reach, read, shelf, watermark):
         read(link, OldStocks)
         before, read_at = shelf(), watermark(link)
-        result = set_active(connection, is_active=False, link=link)
+        result = set_active(connection, None, is_active=False, link=link)
         assert "3 of its stocks stay on sale" in result.message
         assert read(link, OldStocks).state == "skipped"
         assert (shelf(), watermark(link)) == (before, read_at)
 
     def test_what_is_activated_again_is_read_completely(self, link, venue, connection, read, stocks, watermark):
         read(link, OldStocks)
-        set_active(connection, is_active=False, venue=venue)
-        result = set_active(connection, is_active=True, venue=venue)
+        set_active(connection, None, is_active=False, venue=venue)
+        result = set_active(connection, None, is_active=True, venue=venue)
         assert "the next run reads everything" in result.message
         assert watermark(link) is None
         assert read(link, OldStocks).records == 3
@@ -523,15 +523,15 @@ class TestActive:
     @pytest.mark.parametrize("is_active", [True, False])
     def test_twice_is_once(self, link, connection, read, watermark, is_active):
         read(link, OldStocks)
-        set_active(connection, is_active=is_active, link=link)
+        set_active(connection, None, is_active=is_active, link=link)
         read_at = watermark(link)
         assert read_at
-        assert "Nothing to do" in set_active(connection, is_active=is_active, link=link).message
+        assert "Nothing to do" in set_active(connection, None, is_active=is_active, link=link).message
         assert watermark(link) == read_at
 
     def test_only_what_can_be_chosen_is(self, link, venue, connection):
         with pytest.raises(ConfigurationError, match="has no inactive links"):
-            set_active(connection, is_active=True, venue=venue)
+            set_active(connection, None, is_active=True, venue=venue)
 
 
 class TestSettings:
