@@ -149,9 +149,8 @@ def test_no_address_of_a_image(fetch, url):
 
 def test_the_number_of_connectors_is_bounded(service, fetch):
     service.answers(b"x")
-    port = service.url.split(":")[2].split("/")[0]
     for number in range(MAX_ORIGINS + 3):
-        assert fetch(f"http://127.0.0.1:{port}/{number}") == b"x"
+        assert fetch(f"http://127.0.0.1:{service.port}/{number}") == b"x"
     assert len(fetch._connectors) == 1
     fetch._connectors.clear()
     for number in range(MAX_ORIGINS + 3):
