@@ -7,7 +7,6 @@ too much only makes a message harder to read; hiding too little leaks a password
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
@@ -35,11 +34,6 @@ def looks_secret(name: str) -> bool:
     parts = re.split(r"[^a-z0-9]+", lowered)
     joined = "".join(parts)
     return joined.endswith("key") or any(word in joined for word in _ANYWHERE) or not _WHOLE_PARTS.isdisjoint(parts)
-
-
-def basic_credentials(user: str, password: str) -> str:
-    """Return the credentials that HTTP Basic sends, which reveal the password."""
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _hide(match: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from include.connectors.redaction import Redactor, basic_credentials, looks_secret, redact, redact_log_record
+from include.connectors.redaction import Redactor, looks_secret, redact, redact_log_record
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,6 @@ def test_empty_secrets_hide_nothing():
 
 def test_any_object_is_shown_as_text():
     assert redact(ValueError("token=abc")) == "token=***"
-
-
-def test_basic_credentials():
-    assert basic_credentials("user", "pass") == "dXNlcjpwYXNz"
 
 
 def test_log_records_are_redacted_and_kept():
