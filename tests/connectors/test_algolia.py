@@ -162,7 +162,7 @@ def test_it_waits_until_a_task_is_published(service, scripted):
     assert [each.path for each in service.asked] == ["/1/indexes/a%20b/task/12"] * 4
 
 
-def test_a_task_that_is_never_published(service, scripted, monkeypatch):
+def test_a_task_that_is_never_published(service, scripted):
     service.answers(b'{"status": "notPublished"}')
     began = time.monotonic()
     with pytest.raises(ServiceUnavailable, match="has not published task 12 of index offers after 0 s"):

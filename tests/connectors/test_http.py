@@ -423,13 +423,6 @@ def test_a_resolver_that_cannot_tell_at_the_moment_is_asked_again(connect, naps,
     assert len(asked) == 4
 
 
-def test_a_mirror_is_asked_when_a_host_is_unknown(mirror, connect, naps, monkeypatch):
-    unresolvable(monkeypatch, socket.EAI_NONAME)
-    mirror.answers(GOOD)
-    assert connect("http://nowhere.example/", mirrors=[mirror.url]).get(decode=decode).value == {"fine": True}
-    assert naps == []
-
-
 def test_an_unknown_host_of_a_proxy_is_said_as_such(connect, monkeypatch):
     unresolvable(monkeypatch, socket.EAI_NONAME)
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
@@ -640,9 +633,11 @@ def test_a_mirror_is_asked_at_once(service, mirror, connect, naps, caplog, fault
     assert "; trying the next address of the service" in caplog.text
 
 
-def test_a_mirror_is_asked_when_nobody_listens(mirror, connect, naps):
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nowhere.example/"])
+def test_a_mirror_is_asked_when_nobody_listens_or_a_host_is_unknown(mirror, connect, naps, monkeypatch, url):
+    unresolvable(monkeypatch, socket.EAI_NONAME)
     mirror.answers(GOOD)
-    assert connect("http://127.0.0.1:1", mirrors=[mirror.url]).get(decode=decode).value == {"fine": True}
+    assert connect(url, mirrors=[mirror.url]).get(decode=decode).value == {"fine": True}
     assert naps == []
 
 

@@ -25,23 +25,17 @@ def reason(fetch, url):
     return failed.value.message
 
 
-def test_the_bytes_as_they_are(service, fetch):
+def test_the_bytes_as_they_are_without_any_credentials(service, fetch, tmp_path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password s3cr3t\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
     service.answers(b"\xff\xd8 image")
     assert fetch(f"{service.url}/a b.jpg?size=2&x=%20") == b"\xff\xd8 image"
     asked = service.asked[0]
     assert (asked.path, asked.query) == ("/api/a%20b.jpg", {"size": "2", "x": " "})
     assert asked.headers["Accept"] == "image/*"
     assert not {"Authorization", "Cookie", "api-key"} & asked.headers.keys()
-
-
-def test_no_credentials_of_the_machine_either(service, fetch, tmp_path, monkeypatch):
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login me password s3cr3t\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    service.answers(b"x")
-    fetch(f"{service.url}/a.jpg")
-    assert "Authorization" not in service.asked[0].headers
 
 
 @pytest.mark.parametrize("status", [404, 410])

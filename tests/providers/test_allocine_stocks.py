@@ -192,30 +192,21 @@ class TestGone:
         ids = dict(connection.execute("SELECT id_at_providers, id FROM stock").fetchall())
         key = min(ids)
         book(connection, key)
-        moved = {}
 
         class Moving(AllocineStocks):
-            def __next__(self):
-                infos = super().__next__()
-                for showtime in self.record.node.showtimes:
-                    version, start = showtime.version, showtime.starts_at.isoformat()
-                    if key == f"{self.record.node.movie.id}%{paris.venue_id_at_offer_provider}#{version}/{start}":
+            def describe(self, record):
+                for showtime in record.node.showtimes:
+                    if self._stock_key(showtime) == key:
                         showtime.starts_at += timedelta(minutes=5)
-                        self._keyed = (None, {})
-                        moved["key"] = f"{key.rpartition('/')[0]}/{showtime.starts_at.isoformat()}"
-                        return [
-                            self.create_providable_info(info.type, moved["key"], None)
-                            if info.id_at_providers == key
-                            else info
-                            for info in infos
-                        ]
-                return infos
+                return super().describe(record)
 
         source.sync(paris, provider_class=Moving)
+        begin, _, start = key.rpartition("/")
+        moved = f"{begin}/{(datetime.fromisoformat(start) + timedelta(minutes=5)).isoformat()}"
         row = connection.execute(
             "SELECT id_at_providers, booked_quantity, gone_since, is_soft_deleted FROM stock WHERE id = %s", (ids[key],)
         ).fetchone()
-        assert row == (moved["key"], 2, None, False)
+        assert row == (moved, 2, None, False)
         assert connection.execute("SELECT count(*) FROM stock").fetchone() == (len(ids),)
 
     def test_what_comes_back_is_on_sale_again(self, source, paris, on_sale):
