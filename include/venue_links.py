@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -196,7 +197,7 @@ def _transfer(connection: Connection, current: LinkStatus, new: _NewLink) -> tup
 
 
 def set_active(
-    connection: Connection, *, is_active: bool, venue: str | None = None, link: int | None = None
+    connection: Connection, _connect: Connect, *, is_active: bool, venue: str | None = None, link: int | None = None
 ) -> LinkResult:
     """Activate or deactivate a link, given by its id or by a venue that has only one to (de)activate.
 
@@ -263,33 +264,16 @@ class _Action(NamedTuple):
 _ACTIONS: dict[Action, _Action] = {
     "link": _Action("link a venue", {"venue", "provider"}, {"id_at_provider", "settings"}, link_venue),
     "change": _Action(
-        "change the provider of a venue",
-        {"provider"},
-        {"venue", "link", "id_at_provider", "settings"},
-        change_provider,
+        "change the provider of a venue", {"provider"}, {"venue", "link", "id_at_provider", "settings"}, change_provider
     ),
     "settings": _Action("change the settings of a link", {"settings"}, {"venue", "link"}, change_settings),
-    "activate": _Action(
-        "activate a link",
-        set(),
-        {"venue", "link"},
-        lambda connection, _connect, **given: set_active(connection, is_active=True, **given),
-    ),
-    "deactivate": _Action(
-        "deactivate a link",
-        set(),
-        {"venue", "link"},
-        lambda connection, _connect, **given: set_active(connection, is_active=False, **given),
-    ),
+    "activate": _Action("activate a link", set(), {"venue", "link"}, partial(set_active, is_active=True)),
+    "deactivate": _Action("deactivate a link", set(), {"venue", "link"}, partial(set_active, is_active=False)),
 }
 
 
 def describe_links(connection: Connection, *, venue: str | None = None) -> tuple[list[LinkStatus], int]:
-    """Return links with counts of what they feed, by venue, at most `MAX_SHOWN`, and how many links there are.
-
-    Args:
-        connection: a connection without an open transaction.
-        venue: SIRET or id; only the links of this venue.
+    """Return at most `MAX_SHOWN` links (of a venue) with counts of what they feed, and how many links there are.
 
     Raises:
         ConfigurationError: there is no such venue.
@@ -426,13 +410,12 @@ def _refuse_duplicate(connection: Connection, new: _NewLink) -> None:
     link = _same_link(connection, new)
     if link is None:
         return
+    hint = ""
     if not link.is_active:
-        raise ConfigurationError(f"There is {_label(link)} already, but it is not active: activate link {link.id}")
-    if link.settings != new.link.settings:
-        raise ConfigurationError(
-            f"There is {_label(link)} already, with other settings: the action settings changes them"
-        )
-    raise ConfigurationError(f"There is {_label(link)} already")
+        hint = f", but it is not active: activate link {link.id}"
+    elif link.settings != new.link.settings:
+        hint = ", with other settings: the action settings changes them"
+    raise ConfigurationError(f"There is {_label(link)} already{hint}")
 
 
 def _find_link(connection: Connection, venue: str | None, link_id: int | None, *, is_active: bool) -> LinkStatus:

@@ -1,5 +1,6 @@
 """From dotted paths to providers, targets and patches, and to nothing else."""
 
+import json  # noqa: F401  # so that json.dumps can be found without importing anything
 import sys
 from typing import ClassVar
 
@@ -74,9 +75,6 @@ def test_what_the_project_has_is_found(load_one):
     ],
 )
 def test_anything_else_is_refused_with_what_there_is(load_one, path, reason):
-    import json
-
-    assert json
     with pytest.raises(ConfigurationError, match=reason) as refused:
         load_one(path)
     assert f"The project has: {'' if load_one is not load_provider else 'include.providers.'}" in str(refused.value)

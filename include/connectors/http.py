@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import Lock
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 from urllib.parse import urljoin
 
 import msgspec
@@ -29,7 +28,6 @@ import requests
 
 from include.connectors import cancellation
 from include.connectors.messages import RawResponse, Request
-from include.connectors.rate_limit import RateLimiter
 from include.connectors.redaction import redact_log_record
 from include.connectors.refusals import named_connection, refused_by_status, undecodable_body
 from include.connectors.third_party import ThirdPartyRule, is_same_service
@@ -78,6 +76,16 @@ class Stats:
     bytes: int = 0
     seconds: float = 0.0
     waited: float = 0.0
+
+
+class RateLimiter(Protocol):
+    """Assigns each request a time slot. Safe to share between threads."""
+
+    def acquire(self, longest: float = ...) -> float:
+        """Reserve the next free slot, unless it is more than `longest` seconds away; return the seconds until then."""
+
+    def pause(self, seconds: float) -> None:
+        """Assign no slot in the next `seconds`: the service asked all clients to wait."""
 
 
 class HttpConnector:
@@ -213,9 +221,7 @@ class HttpConnector:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def _attempt(
@@ -245,7 +251,10 @@ class HttpConnector:
                 continue
             if 200 <= raw.status < 300:
                 return self._decoded(request, raw, requested_at, decode)
-            return self._refused(request, raw)
+            error = refused_by_status(self._shown(request, raw), raw, redact=self._redact, conn_id=self._conn_id)
+            if isinstance(error, RetryableError):
+                return error
+            raise error
 
     def _send(self, request: Request, url: str) -> RawResponse | ProviderSyncError:
         began = time.perf_counter()
@@ -270,13 +279,6 @@ class HttpConnector:
         except (msgspec.DecodeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             reason = self._redact(error)
         return undecodable_body(self._shown(request, raw), raw, reason, redact=self._redact, conn_id=self._conn_id)
-
-    def _refused(self, request: Request, raw: RawResponse) -> RetryableError:
-        """Return the error for a status that may be temporary, raise the one for any other status."""
-        error = refused_by_status(self._shown(request, raw), raw, redact=self._redact, conn_id=self._conn_id)
-        if isinstance(error, RetryableError):
-            return error
-        raise error
 
     def _redirected(self, request: Request, raw: RawResponse) -> str:
         """Return the new address, which must be the same service: headers with keys are sent there too."""

@@ -7,7 +7,6 @@ port) has its own `HttpConnector`, for time-outs, retries and limits.
 from __future__ import annotations
 
 import re
-from types import TracebackType
 from typing import Any, Self
 
 import urllib3
@@ -103,9 +102,7 @@ class ImageFetcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def _connector(self, origin: str) -> HttpConnector:

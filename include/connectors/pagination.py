@@ -2,13 +2,8 @@
 
 A paginator builds the query of the next request from the pages it has seen, and raises `PaginationError` when a listing
 would not end or ended too early. Its memory does not grow with the listing. It knows the names of the fields of a page
-(attributes of the decoded body), so all paginators are used in the same way. Pass a page on before `advance` checks it:
-otherwise the records of a page that ends in an error are lost::
-
-    while not paginator.finished:
-        response = connector.get(path, paginator.params, decode=decode)
-        yield Page(paginator.records(response.value), response.requested_at, paginator.page)
-        paginator.advance(response.value)
+(attributes of the decoded body), so all paginators are used in the same way: see `PagedProvider._pages`, which passes a
+page on before `advance` checks it. Otherwise the records of a page that ends in an error would be lost.
 """
 
 from __future__ import annotations
@@ -94,12 +89,14 @@ class Paginator(ABC):
         self._total_of = attrgetter(total) if total else None
         self._params = dict(params or {})
         self._size_param = size_param
+        self._position_param = ""
+        self._position: Any = None
         self._max_pages = max_pages
 
     @property
-    @abstractmethod
     def params(self) -> dict[str, Any]:
         """Query parameters of the next request."""
+        return self._params if self._position is None else {**self._params, self._position_param: self._position}
 
     @property
     def probe_params(self) -> dict[str, Any]:
@@ -149,11 +146,6 @@ class SinglePage(Paginator):
         super().__init__(records=records, total=total, params=params)
         self._received_of = attrgetter(received) if received else None
 
-    @property
-    def params(self) -> dict[str, Any]:
-        """Query parameters of the only request."""
-        return self._params
-
     def advance(self, page: Any) -> None:
         """Finish; raise PaginationError if the page has fewer records than it announces."""
         received = len(self.records(page)) if self._received_of is None else self._received_of(page)
@@ -193,10 +185,9 @@ class KeysetPaginator(Paginator):
     ) -> None:
         params = {**(params or {}), size_param: size}
         super().__init__(records=records, total=total, params=params, size_param=size_param, max_pages=max_pages)
+        self._position_param, self._position = after_param, start
         self._key_of = attrgetter(key)
         self._raw_key = raw_key or key
-        self._after_param = after_param
-        self._cursor = start
         self._first: object = None
         self._loop = _LoopDetector()
         self._full_size = size
@@ -204,11 +195,6 @@ class KeysetPaginator(Paginator):
         self._rows = 0
         self._announced = _AnnouncedTotal()
         self._compares_total = start is None
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Query parameters of the next request."""
-        return self._params if self._cursor is None else {**self._params, self._after_param: self._cursor}
 
     def advance(self, page: Any) -> None:
         """Check the page just read, and continue after its last row."""
@@ -227,10 +213,10 @@ class KeysetPaginator(Paginator):
             return
         first = self._key_in(rows)
         # Only these two rows show that `after` was misread: any other row may come twice in a listing that changes.
-        if last == self._cursor or first == self._first:
+        if last == self._position or first == self._first:
             raise self._error(
-                f"page {self.page} contains row {last if last == self._cursor else first!r} again, although the "
-                f"request was for the rows after {self._cursor!r}: the service misreads {self._after_param!r}; "
+                f"page {self.page} contains row {last if last == self._position else first!r} again, although the "
+                f"request was for the rows after {self._position!r}: the service misreads {self._position_param!r}; "
                 "ask the supplier"
             )
         if self._loop.repeats(last):
@@ -238,7 +224,7 @@ class KeysetPaginator(Paginator):
                 f"the listing repeats itself: page {self.page} ends with row {last!r}, like an earlier page; ask the "
                 "supplier"
             )
-        self._cursor, self._first = last, first
+        self._position, self._first = last, first
         self._longest = max(self._longest, len(rows))
         self._next_page()
 
@@ -281,15 +267,9 @@ class CursorPaginator(Paginator):
         max_pages: int = MAX_PAGES,
     ) -> None:
         super().__init__(records=records, params=params, max_pages=max_pages)
+        self._position_param, self._position = cursor_param, start
         self._cursor_of = attrgetter(cursor)
-        self._cursor_param = cursor_param
-        self._cursor = start
         self._loop = _LoopDetector()
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Query parameters of the next request."""
-        return self._params if self._cursor is None else {**self._params, self._cursor_param: self._cursor}
 
     def advance(self, page: Any) -> None:
         """Move on to the page that the cursor names; None or "" ends the listing."""
@@ -297,12 +277,12 @@ class CursorPaginator(Paginator):
         if not cursor:
             self.finished = True
             return
-        if cursor == self._cursor or self._loop.repeats(cursor):
+        if cursor == self._position or self._loop.repeats(cursor):
             raise self._error(
                 f"the listing repeats itself: page {self.page} names {cursor[:60]!r} as the next page, like an earlier "
                 "page; ask the supplier"
             )
-        self._cursor = cursor
+        self._position = cursor
         self._next_page()
 
 
@@ -327,15 +307,9 @@ class OffsetPaginator(Paginator):
     ) -> None:
         params = {**(params or {}), size_param: size}
         super().__init__(records=records, total=total, params=params, size_param=size_param, max_pages=max_pages)
-        self._skip_param = skip_param
-        self._skip = start
+        self._position_param, self._position = skip_param, start
         self._first: object = None
         self._announced = _AnnouncedTotal()
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Query parameters of the next request."""
-        return {**self._params, self._skip_param: self._skip}
 
     def advance(self, page: Any) -> None:
         """Check the page just read, and skip its rows too."""
@@ -347,18 +321,18 @@ class OffsetPaginator(Paginator):
             )
         self._announced.update(total)
         if not rows:
-            if self._skip < self._announced.latest:
-                raise self._ended_early(self._skip, self._announced.latest)
+            if self._position < self._announced.latest:
+                raise self._ended_early(self._position, self._announced.latest)
             self.finished = True
             return
         if rows[0] == self._first:
             raise self._error(
                 f"page {self.page} begins with the same row as the page before it: the service ignores or misreads "
-                f"{self._skip_param!r}; ask the supplier"
+                f"{self._position_param!r}; ask the supplier"
             )
         self._first = rows[0]
-        self._skip += len(rows)
-        if self._skip >= self._announced.latest:
+        self._position += len(rows)
+        if self._position >= self._announced.latest:
             self.finished = True
         else:
             self._next_page()

@@ -7,7 +7,6 @@ too much only makes a message harder to read; hiding too little leaks a password
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
@@ -23,7 +22,7 @@ _WHOLE_PARTS = {"key", "auth", "pwd", "pass", "sig", "bearer", "login"}
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/?#\s\"'<>]*@", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(?P<name>[\w.%\[\]-]+)=(?P<value>[^&\s\"'<>]+)")
 _NAMED = re.compile(
-    r"(?P<name>[A-Za-z][\w-]*)(?P<between>[\"']?\s*:\s*)"
+    r"(?P<name>[A-Za-z][\w-]*)[\"']?\s*:\s*"
     r"(?P<value>\"(?:[^\"\\]|\\.)*\"?|b?'[^']*'?|(?:(?:basic|bearer|digest|token)\s+)?[^\s\"',;}]+)",
     re.IGNORECASE,
 )
@@ -37,17 +36,8 @@ def looks_secret(name: str) -> bool:
     return joined.endswith("key") or any(word in joined for word in _ANYWHERE) or not _WHOLE_PARTS.isdisjoint(parts)
 
 
-def basic_credentials(user: str, password: str) -> str:
-    """Return the credentials that HTTP Basic sends, which reveal the password."""
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def _hide_assigned(match: re.Match[str]) -> str:
-    return f"{match['name']}={HIDDEN}" if looks_secret(match["name"]) else match[0]
-
-
-def _hide_named(match: re.Match[str]) -> str:
-    return f"{match['name']}{match['between']}{HIDDEN}" if looks_secret(match["name"]) else match[0]
+def _hide(match: re.Match[str]) -> str:
+    return match[0].removesuffix(match["value"]) + HIDDEN if looks_secret(match["name"]) else match[0]
 
 
 class Redactor:
@@ -71,8 +61,8 @@ class Redactor:
         """Return `text` as a string with every secret replaced by three stars."""
         shown = self._known.sub(HIDDEN, str(text))
         shown = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", shown)
-        shown = _ASSIGNED.sub(_hide_assigned, shown)
-        shown = _NAMED.sub(_hide_named, shown)
+        shown = _ASSIGNED.sub(_hide, shown)
+        shown = _NAMED.sub(_hide, shown)
         return self._short.sub(HIDDEN, shown)
 
 

@@ -86,13 +86,7 @@ def preview(body: bytes, redact: Redactor) -> str:
 
 
 def failed_to_connect(
-    request: str,
-    url: str,
-    error: Exception,
-    *,
-    timeouts: tuple[float, float],
-    redact: Redactor,
-    conn_id: str,
+    request: str, url: str, error: Exception, *, timeouts: tuple[float, float], redact: Redactor, conn_id: str
 ) -> ProviderSyncError:
     """Return the error for a request without a complete response."""
     place, root = named_connection(conn_id), _root(error)
@@ -117,13 +111,7 @@ def failed_to_connect(
     return ServiceUnavailable(f"{request} failed: {reason}{via}")
 
 
-def _reason(
-    error: Exception,
-    root: BaseException,
-    url: str,
-    timeouts: tuple[float, float],
-    redact: Redactor,
-) -> str:
+def _reason(error: Exception, root: BaseException, url: str, timeouts: tuple[float, float], redact: Redactor) -> str:
     cause = redact(root) or type(root).__name__
     if isinstance(error, requests.exceptions.ProxyError):
         reason = f"the proxy gives no connection ({cause})"

@@ -186,14 +186,8 @@ def is_same_service(old: str, new: str) -> bool:
         a, b = parse_url(old), parse_url(new)
     except LocationParseError:
         return False
-    if a.host != b.host:
-        return False
-    return (a.scheme, _port(a)) == (b.scheme, _port(b)) or (a.scheme, _port(a), b.scheme, _port(b)) == (
-        "http",
-        80,
-        "https",
-        443,
-    )
+    before, after = (a.scheme, _port(a)), (b.scheme, _port(b))
+    return a.host == b.host and (before == after or (before, after) == (("http", 80), ("https", 443)))
 
 
 def _port(url: Url) -> int:

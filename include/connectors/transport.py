@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_auth_from_url, urldefragauth
 
 from include.connectors.messages import RawResponse, Request
-from include.connectors.redaction import Redactor, basic_credentials, looks_secret
+from include.connectors.redaction import Redactor, looks_secret
 from include.connectors.refusals import failed_to_connect, named_connection
 from include.connectors.third_party import PinnedAdapter, ThirdPartyRule, is_same_service
 from include.errors import BodyTooLarge, ConfigurationError, ProviderSyncError, UntrustedUrl
@@ -214,7 +215,8 @@ def _secrets_of(auth: object) -> list[str]:
         user, password = auth
     else:
         user, password = getattr(auth, "username", None), getattr(auth, "password", None)
-    return [str(password), basic_credentials(str(user), str(password))] if password else []
+    # HTTP Basic sends both as Base64, which reveals the password.
+    return [str(password), b64encode(f"{user}:{password}".encode()).decode()] if password else []
 
 
 def _beginning(response: requests.Response) -> bytes:

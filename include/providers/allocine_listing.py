@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from include.connectors.decoding import PageDecoder, Rejected
 
+T = TypeVar("T")
 Version = Literal["VO", "VF"]
 VERSIONS: dict[str, Version] = {"ORIGINAL": "VO", "LOCAL": "VF", "DUBBED": "VF"}
 _RUNTIME = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?(?:\d{1,2}S)?")
@@ -95,34 +96,22 @@ class Credit(Lenient):
     person: Person | None = None
 
 
-class CreditEdge(Lenient):
-    """An entry of the credits."""
-
-    node: Credit | None = None
-
-
-class Credits(Lenient):
-    """The credits, the director first."""
-
-    edges: list[CreditEdge] = []
-
-
 class Role(Lenient):
     """An actor of the movie."""
 
     actor: Person | None = None
 
 
-class RoleEdge(Lenient):
-    """An entry of the cast."""
+class Entry(Lenient, Generic[T]):
+    """An entry of a `Connection`."""
 
-    node: Role | None = None
+    node: T | None = None
 
 
-class Cast(Lenient):
-    """The cast."""
+class Connection(Lenient, Generic[T]):
+    """A list in the form of GraphQL (https://relay.dev/graphql/connections.htm)."""
 
-    edges: list[RoleEdge] = []
+    edges: list[Entry[T]] = []
 
 
 class Country(Lenient):
@@ -145,8 +134,8 @@ class Movie(Lenient):
     poster: Poster | UnsetType | None = UNSET
     backlink: Backlink | UnsetType | None = UNSET
     releases: list[Release] | UnsetType | None = UNSET
-    credits: Credits | UnsetType | None = UNSET
-    cast: Cast | UnsetType | None = UNSET
+    credits: Connection[Credit] | UnsetType | None = UNSET
+    cast: Connection[Role] | UnsetType | None = UNSET
     countries: list[Country] | UnsetType | None = UNSET
 
 

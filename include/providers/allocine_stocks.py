@@ -25,12 +25,13 @@ from include.connectors.pagination import SinglePage
 from include.errors import ConfigurationError, RejectRecord, SkipObject
 from include.models import Offer, Product, Providable, Stock, VenueLink
 from include.providers.allocine_listing import (
-    Cast,
+    Connection,
     Country,
-    Credits,
+    Credit,
     Edge,
     Movie,
     Release,
+    Role,
     Showtime,
     Version,
     decode_listing,
@@ -318,12 +319,12 @@ def _release_date(releases: list[Release]) -> str | None:
     return releases[0].release_date.date.isoformat() if releases[0].release_date else None
 
 
-def _director(credit: Credits) -> str | None:
-    node = credit.edges[0].node if credit.edges else None
+def _director(credits: Connection[Credit]) -> str | None:
+    node = credits.edges[0].node if credits.edges else None
     return node.person.name if node and node.person else None
 
 
-def _actors(cast: Cast) -> list[str]:
+def _actors(cast: Connection[Role]) -> list[str]:
     return [edge.node.actor.name for edge in cast.edges if edge.node and edge.node.actor and edge.node.actor.name]
 
 

@@ -1,23 +1,7 @@
 """A provider whose source is listed in pages over HTTP: what all of those have in common.
 
-A subclass states facts as class attributes and defines three members, next to `fill_object_attributes`::
-
-    class Billets(PagedProvider[Event]):
-        name = "Billets"
-        can_create = True
-        conn_id = "billets_api"
-        decode = PageDecoder(EventPage, Event, "events")
-        key_field = cursor_field = "id"
-
-        @property
-        def path(self) -> str:
-            return "events"
-
-        def paginator(self) -> Paginator:
-            return KeysetPaginator(records="events", key="id", size=200, start=self.resume_from)
-
-        def describe(self, record: Event) -> list[ProvidableInfo]:
-            return [self.create_providable_info(Offer, record.id, record.modified)]
+A subclass states facts as class attributes and defines `path`, `paginator` and `describe`, next to
+`fill_object_attributes`; `include/providers/stock_api.py` is an example, and `python -m scaffold` writes one.
 """
 
 from __future__ import annotations

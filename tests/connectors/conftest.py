@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,6 +29,7 @@ class Service:
     """`script` holds what to answer, one entry per request; the last one is repeated."""
 
     url: str = ""
+    port: int = 0
     script: list[Callable[[Any], None]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -102,7 +103,7 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Service]:
+def serving(server_class: type[HTTPServer] = ThreadingHTTPServer, host: str = "127.0.0.1") -> Iterator[Service]:
     """Run a service until the block ends."""
     service = Service()
 
@@ -134,8 +135,8 @@ def serving() -> Iterator[Service]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = server_class((host, 0), Handler)
+    service.port = server.server_port
     service.url = f"http://127.0.0.1:{server.server_port}/api"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -25,6 +25,15 @@ def page(number: int, *records: object) -> Page:
     return Page(list(records), START + timedelta(seconds=number), number)
 
 
+def numbered(count: int, asked: list[int] | None = None, pause: float = 0) -> Iterator[Page]:
+    """Pages whose only record is their number; notes them in `asked` when they are requested."""
+    for number in range(count):
+        if asked is not None:
+            asked.append(number)
+        time.sleep(pause)
+        yield page(number, number)
+
+
 def wait_until(condition, seconds: float = 5.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -127,56 +136,27 @@ def test_exit_in_the_thread_is_not_lost():
 
 
 def test_nothing_is_asked_before_the_first_record_is_wanted():
-    asked = []
-
-    def pages() -> Iterator[Page]:
-        asked.append(1)
-        yield page(1, "a")
-
-    stream = RecordStream(pages())
+    asked: list[int] = []
+    stream = RecordStream(numbered(1, asked))
     time.sleep(0.03)
     assert asked == []
-    assert list(stream) == ["a"]
+    assert list(stream) == [0]
 
 
 def test_next_pages_are_fetched_meanwhile_and_never_too_many():
+    """Fetching and working overlap."""
     asked: list[int] = []
-
-    def pages() -> Iterator[Page]:
-        for number in range(1, 9):
-            asked.append(number)
-            yield page(number, number)
-
-    stream = RecordStream(pages())
-    for number in range(1, 5):
+    stream = RecordStream(numbered(9, asked))
+    for number in range(4):
         assert next(stream) == number
-        wait_until(lambda: len(asked) >= number + AHEAD)  # noqa: B023
+        wait_until(lambda: len(asked) > number + AHEAD)  # noqa: B023
         time.sleep(0.02)
         assert asked[-1] == number + AHEAD
     stream.close()
 
 
-def test_fetching_and_working_overlap():
-    fetched = threading.Event()
-
-    def pages() -> Iterator[Page]:
-        yield page(0, 0)
-        fetched.set()
-        yield page(1, 1)
-
-    stream = RecordStream(pages())
-    next(stream)
-    assert fetched.wait(5), "the next page is fetched while the records of this one are worked on"
-    assert list(stream) == [1]
-
-
 def test_waited_is_the_time_without_pages():
-    def pages() -> Iterator[Page]:
-        for number in range(3):
-            time.sleep(0.05)
-            yield page(number, number)
-
-    stream = RecordStream(pages())
+    stream = RecordStream(numbered(3, pause=0.05))
     list(stream)
     assert 0.13 < stream.waited < 1
 
@@ -226,8 +206,7 @@ def test_close_ends_the_thread_and_closes_the_pages():
 
     def pages() -> Iterator[Page]:
         try:
-            for number in range(100):
-                yield page(number, number)
+            yield from numbered(100)
         finally:
             closed.set()
 
@@ -238,7 +217,7 @@ def test_close_ends_the_thread_and_closes_the_pages():
 
 
 def test_stream_that_is_dropped_ends_its_thread():
-    stream = RecordStream(page(number, number) for number in range(100))
+    stream = RecordStream(numbered(100))
     next(stream)
     assert fetchers()
     del stream

@@ -91,6 +91,8 @@ def test_it_shows_the_links_of_a_venue(shops, service, change, output):
     done = change(venue=service.sirets[1])
     assert done.result(TASK) == [{"links": 1}]
     assert service.sirets[0] not in output()
+    assert change(action="deactivate", link=2).state == "success"
+    assert "Next: nothing, until the action activate" in output()
     shops.execute("DELETE FROM venue_provider")
     change()
     assert "There is no venue link: trigger this DAG with the action link" in output()
@@ -134,10 +136,6 @@ def test_the_provider_of_a_venue_changes(shops, service, run, change, other, out
     [
         ({"action": "link", "venue": "1"}, "To link a venue, also specify: provider"),
         (
-            {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "settings": {"a": 1}},
-            "already, with other settings: the action settings changes them",
-        ),
-        (
             {"action": "link", "venue": "1", "provider": "TiteLiveStocks", "id_at_provider": "nowhere"},
             "TiteLive stocks does not know nowhere: check the id, or the address of the Airflow connection ",
         ),
@@ -178,20 +176,3 @@ def test_a_service_that_is_down_is_asked_again(shops, service, change):
     done = change(action="link", venue="1", provider="TiteLiveStocks", before_retry=service.heal)
     assert done.state == "success"
     assert done.tries == {TASK: 2}
-
-
-def test_what_is_deactivated_is_not_read_until_it_is_activated(shops, service, run, change, output):
-    def asked():
-        return [request for request in service.requests() if service.sirets[1] in request["path"]]
-
-    run()
-    assert change(action="deactivate", link=2).state == "success"
-    assert "Next: nothing, until the action activate" in output()
-    service.requests()
-    assert run().state == "success"
-    assert asked() == []
-    assert change(action="activate", link=2).state == "success"
-    assert run().state == "success"
-    read = asked()
-    assert read
-    assert not any(["modifiedSince" in request["query"] for request in read])

@@ -5,16 +5,20 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import unescape
 
+import msgspec
 import pytest
+from psycopg.types.json import Jsonb
 
-from include.errors import ConfigurationError, ListingShrank
+from include.errors import ConfigurationError
 from include.models import Stock
 from include.providers.allocine_listing import Edge, Movie, Node, Showtime
 from include.providers.allocine_stocks import AllocineStocks
 from include.providers.base import ProvidableInfo
+from include.store.providers import load_link
 from include.venue_links import change_provider
 from sandbox.movies import movies
 
+MOVIE = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
 VERSION = {"ORIGINAL": "VO", "DUBBED": "VF", "LOCAL": "VF"}
 
 
@@ -23,16 +27,19 @@ def source(sources):
     return sources("AllocineStocks")
 
 
+def in_departement(source, code):
+    (link,) = [link for link in source.links if link.departement_code == code]
+    return link
+
+
 @pytest.fixture
 def paris(source):
-    (link,) = [link for link in source.links if link.departement_code == "75"]
-    return link
+    return in_departement(source, "75")
 
 
 @pytest.fixture
 def reunion(source):
-    (link,) = [link for link in source.links if link.departement_code == "974"]
-    return link
+    return in_departement(source, "974")
 
 
 @pytest.fixture
@@ -40,11 +47,7 @@ def set_link(connection, source):
     """Give the link other settings; returns it as the next run reads it."""
 
     def change(link, settings):
-        from psycopg.types.json import Jsonb
-
         connection.execute("UPDATE venue_provider SET settings = %s WHERE id = %s", (Jsonb(settings), link.id))
-        from include.store.providers import load_link
-
         return load_link(connection, link.id)
 
     return change
@@ -121,25 +124,19 @@ class TestRules:
         ).fetchall()
         assert set(prices) == {("VF", Decimal(7), 80), ("VO", Decimal(9), 80)}
 
-    def test_another_price_comes_with_the_next_run(self, source, paris, set_link, connection):
+    def test_other_settings_come_with_the_next_run_but_is_duo_only_with_new_offers(
+        self, source, paris, set_link, connection
+    ):
         source.sync(paris)
-        link = set_link(paris, {"prices": [{"price": 12}], "quantity": 3})
-        source.sync(link)
-        assert connection.execute("SELECT DISTINCT price, quantity FROM stock").fetchall() == [(Decimal(12), 3)]
-
-    def test_is_duo_is_set_only_when_an_offer_is_new(self, source, paris, set_link, connection):
-        source.sync(paris)
+        assert connection.execute("SELECT DISTINCT quantity FROM stock").fetchall() == [(None,)]  # no limit
+        keys = sorted(truth(source.world, paris))
+        book(connection, keys[0], 5)
+        source.sync(set_link(paris, {"prices": [{"price": 12}], "quantity": 3, "is_duo": False}))
+        found = connection.execute("SELECT id_at_providers, price, quantity FROM stock ORDER BY booked_quantity DESC")
+        booked, *others = found.fetchall()
+        assert booked == (keys[0], Decimal(12), 5), "never below what is booked"
+        assert {row[1:] for row in others} == {(Decimal(12), 3)}
         assert connection.execute("SELECT DISTINCT is_duo FROM offer").fetchall() == [(True,)]
-        source.sync(set_link(paris, {"prices": [{"price": 12}], "is_duo": False}))
-        assert connection.execute("SELECT DISTINCT is_duo FROM offer").fetchall() == [(True,)]
-
-    def test_no_quantity_is_without_limit_and_never_below_what_is_booked(self, source, paris, set_link, connection):
-        source.sync(paris)
-        assert connection.execute("SELECT DISTINCT quantity FROM stock").fetchall() == [(None,)]
-        key = min(truth(source.world, paris))
-        book(connection, key, 5)
-        source.sync(set_link(paris, {"prices": [{"price": 12}], "quantity": 1}))
-        assert connection.execute("SELECT quantity FROM stock WHERE booked_quantity > 0").fetchall() == [(5,)]
 
     @pytest.mark.parametrize(
         ("settings", "message"),
@@ -156,19 +153,6 @@ class TestRules:
         with pytest.raises(ConfigurationError, match=message) as raised:
             source.sync(set_link(paris, settings))
         assert f"venue link {paris.id}" in str(raised.value)
-
-    def test_an_edit_by_hand_survives(self, source, paris, connection):
-        source.sync(paris)
-        key = min(truth(source.world, paris))
-        connection.execute("UPDATE stock SET price = 4 WHERE id_at_providers = %s", (key,))
-        connection.execute("UPDATE stock SET quantity = 33 WHERE id_at_providers = %s", (key,))
-        connection.execute("UPDATE offer SET name = 'Ciné-club'")
-        for _ in range(2):
-            source.sync(paris)
-        assert connection.execute(
-            "SELECT price, quantity, fields_updated FROM stock WHERE id_at_providers = %s", (key,)
-        ).fetchone() == (Decimal(4), 33, ["price", "quantity"])
-        assert connection.execute("SELECT DISTINCT name FROM offer").fetchall() == [("Ciné-club",)]
 
 
 class TestGone:
@@ -208,30 +192,21 @@ class TestGone:
         ids = dict(connection.execute("SELECT id_at_providers, id FROM stock").fetchall())
         key = min(ids)
         book(connection, key)
-        moved = {}
 
         class Moving(AllocineStocks):
-            def __next__(self):
-                infos = super().__next__()
-                for showtime in self.record.node.showtimes:
-                    version, start = showtime.version, showtime.starts_at.isoformat()
-                    if key == f"{self.record.node.movie.id}%{paris.venue_id_at_offer_provider}#{version}/{start}":
+            def describe(self, record):
+                for showtime in record.node.showtimes:
+                    if self._stock_key(showtime) == key:
                         showtime.starts_at += timedelta(minutes=5)
-                        self._keyed = (None, {})
-                        moved["key"] = f"{key.rpartition('/')[0]}/{showtime.starts_at.isoformat()}"
-                        return [
-                            self.create_providable_info(info.type, moved["key"], None)
-                            if info.id_at_providers == key
-                            else info
-                            for info in infos
-                        ]
-                return infos
+                return super().describe(record)
 
         source.sync(paris, provider_class=Moving)
+        begin, _, start = key.rpartition("/")
+        moved = f"{begin}/{(datetime.fromisoformat(start) + timedelta(minutes=5)).isoformat()}"
         row = connection.execute(
             "SELECT id_at_providers, booked_quantity, gone_since, is_soft_deleted FROM stock WHERE id = %s", (ids[key],)
         ).fetchone()
-        assert row == (moved["key"], 2, None, False)
+        assert row == (moved, 2, None, False)
         assert connection.execute("SELECT count(*) FROM stock").fetchone() == (len(ids),)
 
     def test_what_comes_back_is_on_sale_again(self, source, paris, on_sale):
@@ -243,14 +218,6 @@ class TestGone:
         source.sync(paris)
         assert on_sale(paris) == truth(source.world, paris)
 
-    def test_a_listing_that_lacks_too_much_is_refused(self, source, paris, on_sale):
-        source.sync(paris)
-        source.fault("shrunk_listing", missing=0.9)
-        with pytest.raises(ListingShrank, match="accept_shrunk"):
-            source.sync(paris)
-        assert on_sale(paris) == truth(source.world, paris)
-        assert source.sync(paris, accept_shrunk=True).gone > 0
-
     def test_showtimes_of_a_movie_that_cannot_be_read_are_left_alone(self, source, paris, on_sale):
         source.sync(paris)
         source.fault("bad_records", kinds=["missing_genres", "bad_starts_at", "missing_showtimes"], share=0.5)
@@ -258,12 +225,6 @@ class TestGone:
         assert report.rejected > 0
         assert report.gone == 0
         assert on_sale(paris) == truth(source.world, paris)
-
-    def test_other_theatres_are_left_alone(self, source, paris, reunion, on_sale):
-        source.sync(paris), source.sync(reunion)
-        source.fault("shrunk_listing", missing=0.4, venue=paris.venue_id_at_offer_provider)
-        assert source.sync(paris).gone > 0
-        assert on_sale(reunion) == truth(source.world, reunion)
 
 
 class TestLinks:
@@ -273,11 +234,8 @@ class TestLinks:
         source.sync(paris)
         rows = "SELECT stock.id, offer.id, beginning_datetime FROM stock JOIN offer ON offer.id = offer_id ORDER BY 1"
         before = connection.execute(rows).fetchall()
-
-        def connect(_):
-            return source.connector()
-
-        outcome = change_provider(connection, connect, link=paris.id, provider="AllocineStocks", id_at_provider="P0102")
+        request = {"link": paris.id, "provider": "AllocineStocks", "id_at_provider": "P0102"}
+        outcome = change_provider(connection, lambda _: source.connector(), **request)
         assert outcome.stocks_taken_over == len(before)
         assert connection.execute(rows).fetchall() == before
         keys = connection.execute(
@@ -287,8 +245,6 @@ class TestLinks:
         assert all("%P0102-" in offer and offer == own and "%P0102#" in stock for offer, own, stock in keys)
 
     def test_a_cinema_without_a_departement_is_not_linked(self, source, paris):
-        import msgspec
-
         nowhere = msgspec.structs.replace(paris, departement_code=None)
         with source.connector() as connector, pytest.raises(ConfigurationError, match="departement_code"):
             AllocineStocks(nowhere, connector).check_link()
@@ -299,14 +255,11 @@ class TestMoves:
 
     @pytest.fixture
     def match_rekeyed(self, paris):
-        movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
-        edge = Edge(Node(movie, []))
-
         def run(appeared, vanished, unread=frozenset(), row=None):
             new = [ProvidableInfo(Stock, f"m%t#VF/2026-11-{start}:00") for start in appeared]
             stored = [(f"m%t#VF/2026-11-{start}:00", row or Stock()) for start in vanished]
             provider = AllocineStocks(paris)
-            provider.record = edge
+            provider.record = Edge(Node(MOVIE, []))
             provider._partly_read |= unread
             found = provider.match_rekeyed(new, stored)
             return {key[-11:-3]: info.id_at_providers[-11:-3] for key, info in found.items()}
@@ -340,8 +293,7 @@ class TestMoves:
             return Showtime(datetime(2026, 11, 21, hour), "DUBBED", ["DIGITAL"], experience)  # noqa: DTZ001
 
         provider = AllocineStocks(paris)
-        movie = Movie(id="m", internal_id=1, title="M", type="FEATURE_FILM", genres=[], companies=[])
-        provider.record = Edge(Node(movie, [showtime(14, "IMAX"), showtime(16)]))
+        provider.record = Edge(Node(MOVIE, [showtime(14, "IMAX"), showtime(16)]))
         key = "m%P0101#VF/2026-11-21T{}:00:00".format
         assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(14), Stock())]) == {}
         assert provider.match_rekeyed([ProvidableInfo(Stock, key(16))], [(key(15), Stock())]).keys() == {key(15)}

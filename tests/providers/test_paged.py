@@ -144,20 +144,21 @@ def test_a_link_is_checked_by_one_record():
     assert service.requests == [("events", {"limit": 1})]
 
 
-@pytest.mark.parametrize("service", [Service([], error=RequestRefused("404", status=404)), Service([], status=204)])
-def test_a_venue_that_the_service_does_not_know(service):
-    with pytest.raises(ConfigurationError, match="Billets does not know hall-1: check the id, or the address"):
-        Billets(LINK, service).check_link()
+UNKNOWN = RequestRefused("404", status=404)
 
 
-def test_a_register_that_is_not_there_is_no_matter_of_a_venue():
-    with pytest.raises(RequestRefused):
-        Billets(None, Service([], error=RequestRefused("404", status=404))).check_link()
-
-
-def test_other_errors_of_the_check_stay_what_they_are():
-    with pytest.raises(AccessRefused):
-        Billets(LINK, Service([], error=AccessRefused("401"))).check_link()
+@pytest.mark.parametrize(
+    ("link", "service", "error", "message"),
+    [
+        (LINK, Service([], error=UNKNOWN), ConfigurationError, "Billets does not know hall-1: check the id, or the"),
+        (LINK, Service([], status=204), ConfigurationError, "Billets does not know hall-1: check the id, or the"),
+        (None, Service([], error=UNKNOWN), RequestRefused, "404"),  # a register: no matter of a venue
+        (LINK, Service([], error=AccessRefused("401")), AccessRefused, "401"),
+    ],
+)
+def test_a_link_that_does_not_pass_the_check(link, service, error, message):
+    with pytest.raises(error, match=message):
+        Billets(link, service).check_link()
 
 
 def test_settings_that_nobody_reads_are_refused():
