@@ -6,12 +6,12 @@ import socketserver
 from email import message_from_bytes
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from airflow.sdk import BaseNotifier
 
 from include.models.alerts import Alert
+from tests.operators.conftest import run_server
 
 SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
 HTTP = "airflow.providers.http.notifications.http.HttpNotifier"
@@ -73,34 +73,23 @@ class _Hook(BaseHTTPRequestHandler):
         pass
 
 
-def _serve(server):
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 @pytest.fixture
-def mailbox(monkeypatch):
+def mailbox(set_connection):
     """A mail server, set as the connection `smtp_default`; its `mails`."""
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox)
     server.mails = []
     extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
-    connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.server_address[1], "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-    yield from _serve(server)
+    set_connection("smtp_default", conn_type="smtp", host="127.0.0.1", port=server.server_address[1], extra=extra)
+    yield from run_server(server)
 
 
 @pytest.fixture
-def webhook(monkeypatch):
+def webhook(set_connection):
     """A web server, set as the connection `hook`; what was `posted` to it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
     server.posted, server.status = [], 204
-    connection = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}
-    monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(connection))
-    yield from _serve(server)
+    set_connection("hook", host=f"http://127.0.0.1:{server.server_port}")
+    yield from run_server(server)
 
 
 def test_by_mail_with_nothing_but_the_receiver(channel, send, set_notifier, mailbox, caplog):

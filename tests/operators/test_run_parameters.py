@@ -1,24 +1,12 @@
 """The parameters of a run in its tasks: a run with one that does not exist does nothing, values are converted once."""
 
-import logging
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from include.errors import ConfigurationError
-from tests.operators.conftest import Run
 from tests.operators.test_inbound_dag import CLOSE, SYNC, count
-
-
-@pytest.fixture
-def run_dag(airflow, load_dag, caplog):
-    """A function that runs a DAG of the project with parameters; returns the `Run`."""
-    caplog.set_level(logging.INFO)
-    session = airflow.Session()
-    yield lambda dag_id, conf, run_type="manual": Run(load_dag(dag_id), session).create(conf, run_type, None).drive()
-    session.rollback()
-    session.close()
 
 
 class TestUnknownParameters:

@@ -1,8 +1,7 @@
 """The DAG of the site's index through Airflow's machinery, against real PostgreSQL and the sandbox over sockets."""
 
-import json
-import logging
 from functools import partial
+from typing import ClassVar
 
 import psycopg
 import pytest
@@ -14,20 +13,19 @@ from sandbox import indexer
 from sandbox.offers import offers
 from sandbox.testing import serving
 from sandbox.world import Settings, World
-from tests.operators.conftest import Run
+from tests.operators.conftest import SIGNATURE, StandIn
 from tests.search.conftest import rule
 
 DAG_ID, TASK = "algolia_customer_dispo", "patch_index"
-KEY, SIGNATURE = "5ecret-key-of-ours", "5ecret-signature"
+KEY = "5ecret-key-of-ours"
 OFFERS = 60
 
 
-class Site:
+class Site(StandIn):
     """The stand-ins for Algolia and Teams."""
 
-    def __init__(self, url):
-        self.url = url
-        self.generation = 0
+    rule: ClassVar = {"service": "algolia"}
+    generation = 0
 
     def rebuild(self):
         self.generation += 1
@@ -49,25 +47,6 @@ class Site:
         assert self.records() == self.offers()
         return True
 
-    def cards(self):
-        """Return the cards posted to Teams, and clear them."""
-        cards = requests.get(f"{self.url}/sandbox/teams", timeout=10).json()
-        requests.delete(f"{self.url}/sandbox/teams", timeout=10)
-        return cards
-
-    def titles(self):
-        return [card["title"] for card in self.cards()]
-
-    def fault(self, fault, *, service="algolia", **rule):
-        body = [{"fault": fault, "service": service, **rule}]
-        assert requests.post(f"{self.url}/sandbox/faults", json=body, timeout=10).ok
-
-    def heal(self):
-        requests.delete(f"{self.url}/sandbox/faults", timeout=10)
-
-    def requests(self):
-        return requests.get(f"{self.url}/sandbox/requests", timeout=10).json()
-
 
 @pytest.fixture(scope="module")
 def served():
@@ -84,21 +63,12 @@ def site(served):
 
 
 @pytest.fixture
-def set_connection(monkeypatch):
-    def set_connection(name, **fields):
-        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "http", **fields}))
-
-    return set_connection
-
-
-@pytest.fixture
 def connected(site, database, set_database, set_connection):
     """All three connections; gives one to the database."""
     set_database(database)
     extra = {"index": "offers", "attempts": 1, "read_timeout": 5}
     set_connection("algolia", login="SANDBOX", password=KEY, host=site.url, extra=extra)
-    query = f"api-version=2016-06-01&sp=x&sv=1.0&sig={SIGNATURE}"
-    set_connection("teams", password=f"{site.url}/workflows/abc/triggers/manual/paths/invoke?{query}")
+    set_connection("teams", password=site.teams_url)
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
 
@@ -109,21 +79,9 @@ def set_variable(monkeypatch):
 
 
 @pytest.fixture
-def run(airflow, load_dag, caplog, monkeypatch):
+def run(run_dag):
     """A function that runs the DAG, scheduled or manually."""
-    monkeypatch.setattr("include.connectors.http.random.random", lambda: 0.0)
-    caplog.set_level(logging.INFO)
-    session = airflow.Session()
-
-    def start(conf=None, *, run_type="scheduled", before_retry=None):
-        started = Run(load_dag(DAG_ID), session).create(conf, run_type, None)
-        if before_retry:
-            started.before_retry = before_retry
-        return started.drive()
-
-    yield start
-    session.rollback()
-    session.close()
+    return partial(run_dag, DAG_ID, run_type="scheduled")
 
 
 def manual(run, **conf):

@@ -63,7 +63,7 @@ def test_an_index_is_a_problem_until_a_pass_over_it_went_well(connection):
     a_pass({"refused_count": 2, "refused": {"17": "too large"}})
     (row,) = problems.search_problems(connection)
     assert (row.error, row.refused, row.refusals) == (None, 2, {"17": "too large"})
-    search.note_error(connection, again := a_pass(), "403: no")
+    search.record_error(connection, again := a_pass(), "403: no")
     (row,) = problems.search_problems(connection, "dispo")
     assert (row.error, row.refused) == ("403: no", 0)
     search.finish_pass(connection, again, {"refused_count": 0})
