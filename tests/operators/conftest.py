@@ -128,7 +128,7 @@ class Run:
         self.tries = Counter()
         self.dag_run = None
 
-    def create(self, conf, run_type, interval):
+    def create(self, conf, run_type, interval, *, state="running"):
         """Create the run, as the scheduler does."""
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
@@ -147,7 +147,7 @@ class Run:
             run_after=moment,
             data_interval=interval or (moment, moment),
             conf=conf,
-            state=DagRunState.RUNNING,
+            state=DagRunState(state),
             triggered_by=DagRunTriggeredByType.TEST,
             start_date=moment,
             session=self.session,
@@ -367,6 +367,19 @@ def shops(database, set_database, monkeypatch):
         yield connection
 
 
+def link_shops(connection, number):
+    """Link this many new venues to TiteLive."""
+    loads.register_providers(connection)
+    connection.execute(
+        "WITH venues AS (INSERT INTO venue (name, siret)"
+        " SELECT 'Shop ' || number, lpad(number::text, 14, '0') FROM generate_series(1, %s) AS number"
+        " RETURNING id, siret)"
+        " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+        " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'",
+        (number,),
+    )
+
+
 @pytest.fixture
 def output(caplog, capfd):
     """A function that gives all that was logged and printed since it was last called."""
@@ -407,15 +420,19 @@ def run(run_dag):
 
 
 class Recorder(BaseHTTPRequestHandler):
-    """A stock service with nothing to list, which keeps the headers of what it was asked."""
+    """A stock service with nothing to list, and a webhook: it keeps path, headers and JSON of its requests."""
 
     def do_GET(self):
-        self.server.recorded = dict(self.headers)
+        sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self.server.recorded.append((self.path, dict(self.headers), json.loads(sent or "null")))
         body = b'{"total": 0, "stocks": []}'
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.do_GET()
 
     def log_message(self, *arguments):
         pass
@@ -423,9 +440,10 @@ class Recorder(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def recorder():
-    """A service that keeps the headers it gets: `url` and `recorded`."""
+    """A service that keeps what it gets: `url` and `recorded`; it answers with `status`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
     server.url = f"http://127.0.0.1:{server.server_port}"
+    server.recorded, server.status = [], 200
     yield from run_server(server)
 
 

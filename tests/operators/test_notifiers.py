@@ -5,7 +5,6 @@ import logging
 import socketserver
 from email import message_from_bytes
 from email.policy import default
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from airflow.sdk import BaseNotifier
@@ -59,20 +58,6 @@ class _Mailbox(socketserver.StreamRequestHandler):
                 return
 
 
-class _Hook(BaseHTTPRequestHandler):
-    """Takes whatever is posted."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append((self.path, self.headers["Authorization"], json.loads(body)))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def mailbox(set_connection):
     """A mail server, set as the connection `smtp_default`; its `mails`."""
@@ -84,12 +69,10 @@ def mailbox(set_connection):
 
 
 @pytest.fixture
-def webhook(set_connection):
-    """A web server, set as the connection `hook`; what was `posted` to it."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
-    server.posted, server.status = [], 204
-    set_connection("hook", host=f"http://127.0.0.1:{server.server_port}")
-    yield from run_server(server)
+def webhook(recorder, set_connection):
+    """A web server, set as the connection `hook`."""
+    set_connection("hook", host=recorder.url)
+    return recorder
 
 
 def test_by_mail_with_nothing_but_the_receiver(channel, send, set_notifier, mailbox, caplog):
@@ -118,7 +101,8 @@ def test_to_a_webhook(channel, send, set_notifier, webhook):
     set_notifier({"notifier": HTTP, "kwargs": {"http_conn_id": "hook", "endpoint": "in/x", "headers": headers}})
     assert send() is True
     expected = {"title": ALERT.title, "text": ALERT.text, "tone": "bad", "url": ALERT.url}
-    assert webhook.posted == [("/in/x", "Bearer t0ken-of-ours", expected)]
+    ((path, sent_headers, body),) = webhook.recorded
+    assert (path, sent_headers["Authorization"], body) == ("/in/x", "Bearer t0ken-of-ours", expected)
     assert ALERT.text.startswith(
         "Look at <b>this</b>.\n\nCause: {{ 7 * 7 }} & <script>\nsecond line\nFailed runs: 3\n\n"
     )

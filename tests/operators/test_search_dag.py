@@ -150,38 +150,11 @@ def test_a_dag_test_runs_it_too(site, connected, load_dag, airflow):
 # Settings
 
 
-@pytest.mark.parametrize("value", ["true", "True", " YES ", "1", "on"])
-def test_a_variable_that_says_yes(site, connected, run, set_variable, value):
-    set_variable("dry_run", value)
-    (result,) = run().result(TASK)
-    assert result["dry_run"] is True
-    assert site.is_untouched()
-
-
-@pytest.mark.parametrize("value", ["false", "0", "No", "off"])
-def test_a_variable_that_says_no(site, connected, run, set_variable, value):
-    set_variable("dry_run", value)
-    assert run().result(TASK)[0]["dry_run"] is False
-    assert site.is_right()
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "complaint"),
-    [
-        ("dry_run", "maybe", "has 'maybe': expected true or false"),
-        ("dry_run", "", "has '': expected true or false"),
-        ("dry_run_notify", "perhaps", "has 'perhaps': expected true or false"),
-        ("compare_every", "-1", "has '-1': expected a whole number from 0 to"),
-        ("compare_every", "often", "has 'often': expected a whole number from 0 to"),
-        ("time_limit_minutes", "0", "has '0': expected a whole number from 1 to"),
-        ("time_limit_minutes", "1.5", "has '1.5': expected a whole number from 1 to"),
-    ],
-)
-def test_a_variable_that_makes_no_sense(site, connected, run, set_variable, output, name, value, complaint):
-    set_variable(name, value)
+def test_a_variable_that_makes_no_sense(site, connected, run, set_variable, output):
+    set_variable("dry_run", "maybe")
     done = run()
     assert (done.state, done.tries) == ("failed", {TASK: 1})
-    assert f"The Airflow variable {DAG_ID}_{name} {complaint}" in output()
+    assert f"The Airflow variable {DAG_ID}_dry_run has 'maybe': expected true or false" in output()
     assert site.is_untouched()
 
 
@@ -198,6 +171,7 @@ def test_empty_parameters_leave_it_to_the_variables(site, connected, run, set_va
     set_variable("dry_run", "true")
     done = manual(run, dry_run=None, dry_run_notify=None, compare_every=None, time_limit_minutes=None)
     assert done.result(TASK)[0]["dry_run"] is True
+    assert site.is_untouched()
 
 
 # Dry runs and their messages
@@ -306,6 +280,7 @@ def test_the_time_limit_ends_a_stuck_run_and_the_next_one_continues(
     assert (done.state, done.tries) == ("failed", {TASK: 1})
     assert "Stopped after the time limit of 2 minutes" in output()
     site.heal()
+    monkeypatch.setattr(operators, "timeout", real)
     assert connected.execute("SELECT reason FROM search_pass WHERE state = 'open'").fetchall() == [("move",)]
     after = run()
     assert after.state == "success"
@@ -323,18 +298,11 @@ def test_a_run_during_another_is_skipped(site, connected, run, output, monkeypat
     assert site.titles() == []
 
 
-@pytest.mark.parametrize("status", [400, 500])
-def test_teams_that_does_not_answer_fails_no_run(site, connected, run, output, status):
-    site.fault("status", service="teams", status=status)
+def test_teams_that_does_not_answer_fails_no_run(site, connected, run, output):
+    site.fault("status", service="teams", status=500)
     assert run().state == "success"
     assert "Could not deliver the alert to Teams" in output()
     assert site.is_right()
-
-
-def test_without_teams_no_alert_is_sent(site, connected, run, monkeypatch, output):
-    monkeypatch.delenv("AIRFLOW_CONN_TEAMS")
-    assert run().state == "success"
-    assert "Alert not sent: there is no Airflow connection 'teams'" in output()
 
 
 # Connections

@@ -1,7 +1,5 @@
 """Alerts in a Teams channel: none of them fails the work that it is about."""
 
-import json
-
 import pytest
 
 from include.models.alerts import Alert
@@ -87,20 +85,13 @@ def test_no_connection(channel, send, monkeypatch, caplog):
     assert "Alert not sent: there is no Airflow connection 'teams'" in caplog.text
 
 
-def test_extras_that_flows_ask_for_go_along(recorder, send, set_connection, monkeypatch):
-    bodies = []
-
-    def do_post(handler):
-        bodies.append(json.loads(handler.rfile.read(int(handler.headers["Content-Length"]))))
-        handler.do_GET()
-
-    monkeypatch.setattr(recorder.RequestHandlerClass, "do_POST", do_post, raising=False)
-    set_connection(
-        "teams", password=f"{recorder.url}/flow?sig=x", extra={"channelId": 19, "apiKey": "k", "other": "stays here"}
-    )
+def test_extras_that_flows_ask_for_go_along(recorder, send, set_connection):
+    extra = {"channelId": 19, "apiKey": "k", "other": "stays here"}
+    set_connection("teams", password=f"{recorder.url}/flow?sig=x", extra=extra)
     assert send() is True
-    (body,) = bodies
-    assert {name: body[name] for name in body if name not in ("type", "attachments")} == {
-        "channelId": "19",
-        "apiKey": "k",
-    }
+    ((_, _, body),) = recorder.recorded
+    assert (body.keys(), body["channelId"], body["apiKey"]) == (
+        {"type", "attachments", "channelId", "apiKey"},
+        "19",
+        "k",
+    )
