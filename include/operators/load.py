@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.configuration import conf
 
 from include.errors import EarlierTaskFailed, FatalError
 from include.operators.assets import emit_events
 from include.operators.connections import SYNC_DB, database
-from include.operators.links import LoadReportLink
 from include.operators.params import SyncParams, load_parameters, read_params
 from include.operators.runs import full_run_id
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
 
     from include.inbound.loads import LoadSummary
     from include.providers.base import LocalProvider
@@ -27,6 +29,17 @@ MAX_LABEL = 150
 """Maximum length of a batch's name in the web UI, which adds the outcome to it."""
 AT_MOST_BATCHES = 16
 """Maximum number of mapped tasks that share the venue links of a load."""
+
+
+class LoadReportLink(BaseOperatorLink):
+    """Links from a task of a load to `close_load`, whose log has the report of all venues."""
+
+    name = "Load report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address of `close_load` in the web UI."""
+        base = conf.get("api", "base_url", fallback="").rstrip("/")
+        return f"{base}/dags/{quote(ti_key.dag_id)}/runs/{quote(ti_key.run_id)}/tasks/close_load"
 
 
 class OpenLoadOperator(BaseOperator):
@@ -83,11 +96,7 @@ def _release_once(connection: Any, params: SyncParams, run_id: str, provider_cla
         log.info("Not releasing fields again: they were released when this load was opened first")
         return
     release_overrides(
-        connection,
-        params.release_fields,
-        provider_class,
-        full_refresh=params.full_refresh,
-        dry_run=params.dry_run,
+        connection, params.release_fields, provider_class, full_refresh=params.full_refresh, dry_run=params.dry_run
     )
 
 

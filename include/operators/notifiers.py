@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseNotifier, Variable
+from airflow.sdk import BaseHook, BaseNotifier, Variable
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
-from include.errors import ConfigurationError
-from include.operators.teams import TEAMS, post_to_teams
+from include.errors import ConfigurationError, ProviderSyncError
 
 if TYPE_CHECKING:
     from include.models.alerts import Alert
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTING = "alerts_notifier"
+TEAMS = "teams"
+"""Airflow connection of the Teams channel."""
 EXAMPLE = '{"notifier": "airflow.providers.smtp.notifications.smtp.SmtpNotifier", "kwargs": {"to": "ops@example.org"}}'
 PROVIDERS = "airflow.providers."
 
@@ -46,9 +48,7 @@ DEFAULTS: dict[str, Any] = {
 """Default messages, by the name of the notifier's argument."""
 
 
-def send_alert(
-    make_alert: Callable[[], Alert], context: Mapping[str, Any] | None = None, *, teams_conn_id: str = TEAMS
-) -> bool:
+def send_alert(make_alert: Callable[[], Alert], context: Mapping[str, Any] | None = None) -> bool:
     """Send an alert; returns False, with a line in the log, if it was not delivered. Never raises.
 
     If the configured notifier fails, the alert goes to Teams, if the connection exists.
@@ -80,7 +80,7 @@ def send_alert(
         shown = f"{type(error).__name__}: {redact_secrets(error)}"
         log.warning("The notifier of the Airflow Variable %s failed: %s. Trying Teams instead", SETTING, shown)
     try:
-        return post_to_teams(alert, teams_conn_id)
+        return _post_to_teams(alert)
     except Exception as error:  # an alert must not make the task fail
         log.warning("Could not deliver the alert to Teams: %s: %s", type(error).__name__, redact(error))
         return False
@@ -145,3 +145,33 @@ def _secrets(value: Any, name: str = "") -> Iterator[str]:
             yield from _secrets(each, name)
     elif isinstance(value, str) and "{{" not in value and not name.endswith("conn_id"):
         yield from [value] if looks_secret(name) or "hook" in name or "url" in name else []
+
+
+def _post_to_teams(alert: Alert) -> bool:
+    """Post an alert to the Teams channel; returns False, with a line in the log, if that failed.
+
+    The password of the connection is the URL of a Teams workflow. `channelId` and `apiKey` in its extra are sent with
+    the alert, for workflows that require them.
+    """
+    from include.connectors.teams import adaptive_card, post_card
+
+    try:
+        connection = BaseHook.get_connection(TEAMS)
+    except AirflowNotFoundException:
+        log.info("Alert not sent: there is no Airflow connection %r", TEAMS)
+        return False
+    url = connection.password or connection.host
+    if not url:
+        log.warning(
+            "Alert not sent: the Airflow connection %r must have the URL of a Teams workflow as password", TEAMS
+        )
+        return False
+    extras = {name: str(value) for name, value in connection.extra_dejson.items() if name in ("channelId", "apiKey")}
+    card = adaptive_card(alert.title, text=alert.body, facts=alert.facts, tone=alert.tone, url=alert.url)
+    try:
+        post_card(url, card, extras, conn_id=TEAMS)
+    except ProviderSyncError as error:
+        log.warning("Could not deliver the alert to Teams: %s", error)
+        return False
+    log.info("Sent the alert %r to the Teams channel of connection %r", alert.title, TEAMS)
+    return True

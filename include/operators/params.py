@@ -56,51 +56,60 @@ Form = TypeVar("Form")
 # Kinds of parameters. In every form, null means the default.
 
 
-def _parameter(  # noqa: PLR0917 - every parameter has all of these
-    default: Any, read: Callable[[Any], Any], title: str, description: str, section: str, schema: dict[str, Any]
+def _parameter(
+    default: Any,
+    read: Callable[[Any], Any],
+    description: str,
+    schema: dict[str, Any],
+    *,
+    title: str = "",
+    section: str = MAIN_SECTION,
 ) -> Any:
-    """Return the field of a form. `read` converts a validated value; callables in `schema` are called by the form."""
+    """Return the field of a form.
+
+    :param read: converts a validated value.
+    :param schema: JSON schema; callables in it are called by the form.
+    :param title: empty = the name of the parameter.
+    """
     shown = list(default) if isinstance(default, tuple) else default
-    schema = {**schema, "title": title, "section": section}
+    schema = {**schema, "section": section} | ({"title": title} if title else {})
     return field(default=default, metadata={"shown": shown, "description": description, "schema": schema, "read": read})
 
 
-def _switch(title: str, description: str, *, section: str) -> Any:
-    return _parameter(False, bool, title, description, section, {"type": ["null", "boolean"]})
+def _switch(description: str, **place: str) -> Any:
+    return _parameter(False, bool, description, {"type": ["null", "boolean"]}, **place)
 
 
-def _yes_or_no(title: str, description: str, *, section: str) -> Any:
+def _yes_or_no(description: str, **place: str) -> Any:
     """A switch that an Airflow variable sets if the form leaves it empty."""
     schema = {
         "type": ["null", "string", "boolean"],  # "string" makes the form show a list, which may be empty
         "enum": [None, True, False],
         "values_display": {"true": "yes", "false": "no", "null": "as the Airflow variable says"},
     }
-    return _parameter(None, bool, title, f"{description} Empty = the value of the Airflow variable.", section, schema)
+    return _parameter(None, bool, f"{description} Empty = the value of the Airflow variable.", schema, **place)
 
 
-def _number(
-    title: str, description: str, *, section: str, minimum: int, maximum: int, default: int | None = None
-) -> Any:
+def _number(description: str, *, minimum: int, maximum: int, default: int | None = None, **place: str) -> Any:
     schema = {"type": ["null", "integer"], "minimum": minimum, "maximum": maximum}
-    return _parameter(default, int, title, description, section, schema)
+    return _parameter(default, int, description, schema, **place)
 
 
-def _text(title: str, description: str, *, section: str, longest: int) -> Any:
+def _text(description: str, *, longest: int, **place: str) -> Any:
     schema = {"type": ["null", "string"], "maxLength": longest, "pattern": STORABLE}
-    return _parameter(None, lambda value: value.strip() or None, title, description, section, schema)
+    return _parameter(None, lambda value: value.strip() or None, description, schema, **place)
 
 
-def _choice(title: str, description: str, *, section: str, **schema: Any) -> Any:
-    return _parameter(None, str, title, description, section, {"type": ["null", "string"], **schema})
+def _choice(description: str, schema: dict[str, Any], **place: str) -> Any:
+    return _parameter(None, str, description, {"type": ["null", "string"], **schema}, **place)
 
 
-def _lines(title: str, description: str, *, section: str, longest: int, numbers: bool = False) -> Any:
+def _lines(description: str, *, longest: int, numbers: bool = False, **place: str) -> Any:
     """A list of texts, one per line. With `numbers`, JSON may also have numbers, such as ids."""
     text: dict[str, Any] = {"type": "string", "maxLength": longest, "pattern": STORABLE}
     items = {"anyOf": [text, {"type": "integer", "minimum": 1, "maximum": INT8}]} if numbers else text
     schema = {"type": ["null", "array"], "items": items, "maxItems": MAX_ITEMS}
-    return _parameter((), _read_lines, title, description, section, schema)
+    return _parameter((), _read_lines, description, schema, **place)
 
 
 def _read_lines(values: Iterable[Any]) -> tuple[str, ...]:
@@ -108,9 +117,9 @@ def _read_lines(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def _document(title: str, description: str, *, section: str, **schema: Any) -> Any:
+def _document(description: str, schema: dict[str, Any], **place: str) -> Any:
     """A JSON document. The engine validates its content; the schema limits its size and its numbers."""
-    return _parameter(None, lambda value: value, title, description, section, schema)
+    return _parameter(None, lambda value: value, description, schema, **place)
 
 
 def _json(depth: int) -> dict[str, Any]:
@@ -170,25 +179,19 @@ class SyncParams:
     """Parameters of an inbound DAG. The defaults are those of the daily run."""
 
     venue_links: tuple[str, ...] = _lines(
-        "Venues",
         "SIRET or link id, one per line; empty = all active venues. `make status` and the DAG venue_links list them.",
-        section=MAIN_SECTION,
+        title="Venues",
         longest=40,
         numbers=True,
     )
-    full_refresh: bool = _switch(
-        "Full refresh", "Read everything, not only what changed since the last run.", section=MAIN_SECTION
-    )
+    full_refresh: bool = _switch("Read everything, not only what changed since the last run.")
     limit: int | None = _number(
-        "Limit",
         "Stop after this many records per venue; empty = read all. The next run reads the remaining ones.",
-        section=MAIN_SECTION,
         minimum=1,
         maximum=MAX_RECORDS,
     )
-    dry_run: bool = _switch("Dry run", "Write nothing. The log shows what would be created and updated.", section="How")
+    dry_run: bool = _switch("Write nothing. The log shows what would be created and updated.", section="How")
     chunk_size: int = _number(
-        "Chunk size",
         "Number of objects saved in one transaction. The default suits almost every run.",
         section="How",
         minimum=1,
@@ -196,26 +199,24 @@ class SyncParams:
         default=1000,
     )
     error_limit: int | None = _number(
-        "Error limit",
         "Stop when more than this many venues have failed. Empty = the default limit of this provider, if it has one.",
         section="How",
         minimum=0,
         maximum=1_000_000,
     )
     replay_rejected: bool = _switch(
-        "Replay rejected records",
         "Read the rejected records that are not resolved yet, instead of the service. Use it after repairing them or "
         "the parser; `make problems` lists them.",
+        title="Replay rejected records",
         section="Repair",
     )
     accept_shrunk: bool = _switch(
-        "Accept a shrunken listing",
         "Accept a complete listing even if it lacks much of what the venue had before. First check on the provider's "
         "site that this is correct.",
+        title="Accept a shrunken listing",
         section="Repair",
     )
     release_fields: tuple[str, ...] = _lines(
-        "Release fields",
         "Remove manual overrides, so that the provider writes these fields again. One per line: stock.123.price, or "
         "stock.123 for all fields of that stock. `SELECT * FROM fields_held_back` lists them. The next listing that "
         "has the record writes them; with full refresh, this run. For stocks and movies; existing offers of the stock "
@@ -232,9 +233,7 @@ class VenueLinkParams:
     action: str = _parameter(
         "show",
         str,
-        "Action",
         "What to do. A run with the action show lists the links and their ids in its log.",
-        MAIN_SECTION,
         {
             "type": "string",
             "enum": ["show", "link", "change", "settings", "activate", "deactivate"],
@@ -249,39 +248,29 @@ class VenueLinkParams:
         },
     )
     venue: str | None = _text(
-        "Venue",
-        "SIRET or id of a venue. With show: only the links of this venue. The log of show lists both.",
-        section=MAIN_SECTION,
-        longest=40,
+        "SIRET or id of a venue. With show: only the links of this venue. The log of show lists both.", longest=40
     )
     link: int | None = _number(
-        "Link",
         "Id of the link to change, from the log of show or `make status`. Empty = the only link of the venue.",
-        section=MAIN_SECTION,
         minimum=1,
         maximum=INT8,
     )
     provider: str | None = _choice(
-        "Provider",
         "The provider that supplies the venue, for the actions link and change.",
-        section=MAIN_SECTION,
-        enum=lambda: [None, *provider_names()],
-        values_display={"null": "none"},
+        {"enum": lambda: [None, *provider_names()], "values_display": {"null": "none"}},
     )
     id_at_provider: str | None = _text(
-        "Id at the provider",
         "Id of the venue at the provider. Empty = the venue's SIRET, or the id that is registered for the venue at a "
         "provider with ids of its own, such as Allociné.",
+        title="Id at the provider",
         section="Details of the link",
         longest=70,
     )
     settings: dict[str, Any] | None = _document(  # noqa: RUF009 - it gives a field
-        "Settings",
         'All settings of the link, as a JSON object. For a cinema: {"prices": [{"price": 9.5}], "is_duo": true, '
         '"quantity": 80}. Bookshops have none.',
+        {"type": ["null", "object"], **_members(3)},
         section="Details of the link",
-        type=["null", "object"],
-        **_members(3),
     )
 
 
@@ -292,13 +281,12 @@ class SearchParams:
     Parameters in `VARIABLES` that a run leaves empty come from the Airflow variable `<dag_id>_<parameter>`.
     """
 
-    dry_run: bool | None = _yes_or_no(
-        "Dry run", "Only read. The log shows how often each value occurs and what would change.", section=MAIN_SECTION
+    dry_run: bool | None = _yes_or_no("Only read. The log shows how often each value occurs and what would change.")
+    force: bool = _switch("Patch now, even if the index was not rebuilt.")
+    dry_run_notify: bool | None = _yes_or_no(
+        "A dry run sends one test alert.", title="Notify of the dry run", section="How"
     )
-    force: bool = _switch("Force", "Patch now, even if the index was not rebuilt.", section=MAIN_SECTION)
-    dry_run_notify: bool | None = _yes_or_no("Notify of the dry run", "A dry run sends one test alert.", section="How")
     compare_every: int | None = _number(
-        "Compare every",
         "After this many runs without a rebuild, compare the whole index with the rule; 0 = never. Empty = the value "
         "of the Airflow variable, or by the size of the index: 15 for 5,000 records, 1440 for 1,000,000.",
         section="How",
@@ -306,9 +294,9 @@ class SearchParams:
         maximum=1_000_000,
     )
     time_limit_minutes: int | None = _number(
-        "Time limit in minutes",
         "Stop a run that takes longer; the next run continues. Empty = the value of the Airflow variable, or "
         f"{USUAL_MINUTES}.",
+        title="Time limit in minutes",
         section="How",
         minimum=1,
         maximum=MAX_MINUTES,
@@ -323,72 +311,54 @@ class OutboundParams:
     """Parameters of an outbound DAG. The defaults send what changed."""
 
     orders: tuple[str, ...] = _lines(
-        "Orders",
-        "Codes of orders to send now, one per line, even if they have not changed.",
-        section=MAIN_SECTION,
-        longest=40,
+        "Codes of orders to send now, one per line, even if they have not changed.", longest=40
     )
     event: str | None = _text(
-        "Event",
         "Slug of the event that these orders belong to. Empty = any event. `SELECT slug, name FROM source_event` lists "
         "them.",
-        section=MAIN_SECTION,
         longest=50,
     )
     limit: int | None = _number(
-        "Limit",
-        "Stop after this many orders; empty = send all due orders.",
-        section=MAIN_SECTION,
-        minimum=1,
-        maximum=MAX_RECORDS,
+        "Stop after this many orders; empty = send all due orders.", minimum=1, maximum=MAX_RECORDS
     )
     dry_run: bool = _switch(
-        "Dry run",
         "Send nothing. The log shows what would be sent for these orders (or for the next ones in the queue), and "
         "which fields would change.",
         section="How",
     )
-    send_unchanged: bool = _switch("Send unchanged", "Also send objects that equal what was sent last.", section="How")
+    send_unchanged: bool = _switch("Also send objects that equal what was sent last.", section="How")
     retry: str | None = _choice(
-        "Retry",
         "Retry parked orders: all of them, or those with one reason. `make problems` lists them.",
+        {
+            "enum": [None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
+            "values_display": {"null": "nothing"},
+        },
         section="Repair",
-        enum=[None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
-        values_display={"null": "nothing"},
     )
     cancel: tuple[str, ...] = _lines(
-        "Cancel",
-        "Codes of orders to remove from the queue, one per line. They stay in the log.",
-        section="Repair",
-        longest=40,
+        "Codes of orders to remove from the queue, one per line. They stay in the log.", section="Repair", longest=40
     )
     mappings: list[dict[str, Any]] | None = _document(  # noqa: RUF009 - it gives a field
-        "Mappings",
         "New mappings for this target, as JSON. They are validated, then stored as a new version.",
+        {"type": ["null", "array"], "items": {"type": "object", **_members(3)}, "maxItems": 100},
         section="Mappings",
-        type=["null", "array"],
-        items={"type": "object", **_members(3)},
-        maxItems=100,
     )
     mappings_version: int | None = _number(
-        "Mappings: back to version",
         "Return to this earlier version of the mappings.",
+        title="Mappings: back to version",
         section="Mappings",
         minimum=1,
         maximum=INT4,
     )
     copy_event_from: str | None = _text(
-        "Copied event: original",
         "After an event was copied: the slug of the original. The stored mappings of all targets then use the check-in "
         "lists of the copy, matched by name, as a new version; entries of lists without a copy are marked as invalid.",
+        title="Copied event: original",
         section="Mappings",
         longest=50,
     )
     copy_event_to: str | None = _text(
-        "Copied event: copy",
-        "The slug of the copy of that event.",
-        section="Mappings",
-        longest=50,
+        "The slug of the copy of that event.", title="Copied event: copy", section="Mappings", longest=50
     )
 
 
@@ -422,6 +392,7 @@ def _form(form: Any) -> dict[str, Param]:
 def _param(parameter: Field[Any]) -> Param:
     found = parameter.metadata
     schema = {key: value() if callable(value) else value for key, value in found["schema"].items()}
+    schema.setdefault("title", parameter.name.replace("_", " ").capitalize())
     return Param(found["shown"], found["description"], **schema)
 
 

@@ -21,7 +21,7 @@ from include.errors import (
     Unreachable,
 )
 from include.operators.connections import SYNC_DB, connector_for, database
-from include.operators.links import LoadReportLink
+from include.operators.load import LoadReportLink
 from include.operators.params import SyncParams, read_params
 from include.operators.step_log import group, log_outcome, log_rejected, log_steps, log_text
 

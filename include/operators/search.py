@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,12 @@ from include.operators.notifiers import send_alert
 from include.operators.params import USUAL_MINUTES, SearchParams, read_search_params
 from include.operators.runs import full_run_id, has_type, run_url
 from include.operators.step_log import log_patch
-from include.operators.teams import TEAMS
 
 if TYPE_CHECKING:
     import psycopg
     from airflow.sdk import Context
 
     from include.connectors.algolia import AlgoliaIndex
-    from include.models.alerts import Alert
     from include.patches.base import Patch
     from include.search.watch import RunReport
 
@@ -47,14 +45,12 @@ class SearchPatchOperator(BaseOperator):
         *,
         patches: Sequence[str],
         algolia_conn_id: str = AlgoliaHook.default_conn_name,
-        teams_conn_id: str = TEAMS,
         conn_id: str = SYNC_DB,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.patches = patches
         self.algolia_conn_id = algolia_conn_id
-        self.teams_conn_id = teams_conn_id
         self.conn_id = conn_id
 
     def execute(self, context: Context) -> dict[str, Any] | None:
@@ -71,8 +67,8 @@ class SearchPatchOperator(BaseOperator):
                 self._send_alerts(context, params, report, index, connection)
         return _counts(report)
 
+    @staticmethod
     def _send_alerts(
-        self,
         context: Context,
         params: SearchParams,
         report: RunReport,
@@ -89,20 +85,18 @@ class SearchPatchOperator(BaseOperator):
         url = run_url(context["dag_run"].dag_id, context["run_id"])
         dry_run, is_test = bool(params.dry_run), bool(params.dry_run and params.dry_run_notify)
 
-        def send(make_alert: Callable[[], Alert]) -> bool:
-            return send_alert(make_alert, context, teams_conn_id=self.teams_conn_id)
+        def send_test() -> bool:
+            return send_alert(lambda: alerts.dry_run(index.name, report, url=url), context)
 
         if (counts := report.report) and not dry_run and (counts.changed or report.moves or params.force):
-            send(lambda: alerts.patched(index.name, report, counts, url=url))
+            send_alert(lambda: alerts.patched(index.name, report, counts, url=url), context)
         if has_type(context["dag_run"], "manual"):
             if is_test:
-                send(lambda: alerts.dry_run(index.name, report, url=url))
+                send_test()
             return
         key = (index.application_id, index.name)
         settings = f"dry_run {dry_run}, dry_run_notify {bool(params.dry_run_notify)}"
-        if settings_changed(connection, *key, settings) and (
-            not is_test or send(lambda: alerts.dry_run(index.name, report, url=url))
-        ):
+        if settings_changed(connection, *key, settings) and (not is_test or send_test()):
             save_settings(connection, *key, settings)
 
 

@@ -66,13 +66,6 @@ def test_a_file_is_wiring_only(path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_doc_says_what_to_do_when_it_fails(dags, name):
-    doc = dags[name].doc_md
-    assert doc.startswith("### ")
-    assert "**Triage.**" in doc
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_one_tag_of_each_family(dags, name):
     from include.operators import tags
 
@@ -136,27 +129,23 @@ def test_a_dag_with_a_schedule_has_a_deadline_before_its_time_limit(dags, name):
     assert deadline.callback.path == "include.operators.alerts.report_late_run"
 
 
-def test_every_task_has_an_owner_and_a_retry(dags):
+def test_every_task_has_an_owner_retries_a_pool_of_the_settings_and_a_time_limit(dags):
+    """Airflow never starts a task whose pool does not exist, and only bounded pools leave slots for urgent tasks.
+
+    The policy for retries is set where mapped tasks find it too, which an operator's `__init__` is not.
+    """
+    from include.operators.retry_policy import ErrorTreePolicy
+
+    settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
+    pools = {pool["pool_name"] for pool in settings["pools"]}
+    assert any(task.is_mapped for task in every_task(dags))
     for task in every_task(dags):
         assert task.owner != "airflow", task
         assert task.retries >= 1, task
-
-
-def test_every_task_decides_on_retries_by_the_tree_of_errors(dags):
-    """Set where mapped tasks find it too, which an operator's `__init__` is not."""
-    from include.operators.retry_policy import ErrorTreePolicy
-
-    for task in every_task(dags):
         assert isinstance(task.retry_policy, ErrorTreePolicy), task
-
-
-def test_every_task_has_a_pool_of_the_settings_and_a_time_limit(dags):
-    """Airflow never starts a task whose pool does not exist, and only bounded pools leave slots for urgent tasks."""
-    settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())["airflow"]
-    pools = {pool["pool_name"] for pool in settings["pools"]}
-    for task in every_task(dags):
         assert task.pool in pools, task
         assert task.execution_timeout is not None, task
+        assert not task.is_mapped or task.map_index_template == "{{ task.label }}", task
 
 
 def test_search_comes_before_outbound_before_closing_before_loads(dags):
@@ -189,7 +178,7 @@ def test_the_per_minute_dag_can_have_workers_of_its_own(monkeypatch, given, expe
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_users_see_a_name_and_what_it_does_when(dags, name):
+def test_users_see_a_name_what_it_does_when_and_what_to_do_when_it_fails(dags, name):
     dag = dags[name]
     assert dag.dag_display_name != name
     assert not dag.dag_display_name.startswith("#")
@@ -197,6 +186,8 @@ def test_users_see_a_name_and_what_it_does_when(dags, name):
     assert purpose
     assert schedule.startswith(("Every", "At", "Runs when triggered"))
     assert "*" not in schedule
+    assert dag.doc_md.startswith("### ")
+    assert "**Triage.**" in dag.doc_md
 
 
 @pytest.mark.parametrize(
@@ -213,13 +204,6 @@ def test_a_schedule_in_words(schedule, words):
     from include.operators.defaults import schedule_in_words
 
     assert schedule_in_words(schedule) == words
-
-
-def test_mapped_tasks_are_named(dags):
-    mapped = [task for task in every_task(dags) if task.is_mapped]
-    assert mapped
-    for task in mapped:
-        assert task.map_index_template == "{{ task.label }}", task
 
 
 def test_the_producers_of_a_table_are_known_before_they_run(dags):

@@ -24,38 +24,30 @@ def found(path, text):
     return [each["code"] for each in json.loads(done.stdout)]
 
 
+ENGINES = ("include/connectors", "include/inbound", "include/providers", "include/store")
+ALL = ("include", "include/models", *ENGINES)
+PARSED = ("dags", "plugins", "include/operators")
+
+
 @pytest.mark.parametrize(
-    "folder",
-    ["include", "include/connectors", "include/inbound", "include/models", "include/providers", "include/store"],
+    ("folders", "text", "codes"),
+    [
+        (ALL, AIRFLOW, ["TID251"]),
+        (ALL, "import airflow\n", ["TID251"]),
+        (ALL, "def work():\n    import airflow.providers.http\n", ["TID251"]),
+        (PARSED, AIRFLOW, []),
+        (PARSED, HEAVY, ["TID253"]),
+        (PARSED, "from include.inbound.run import sync_provider\n", ["TID253"]),
+        (PARSED, LATE, []),
+        (ENGINES, HEAVY, []),
+    ],
 )
-@pytest.mark.parametrize("text", [AIRFLOW, "import airflow\n", "def work():\n    import airflow.providers.http\n"])
-def test_airflow_is_kept_out(folder, text):
-    assert found(f"include/{folder}probe.py", text) == ["TID251"]
-
-
-@pytest.mark.parametrize("folder", ["dags", "plugins", "include/operators"])
-def test_airflow_begins_here(folder):
-    assert found(f"{folder}/probe.py", AIRFLOW) == []
-
-
-@pytest.mark.parametrize("folder", ["dags", "plugins", "include/operators"])
-def test_nothing_heavy_while_dags_are_parsed(folder):
-    assert found(f"{folder}/probe.py", HEAVY) == ["TID253"]
-    assert found(f"{folder}/probe.py", "from include.inbound.run import sync_provider\n") == ["TID253"]
-    assert found(f"{folder}/probe.py", LATE) == []
-
-
-@pytest.mark.parametrize("folder", ["include/connectors", "include/inbound", "include/providers", "include/store"])
-def test_engines_import_what_they_need(folder):
-    assert found(f"{folder}/probe.py", HEAVY) == []
+def test_where_airflow_begins_and_what_dag_files_import_late(folders, text, codes):
+    for folder in folders:
+        assert found(f"{folder}/probe.py", text) == codes, folder
 
 
 def test_the_project_keeps_to_it():
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--select=TID", "dags", "include", "plugins"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-m", "ruff", "check", "--select=TID", "dags", "include", "plugins"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

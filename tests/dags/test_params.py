@@ -4,380 +4,217 @@ import pytest
 
 HUGE = 10**30
 """A number that Airflow cannot hand to a task."""
+NAN, INF = float("nan"), float("inf")
+NO_NUMBERS = (HUGE, -HUGE, 1e30, True, NAN, "1")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 
 
-def filled(values):
+def form(name):
+    from include.operators import params
+
+    return getattr(params, f"{name}_params")()
+
+
+def filled(name, values):
     from airflow.sdk.definitions.param import ParamsDict
 
-    from include.operators.params import sync_params
-
-    params = ParamsDict(sync_params())
+    params = ParamsDict(form(name))
     params.update(values)
     return params.validate()
 
 
-def test_left_alone_it_is_the_daily_run():
-    assert filled({}) == {
-        "venue_links": [],
-        "full_refresh": False,
-        "limit": None,
-        "dry_run": False,
-        "chunk_size": 1000,
-        "replay_rejected": False,
-        "accept_shrunk": False,
-        "error_limit": None,
-        "release_fields": [],
-    }
+def cases(forms):
+    """Each value of each field of each form."""
+    return [
+        (name, {field: value}) for name, fields in forms.items() for field, values in fields.items() for value in values
+    ]
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("name", "values"),
     [
-        {"venue_links": ["12"]},
-        {"venue_links": ["12", "00300001000012"]},
-        {"full_refresh": True},
-        {"limit": 1},
-        {"limit": 10_000_000},
-        {"limit": None},
-        {"dry_run": True},
-        {"chunk_size": 1},
-        {"replay_rejected": True},
-        {"accept_shrunk": True},
-        {"error_limit": 0},
-        {"error_limit": None},
-        {"release_fields": ["offer.123.name", "stock.7"]},
-        {"chunk_size": 10_000},
-        {"limit": 1_000_000_000},
-        {"limit": 1.0},
-        {"error_limit": 1_000_000},
-        {"venue_links": [12, "00300001000012", 2**63 - 1]},
-        {"venue_links": ["123 456 789 00012", ""]},
-        {"venue_links": ["1"] * 10_000},
-        *({name: None} for name in ("venue_links", "full_refresh", "chunk_size", "replay_rejected", "accept_shrunk")),
-        {"release_fields": None},
+        (
+            "sync",
+            {
+                "venue_links": [],
+                "full_refresh": False,
+                "limit": None,
+                "dry_run": False,
+                "chunk_size": 1000,
+                "replay_rejected": False,
+                "accept_shrunk": False,
+                "error_limit": None,
+                "release_fields": [],
+            },
+        ),
+        ("search", dict.fromkeys(["dry_run", "dry_run_notify", "compare_every", "time_limit_minutes"])),
+        ("outbound", {}),
+        ("venue_link", {"action": "show"}),
     ],
-    ids=str,
 )
-def test_takes(values):
-    assert filled(values).items() >= values.items()
+def test_left_alone_a_form_makes_the_usual_run(name, values):
+    found = filled(name, {})
+    assert found.items() >= values.items()
+    assert not any([value for field, value in found.items() if field not in values])
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"venue_links": "12"},
-        {"full_refresh": "yes"},
-        {"limit": 0},
-        {"limit": -5},
-        {"limit": 1.5},
-        {"limit": "10"},
-        {"dry_run": 1},
-        {"chunk_size": 0},
-        {"replay_rejected": "yes"},
-        {"error_limit": -1},
-        {"error_limit": 1.5},
-        {"error_limit": "3"},
-        {"release_fields": "offer.123"},
-        {"release_fields": [123]},
-        {"chunk_size": 10_001},
-        {"chunk_size": "1000"},
-        *({name: value} for name in ("limit", "chunk_size", "error_limit") for value in (HUGE, -HUGE, 1e30, 2**64)),
-        *({name: value} for name in ("limit", "chunk_size", "error_limit") for value in (True, float("nan"), "1", [1])),
-        {"limit": float("inf")},
-        {"limit": 1_000_000_001},
-        {"error_limit": 1_000_001},
-        *({"venue_links": [item]} for item in (12.5, 0, -1, True, None, HUGE, 2**63, "1" * 41, ["1"], {"id": 1})),
-        {"venue_links": ["1"] * 10_001},
-        {"venue_links": ["1\x00"]},
-        {"venue_links": ["\ud800"]},
-        {"release_fields": ["stock.1.price"] * 10_001},
-        {"release_fields": ["s" * 101]},
-    ],
-    ids=str,
-)
-def test_refuses(values):
+MAPPINGS = [
+    {
+        "id": 1,
+        "source_model": "Order",
+        "property_mappings": [
+            {"source_field": "order_status", "value_map": {"p": "paid"}, "overwrite": "if_new"},
+            {"pretix_field": "email", "value_map": '{"a": 1.5}', "ORDER": 0},
+        ],
+    },
+    {"id": 2, "property_mappings": "[]"},
+]
+TAKEN = {
+    "sync": {
+        "venue_links": [
+            ["12"],
+            ["12", "00300001000012"],
+            [12, "00300001000012", 2**63 - 1],
+            ["123 456 789 00012", ""],
+            ["1"] * 10_000,
+            None,
+        ],
+        "full_refresh": [True, None],
+        "limit": [1, 1.0, 10_000_000, 1_000_000_000, None],
+        "dry_run": [True],
+        "chunk_size": [1, 10_000, None],
+        "replay_rejected": [True, None],
+        "accept_shrunk": [True, None],
+        "error_limit": [0, 1_000_000, None],
+        "release_fields": [["offer.123.name", "stock.7"], None],
+    },
+    "search": {
+        "dry_run": [True, False, None],
+        "dry_run_notify": [True, False, None],
+        "force": [True, None],
+        "compare_every": [0, 15.0, 1440, 1_000_000, None],
+        "time_limit_minutes": [1, 1440, None],
+    },
+    "outbound": {
+        "orders": [["A1B2C", "D3E4F"], None],
+        "event": ["salon", None],
+        "limit": [1],
+        "dry_run": [True, None],
+        "send_unchanged": [True, None],
+        "retry": [None, "all", "exceeded", "permanent", "config", "internal", "timeout"],
+        "cancel": [["A1B2C"], None],
+        "mappings": [[{"id": 1}], MAPPINGS, None],
+        "mappings_version": [1, 2**31 - 1],
+    },
+    "venue_link": {
+        "action": ["show", "link", "change", "settings", "activate", "deactivate"],
+        "venue": ["01100000700010"],
+        "link": [1, 2**63 - 1],
+        "provider": ["TiteLiveStocks", None],
+        "id_at_provider": ["shop-7", "x" * 70],
+        "settings": [
+            {},
+            {"prices": {"a": 1}},
+            {"prices": [{"price": 9.5, "version": "VO"}, {"price": "8"}], "is_duo": True, "quantity": 80},
+        ],
+    },
+}
+REFUSED = {
+    "sync": {
+        "venue_links": [
+            "12",
+            *([item] for item in (12.5, 0, -1, True, None, HUGE, 2**63, "1" * 41, ["1"], {"id": 1})),
+            ["1"] * 10_001,
+            ["1\x00"],
+            ["\ud800"],
+        ],
+        "full_refresh": ["yes"],
+        "limit": [*NO_NUMBERS, 2**64, [1], 0, -5, 1.5, "10", INF, 1_000_000_001],
+        "dry_run": [1],
+        "chunk_size": [*NO_NUMBERS, 2**64, [1], 0, 10_001, "1000"],
+        "replay_rejected": ["yes"],
+        "error_limit": [*NO_NUMBERS, 2**64, [1], -1, 1.5, "3", 1_000_001],
+        "release_fields": ["offer.123", [123], ["stock.1.price"] * 10_001, ["s" * 101]],
+    },
+    "search": {
+        "dry_run": ["yes", "true", "", 2, []],
+        "dry_run_notify": ["yes", "true", "", 2, []],
+        "force": ["yes", 1],
+        "compare_every": [*NO_NUMBERS, INF, 1_000_001, -1, 1.5, "5"],
+        "time_limit_minutes": [*NO_NUMBERS, INF, 0, 1441, "30", 2.5],
+    },
+    "outbound": {
+        "orders": ["A1B2C", [1], ["A"] * 10_001, ["A" * 41]],
+        "event": [1, "e" * 51],
+        "limit": [*NO_NUMBERS, 0],
+        "dry_run": ["yes"],
+        "retry": ["some", True],
+        "cancel": ["A1B2C"],
+        "mappings": [
+            {"id": 1},
+            [1],
+            [{"id": 1}] * 101,
+            [{"id": HUGE}],
+            [{"a": [[[[[[1]]]]]]}],
+            [{"property_mappings": [{"value_map": {"p": HUGE}}]}],
+            [{"property_mappings": [{"source_field": "x" * 20_001}]}],
+        ],
+        "mappings_version": [*NO_NUMBERS, 0, 2**31],
+    },
+    "venue_link": {
+        "action": ["remove", None],
+        "venue": [12, "1" * 41, "\x00"],
+        "link": [0, "1", HUGE, 2**63, 1.5, True, NAN],
+        "provider": [1, "titelivestocks", "Nobody"],
+        "id_at_provider": [7, "x" * 71],
+        "settings": [
+            [],
+            "{}",
+            {"quantity": HUGE},
+            {"prices": [{"price": HUGE}]},
+            {"prices": [{"price": 1e30}]},
+            {"a": {"b": {"c": {"d": {"e": 1}}}}},
+            {"a" * 201: 1},
+            {str(number): 1 for number in range(1001)},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "values"), cases(TAKEN), ids=str)
+def test_a_form_takes(name, values):
+    assert filled(name, values).items() >= values.items()
+
+
+@pytest.mark.parametrize(("name", "values"), cases(REFUSED), ids=str)
+def test_a_form_refuses(name, values):
     from airflow.sdk.exceptions import ParamValidationError
 
     with pytest.raises(ParamValidationError):
-        filled(values)
+        filled(name, values)
 
 
-def test_every_field_explains_itself():
-    from include.operators.params import sync_params
-
-    for name, param in sync_params().items():
-        assert param.schema["title"], name
-        assert param.schema.get("description") or param.description, name
-
-
-# The form of a DAG that patches a search index
-
-
-def searched(values):
-    from airflow.sdk.definitions.param import ParamsDict
-
-    from include.operators.params import search_params
-
-    params = ParamsDict(search_params())
-    params.update(values)
-    return params.validate()
-
-
-def test_left_alone_a_search_dag_does_what_the_variables_say():
-    assert searched({}) == {
-        "dry_run": None,
-        "dry_run_notify": None,
-        "force": False,
-        "compare_every": None,
-        "time_limit_minutes": None,
-    }
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        *({name: value} for name in ("dry_run", "dry_run_notify") for value in (True, False, None)),
-        {"force": True},
-        {"compare_every": 0},
-        {"compare_every": 1440},
-        {"compare_every": None},
-        {"time_limit_minutes": 1},
-        {"time_limit_minutes": 1440},
-        {"time_limit_minutes": None},
-        {"compare_every": 1_000_000},
-        {"compare_every": 15.0},
-        {"force": None},
-    ],
-    ids=str,
-)
-def test_a_search_dag_takes(values):
-    assert searched(values).items() >= values.items()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        *({name: value} for name in ("dry_run", "dry_run_notify") for value in ("yes", "true", "", 2, [])),
-        {"force": "yes"},
-        *({name: value} for name in ("compare_every", "time_limit_minutes") for value in (HUGE, -HUGE, True, "1")),
-        *({name: float(value)} for name in ("compare_every", "time_limit_minutes") for value in ("nan", "inf", "1e30")),
-        {"compare_every": 1_000_001},
-        {"force": 1},
-        {"compare_every": -1},
-        {"compare_every": 1.5},
-        {"compare_every": "5"},
-        {"time_limit_minutes": 0},
-        {"time_limit_minutes": 1441},
-        {"time_limit_minutes": "30"},
-        {"time_limit_minutes": 2.5},
-    ],
-    ids=str,
-)
-def test_a_search_dag_refuses(values):
-    from airflow.sdk.exceptions import ParamValidationError
-
-    with pytest.raises(ParamValidationError):
-        searched(values)
-
-
-def test_every_field_of_a_search_dag_explains_itself():
-    from include.operators.params import search_params
-
-    for name, param in search_params().items():
-        assert param.schema["title"], name
-        assert param.schema.get("description") or param.description, name
-
-
-# The form of an outbound DAG
-
-
-def sent(values):
-    from airflow.sdk.definitions.param import ParamsDict
-
-    from include.operators.params import outbound_params
-
-    params = ParamsDict(outbound_params())
-    params.update(values)
-    return params.validate()
-
-
-def test_left_alone_an_outbound_dag_sends_what_changed():
-    assert not any(sent({}).values())
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"orders": ["A1B2C", "D3E4F"], "event": "salon"},
-        {"dry_run": True},
-        {"send_unchanged": True},
-        *({"retry": reason} for reason in (None, "all", "exceeded", "permanent", "config", "internal", "timeout")),
-        {"cancel": ["A1B2C"]},
-        {"mappings": [{"id": 1}]},
-        {"mappings_version": 1},
-        {"mappings_version": 2**31 - 1},
-        {"limit": 1},
-        *({name: None} for name in ("orders", "event", "dry_run", "send_unchanged", "cancel", "mappings")),
-        {
-            "mappings": [
-                {
-                    "id": 1,
-                    "source_model": "Order",
-                    "property_mappings": [
-                        {"source_field": "order_status", "value_map": {"p": "paid"}, "overwrite": "if_new"},
-                        {"pretix_field": "email", "value_map": '{"a": 1.5}', "ORDER": 0},
-                    ],
-                },
-                {"id": 2, "property_mappings": "[]"},
-            ]
-        },
-    ],
-    ids=str,
-)
-def test_an_outbound_dag_takes(values):
-    assert sent(values).items() >= values.items()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"orders": "A1B2C"},
-        {"orders": [1]},
-        {"event": 1},
-        {"event": "e" * 51},
-        {"orders": ["A"] * 10_001},
-        {"orders": ["A" * 41]},
-        {"mappings_version": 2**31},
-        *({name: value} for name in ("limit", "mappings_version") for value in (HUGE, 1e30, True, "1", float("nan"))),
-        {"mappings": [{"id": HUGE}]},
-        {"mappings": [{"property_mappings": [{"value_map": {"p": HUGE}}]}]},
-        {"mappings": [{"property_mappings": [{"source_field": "x" * 20_001}]}]},
-        {"mappings": [{"id": 1}] * 101},
-        {"mappings": [1]},
-        {"mappings": [{"a": [[[[[[1]]]]]]}]},
-        {"dry_run": "yes"},
-        {"retry": "some"},
-        {"retry": True},
-        {"cancel": "A1B2C"},
-        {"mappings": {"id": 1}},
-        {"mappings_version": 0},
-        {"limit": 0},
-    ],
-    ids=str,
-)
-def test_an_outbound_dag_refuses(values):
-    from airflow.sdk.exceptions import ParamValidationError
-
-    with pytest.raises(ParamValidationError):
-        sent(values)
-
-
-def test_every_field_of_an_outbound_dag_explains_itself():
-    from include.operators.params import outbound_params
-
-    for name, param in outbound_params().items():
-        assert param.schema["title"], name
-        assert param.schema.get("description") or param.description, name
-
-
-# The form of the DAG that says who feeds which venue
-
-
-def linked(values):
-    from airflow.sdk.definitions.param import ParamsDict
-
-    from include.operators.params import venue_link_params
-
-    params = ParamsDict(venue_link_params())
-    params.update(values)
-    return params.validate()
-
-
-def test_left_alone_it_shows_the_links():
-    assert {name: value for name, value in linked({}).items() if value is not None} == {"action": "show"}
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        *({"action": action} for action in ("show", "link", "change", "settings", "activate", "deactivate")),
-        {"venue": "01100000700010"},
-        {"link": 1},
-        {"provider": "TiteLiveStocks", "id_at_provider": "shop-7"},
-        {"settings": {}},
-        {"settings": {"prices": {"a": 1}}},
-        {"settings": {"prices": [{"price": 9.5, "version": "VO"}, {"price": "8"}], "is_duo": True, "quantity": 80}},
-        {"link": 2**63 - 1},
-        {"provider": None},
-        {"id_at_provider": "x" * 70},
-    ],
-    ids=str,
-)
-def test_a_change_of_links_takes(values):
-    assert linked(values).items() >= values.items()
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"action": "remove"},
-        {"action": None},
-        {"venue": 12},
-        {"link": 0},
-        {"link": "1"},
-        {"provider": 1},
-        {"id_at_provider": 7},
-        {"id_at_provider": "x" * 71},
-        {"settings": []},
-        {"settings": "{}"},
-        {"settings": {"quantity": HUGE}},
-        {"settings": {"prices": [{"price": HUGE}]}},
-        {"settings": {"prices": [{"price": 1e30}]}},
-        {"settings": {"a": {"b": {"c": {"d": {"e": 1}}}}}},
-        {"settings": {"a" * 201: 1}},
-        {"settings": {str(number): 1 for number in range(1001)}},
-        *({"link": value} for value in (HUGE, 2**63, 1.5, True, float("nan"))),
-        {"provider": "titelivestocks"},
-        {"provider": "Nobody"},
-        {"venue": "1" * 41},
-        {"venue": "\x00"},
-    ],
-    ids=str,
-)
-def test_a_change_of_links_refuses(values):
-    from airflow.sdk.exceptions import ParamValidationError
-
-    with pytest.raises(ParamValidationError):
-        linked(values)
+@pytest.mark.parametrize("name", TAKEN)
+def test_every_field_explains_itself(name):
+    for field, param in form(name).items():
+        assert param.schema["title"], field
+        assert param.schema.get("description") or param.description, field
 
 
 def test_the_form_offers_the_actions_there_are():
     from typing import get_args
 
-    from include.operators.params import venue_link_params
     from include.venue_links import Action
 
-    assert venue_link_params()["action"].schema["enum"] == ["show", *get_args(Action)]
-
-
-def test_every_field_of_a_change_of_links_explains_itself():
-    from include.operators.params import venue_link_params
-
-    for name, param in venue_link_params().items():
-        assert param.schema["title"], name
-        assert param.schema.get("description") or param.description, name
+    assert form("venue_link")["action"].schema["enum"] == ["show", *get_args(Action)]
 
 
 # All forms
 
 
 def every_param():
-    from include.operators import params
-
-    forms = ("sync_params", "search_params", "outbound_params", "venue_link_params")
-    return [(form, name, param) for form in forms for name, param in getattr(params, form)().items()]
+    return [(each, name, param) for each in TAKEN for name, param in form(each).items()]
 
 
 def without_bounds(schema, path=""):
@@ -404,57 +241,48 @@ def without_bounds(schema, path=""):
 
 
 def test_every_value_of_every_form_has_bounds():
-    found = [f"{form} {name}{place}" for form, name, param in every_param() for place in without_bounds(param.schema)]
+    found = [f"{each} {name}{place}" for each, name, param in every_param() for place in without_bounds(param.schema)]
     assert not found
 
 
 def test_only_what_cannot_be_empty_is_marked_as_required():
     """Airflow marks every field whose type does not admit null."""
-    assert [(form, name) for form, name, param in every_param() if "null" not in param.schema["type"]] == [
-        ("venue_link_params", "action")
+    assert [(each, name) for each, name, param in every_param() if "null" not in param.schema["type"]] == [
+        ("venue_link", "action")
     ]
 
 
 def test_every_field_is_in_a_section_and_the_sections_are_not_scattered():
-    from include.operators import params
-
-    for form in ("sync_params", "search_params", "outbound_params", "venue_link_params"):
-        sections = [param.schema["section"] for param in getattr(params, form)().values()]
-        assert len(set(sections)) > 1, form
+    for each in TAKEN:
+        sections = [param.schema["section"] for param in form(each).values()]
+        assert len(set(sections)) > 1, each
         assert sections[0] == "Run Parameters", "Airflow opens no other section"
-        assert sections == sorted(sections, key=sections.index), form
+        assert sections == sorted(sections, key=sections.index), each
 
 
 def test_the_web_form_asks_for_lists_line_by_line():
     """It shows a JSON editor for a list whose items have any type but string."""
-    for form, name, param in every_param():
+    for each, name, param in every_param():
         if "array" in param.schema["type"] and name != "mappings":
-            assert param.schema["items"].get("type", "string") == "string", (form, name)
+            assert param.schema["items"].get("type", "string") == "string", (each, name)
 
 
 def test_no_field_speaks_of_tables():
-    for form, name, param in every_param():
+    for each, name, param in every_param():
         words = f"{param.schema['title']} {param.description}"
-        assert not [table for table in ("venue_provider", "provider_pivot", "catalog_", "_report") if table in words], (
-            form,
-            name,
-        )
+        tables = ("venue_provider", "provider_pivot", "catalog_", "_report")
+        assert not [table for table in tables if table in words], (each, name)
 
 
 def test_the_form_offers_the_providers_there_are():
     from include.operators.params import provider_names
     from include.providers import provider_classes
 
-    linked = [provider.row_name() for provider in provider_classes() if provider.needs_venue]
-    assert sorted(provider_names()) == sorted(set(linked))
-    assert sorted(value for value in _enum("provider") if value) == sorted(set(linked))
-    assert None in _enum("provider")
-
-
-def _enum(name):
-    from include.operators.params import venue_link_params
-
-    return venue_link_params()[name].schema["enum"]
+    linked = {provider.row_name() for provider in provider_classes() if provider.needs_venue}
+    assert sorted(provider_names()) == sorted(linked)
+    offered = form("venue_link")["provider"].schema["enum"]
+    assert sorted(value for value in offered if value) == sorted(linked)
+    assert None in offered
 
 
 def test_providers_are_read_from_their_source(tmp_path, monkeypatch):

@@ -8,14 +8,15 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from urllib.request import Request, urlopen
+from typing import ClassVar
 from uuid import uuid4
 
 import psycopg
@@ -29,6 +30,7 @@ from sandbox.world import Settings, World
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+SIGNATURE = "5ecret-signature"
 
 if "airflow" not in sys.modules:  # Airflow reads this once, when it is imported
     home = os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="provider-sync-airflow-")
@@ -126,7 +128,7 @@ class Run:
         self.tries = Counter()
         self.dag_run = None
 
-    def create(self, conf, run_type, interval):
+    def create(self, conf, run_type, interval, *, state="running"):
         """Create the run, as the scheduler does."""
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
@@ -145,7 +147,7 @@ class Run:
             run_after=moment,
             data_interval=interval or (moment, moment),
             conf=conf,
-            state=DagRunState.RUNNING,
+            state=DagRunState(state),
             triggered_by=DagRunTriggeredByType.TEST,
             start_date=moment,
             session=self.session,
@@ -247,61 +249,87 @@ def load_dag(airflow):
     return lambda dag_id: DagBag(str(ROOT / "dags" / f"{dag_id}.py")).dags[dag_id]
 
 
-class Service:
-    """The sandbox's stock service, and what it was asked."""
+class StandIn:
+    """The sandbox at a URL: its faults, what it was asked, and the cards that it got as Teams."""
 
-    def __init__(self, url, world):
+    rule: ClassVar = {}
+    """What all faults of a test have in common."""
+
+    def __init__(self, url):
         self.url = url
-        self.world = world
-        self.sirets = world.sirets
 
     def fault(self, fault, **rule):
-        """Put a fault in force."""
-        body = json.dumps([{"fault": fault, **rule}]).encode()
-        request = Request(f"{self.url}/sandbox/faults", body, {"Content-Type": "application/json"}, method="POST")
-        urlopen(request).close()
+        body = [{"fault": fault, **self.rule, **rule}]
+        requests.post(f"{self.url}/sandbox/faults", json=body, timeout=10).raise_for_status()
 
     def heal(self):
-        """End all faults."""
-        urlopen(Request(f"{self.url}/sandbox/faults", method="DELETE")).close()
+        requests.delete(f"{self.url}/sandbox/faults", timeout=10)
 
     def requests(self):
         """The requests so far, oldest first; and clear them."""
-        with urlopen(f"{self.url}/sandbox/requests") as answer:
-            seen = json.load(answer)
-        urlopen(Request(f"{self.url}/sandbox/requests", method="DELETE")).close()
-        return seen
+        return self._take("requests")
+
+    def cards(self):
+        """The cards so far, oldest first; and clear them."""
+        return self._take("teams")
+
+    def titles(self):
+        return [card["title"] for card in self.cards()]
+
+    @property
+    def teams_url(self):
+        """The address of a Teams workflow."""
+        query = f"api-version=2016-06-01&sp=x&sv=1.0&sig={SIGNATURE}"
+        return f"{self.url}/workflows/abc/triggers/manual/paths/invoke?{query}"
+
+    def _take(self, what):
+        found = requests.get(f"{self.url}/sandbox/{what}", timeout=10).json()
+        requests.delete(f"{self.url}/sandbox/{what}", timeout=10)
+        return found
+
+
+class Service(StandIn):
+    """The sandbox's stock service."""
+
+    def __init__(self, url, world):
+        super().__init__(url)
+        self.world = world
+        self.sirets = world.sirets
 
 
 VENUES, BOOKS = 3, 40
 
 
 @pytest.fixture
-def serve(monkeypatch):
+def serve():
     """A function that starts the sandbox; returns its service. The connection has to be set by `connect_service`."""
-    running = []
+    with ExitStack() as running:
 
-    def start(**settings):
-        world = World(Settings(venues=VENUES, books=BOOKS, **settings))
-        context = serving(world)
-        service = Service(context.__enter__(), world)
-        running.append(context)
-        return service
+        def start(**settings):
+            world = World(Settings(venues=VENUES, books=BOOKS, **settings))
+            return Service(running.enter_context(serving(world)), world)
 
-    yield start
-    for context in running:
-        context.__exit__(None, None, None)
+        yield start
 
 
 @pytest.fixture
-def connect_service(monkeypatch):
+def set_connection(monkeypatch):
+    """A function that sets an Airflow connection."""
+
+    def set_connection(name, **fields):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps({"conn_type": "http", **fields}))
+
+    return set_connection
+
+
+@pytest.fixture
+def connect_service(set_connection):
     """A function that sets the Airflow connection of the stock service."""
 
     def connect(service, *, extra=None, **fields):
         host = f"{service.url}/titelive/stocks" if service else ""
-        body = {"conn_type": "http", "host": host, **fields}
-        body["extra"] = {"requests_per_second": 1000, "attempts": 1, **(extra or {})}
-        monkeypatch.setenv("AIRFLOW_CONN_TITELIVE_STOCKS_API", json.dumps(body))
+        extra = {"requests_per_second": 1000, "attempts": 1, **(extra or {})}
+        set_connection("titelive_stocks_api", **{"host": host, **fields}, extra=extra)
 
     return connect
 
@@ -315,19 +343,13 @@ def service(serve, connect_service):
 
 
 @pytest.fixture
-def set_database(monkeypatch):
+def set_database(set_connection):
     """A function that makes a database the one of the Airflow connection `sync_db`."""
 
     def set_database(conninfo):
         parts = psycopg.conninfo.conninfo_to_dict(conninfo)
-        body = {
-            "conn_type": "postgres",
-            "host": parts["host"],
-            "port": int(parts["port"]),
-            "login": parts["user"],
-            "schema": parts["dbname"],
-        }
-        monkeypatch.setenv("AIRFLOW_CONN_SYNC_DB", json.dumps(body))
+        fields = {"host": parts["host"], "port": int(parts["port"]), "login": parts["user"], "schema": parts["dbname"]}
+        set_connection("sync_db", conn_type="postgres", **fields)
 
     return set_database
 
@@ -345,6 +367,19 @@ def shops(database, set_database, monkeypatch):
         yield connection
 
 
+def link_shops(connection, number):
+    """Link this many new venues to TiteLive."""
+    loads.register_providers(connection)
+    connection.execute(
+        "WITH venues AS (INSERT INTO venue (name, siret)"
+        " SELECT 'Shop ' || number, lpad(number::text, 14, '0') FROM generate_series(1, %s) AS number"
+        " RETURNING id, siret)"
+        " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
+        " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'",
+        (number,),
+    )
+
+
 @pytest.fixture
 def output(caplog, capfd):
     """A function that gives all that was logged and printed since it was last called."""
@@ -358,13 +393,14 @@ def output(caplog, capfd):
 
 
 @pytest.fixture
-def run(airflow, load_dag, caplog):
-    """A function that runs a DAG with parameters, manually or of another type; returns the `Run`."""
+def run_dag(airflow, load_dag, caplog, monkeypatch):
+    """A function that runs a DAG of the project with parameters, manually or of another type; returns the `Run`."""
+    monkeypatch.setattr("include.connectors.http.random.random", lambda: 0.0)
     caplog.set_level(logging.INFO)
     session = airflow.Session()
 
-    def start(conf=None, *, run_type="manual", interval=None, at_most_batches=None, before_retry=None):
-        dag = load_dag("titelive_stocks")
+    def start(dag_id, conf=None, *, run_type="manual", interval=None, at_most_batches=None, before_retry=None):
+        dag = load_dag(dag_id)
         if at_most_batches:
             dag.task_dict["open_load"].at_most_batches = at_most_batches
         started = Run(dag, session).create(conf, run_type, interval)
@@ -377,16 +413,26 @@ def run(airflow, load_dag, caplog):
     session.close()
 
 
+@pytest.fixture
+def run(run_dag):
+    """A function that runs the DAG of an inbound provider."""
+    return partial(run_dag, "titelive_stocks")
+
+
 class Recorder(BaseHTTPRequestHandler):
-    """A stock service with nothing to list, which keeps the headers of what it was asked."""
+    """A stock service with nothing to list, and a webhook: it keeps path, headers and JSON of its requests."""
 
     def do_GET(self):
-        self.server.recorded = dict(self.headers)
+        sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        self.server.recorded.append((self.path, dict(self.headers), json.loads(sent or "null")))
         body = b'{"total": 0, "stocks": []}'
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.do_GET()
 
     def log_message(self, *arguments):
         pass
@@ -394,18 +440,21 @@ class Recorder(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def recorder():
-    """A service that keeps the headers it gets: `url` and `recorded`."""
+    """A service that keeps what it gets: `url` and `recorded`; it answers with `status`."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
     server.url = f"http://127.0.0.1:{server.server_port}"
+    server.recorded, server.status = [], 200
+    yield from run_server(server)
+
+
+def run_server(server):
+    """Serve from a thread until the fixture ends."""
     thread = Thread(target=server.serve_forever)
     thread.start()
     yield server
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-SIGNATURE = "5ecret-signature"
 
 
 @pytest.fixture(scope="module")
@@ -415,45 +464,18 @@ def teams_sandbox():
         yield url
 
 
-class Channel:
+class Channel(StandIn):
     """The stand-in for Teams."""
 
-    def __init__(self, url):
-        self.root = url
-        self.url = f"{url}/workflows/abc/triggers/manual/paths/invoke?api-version=1&sp=x&sv=1.0&sig={SIGNATURE}"
-
-    def cards(self):
-        cards = requests.get(f"{self.root}/sandbox/teams", timeout=10).json()
-        requests.delete(f"{self.root}/sandbox/teams", timeout=10)
-        return cards
-
-    def titles(self):
-        return [card["title"] for card in self.cards()]
-
-    def fault(self, fault, **rule):
-        body = [{"fault": fault, "service": "teams", **rule}]
-        assert requests.post(f"{self.root}/sandbox/faults", json=body, timeout=10).ok
-
-    def heal(self):
-        requests.delete(f"{self.root}/sandbox/faults", timeout=10)
+    rule: ClassVar = {"service": "teams"}
 
 
 @pytest.fixture
-def set_teams(airflow, monkeypatch):
-    """A function that sets the Airflow connection `teams`."""
-
-    def set_teams(**fields):
-        monkeypatch.setenv("AIRFLOW_CONN_TEAMS", json.dumps({"conn_type": "http", **fields}))
-
-    return set_teams
-
-
-@pytest.fixture
-def channel(teams_sandbox, set_teams, caplog, monkeypatch):
+def channel(airflow, teams_sandbox, set_connection, caplog, monkeypatch):
     """The channel, set as the connection `teams`; nothing sleeps before it tries again."""
     monkeypatch.setattr("include.connectors.cancellation.time.sleep", lambda seconds: None)
     caplog.set_level(logging.INFO)
-    assert requests.post(f"{teams_sandbox}/sandbox/reset", timeout=10).ok
+    requests.post(f"{teams_sandbox}/sandbox/reset", timeout=10).raise_for_status()
     channel = Channel(teams_sandbox)
-    set_teams(password=channel.url)
+    set_connection("teams", password=channel.teams_url)
     return channel

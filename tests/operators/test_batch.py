@@ -11,18 +11,13 @@ from include.models.report import SyncReport
 from include.operators import provider_sync
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store.ledger import LoadParameters
+from tests.operators.conftest import link_shops
 
 
 @pytest.fixture
 def run_batch(connection, monkeypatch):
     """Runs a batch of four links; those named are refused. Returns the venues that were done."""
-    loads.register_providers(connection)
-    connection.execute(
-        "WITH venues AS (INSERT INTO venue (name, siret) SELECT 'Shop ' || number, lpad(number::text, 14, '0')"
-        " FROM generate_series(1, 4) AS number RETURNING id, siret)"
-        " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-        " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'"
-    )
+    link_shops(connection, 4)
     load = loads.open_load(connection, TiteLiveStocks, LoadParameters(), run_id="r")
     connection.commit()
     done = []

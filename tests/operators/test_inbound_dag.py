@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
+from include.errors import ConfigurationError
+
 SYNC, CLOSE = "sync_venues", "close_load"
 
 
@@ -49,8 +51,11 @@ def test_a_good_run_then_one_that_finds_nothing(shops, service, run):
     (result,) = first.result(CLOSE)
     assert result["records"] == 120
     assert result["created"] == count(shops, "offer") + count(shops) > 100
-    assert load_state(shops) == "loaded"
+    assert result["state"] == load_state(shops) == "loaded"
     assert all(markers(shops))
+    assert len(json.dumps(first.result(SYNC))) < 1000, "the tasks return little"
+    (link,) = first.result("open_load", key="_link_LoadReportLink")
+    assert link.endswith(f"/dags/titelive_stocks/runs/{quote(first.dag_run.run_id)}/tasks/close_load")
 
     service.requests()
     second = run()
@@ -70,11 +75,6 @@ def test_dag_test_runs_it_too(shops, service, load_dag, airflow):
     done = load_dag("titelive_stocks").test(run_conf={"limit": 2})
     assert done.state == "success"
     assert count(shops) <= 6
-
-
-def test_the_tasks_return_little(shops, service, run):
-    done = run()
-    assert len(json.dumps(done.result(SYNC))) < 1000
 
 
 def test_links_are_chosen_by_id_and_by_siret(shops, service, run):
@@ -203,6 +203,8 @@ def test_links_of_one_batch_continue_after_a_failure(shops, service, run, output
     assert venues_with_stocks(shops) == set(service.sirets[1:])
     assert "1 of 3 venue links failed, the others finished" in output()
     assert states(shops) == {1: "failed", 2: "done", 3: "done"}
+    first = shops.execute("SELECT min(name) FROM venue").fetchone()[0]
+    assert done.labels(SYNC) == [f"{first} and 2 more: partially loaded, 1 of 3 failed"]
 
 
 def test_an_unexpected_error_of_one_link_does_not_stop_the_others(shops, service, run, output, monkeypatch):
@@ -352,13 +354,12 @@ def test_a_database_that_was_never_migrated_says_what_to_do(shops, service, run,
     ],
     ids=str,
 )
-def test_a_setting_of_the_connection_that_cannot_be_used(
-    shops, service, connect_service, run, output, extra, complaint
-):
-    connect_service(service, extra=extra)
-    done = run({"venue_links": ["1"]})
-    assert done.tries[SYNC] == 1
-    assert f"The extra of connection 'titelive_stocks_api' {complaint}" in output()
+def test_a_setting_of_the_connection_that_cannot_be_used(airflow, extra, complaint):
+    from include.operators.connections import own_settings
+
+    message = f"The extra of connection 'titelive_stocks_api' {complaint}"
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        own_settings("titelive_stocks_api", extra)
 
 
 def test_the_extra_holds_headers_and_settings_of_ours(shops, recorder, connect_service, run):
@@ -368,7 +369,7 @@ def test_the_extra_holds_headers_and_settings_of_ours(shops, recorder, connect_s
     connect_service(recorder, extra={"X-Shop": "librairie", **ours}, login="shop", password="pass word")
     done = run({"venue_links": ["1"]})
     assert done.state == "success"
-    headers = {name.lower(): value for name, value in recorder.recorded.items()}
+    headers = {name.lower(): value for name, value in recorder.recorded[-1][1].items()}
     assert headers["x-shop"] == "librairie"
     assert headers["authorization"] == f"Basic {base64.b64encode(b'shop:pass word').decode()}"
     assert not {*ours, "requests-per-second"} & headers.keys()
@@ -403,21 +404,14 @@ def test_a_host_that_does_not_exist_fails_at_once_and_names_the_connection(
     assert message in output()
 
 
-def test_a_backfill_reads_its_own_interval(shops, service, run):
+def test_only_a_backfill_reads_its_own_interval(shops, service, run):
     run()
     before = markers(shops)
     service.requests()
     interval = (datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 2, tzinfo=UTC))
-    done = run(run_type="backfill", interval=interval)
-    assert done.state == "success"
+    assert run(run_type="backfill", interval=interval).state == "success"
     assert {request["query"]["modifiedSince"] for request in service.requests()} == {"2024-05-01T00:00:00Z"}
     assert markers(shops) >= before
-
-
-def test_a_scheduled_run_reads_from_the_watermark_not_its_interval(shops, service, run):
-    run()
-    service.requests()
-    interval = (datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 2, tzinfo=UTC))
     run(run_type="scheduled", interval=interval)
     assert all([request["query"]["modifiedSince"] > "2026" for request in service.requests()])
 
@@ -470,20 +464,6 @@ def test_mapped_tasks_are_named_after_their_venues_and_how_they_ended(shops, ser
     )
     (report,) = done.result("close_load", key="return_value") or [None]
     assert report is None, "a load that failed returns nothing"
-
-
-def test_a_batch_of_several_venues_says_how_many_failed(shops, service, run):
-    service.fault("status", venue=service.sirets[1], status=404)
-    (label,) = run(at_most_batches=1).labels(SYNC)
-    first = shops.execute("SELECT min(name) FROM venue").fetchone()[0]
-    assert label == f"{first} and 2 more: partially loaded, 1 of 3 failed"
-
-
-def test_a_task_of_a_load_links_to_its_report(shops, service, run):
-    done = run()
-    (link,) = done.result("open_load", key="_link_LoadReportLink")
-    assert link.endswith(f"/dags/titelive_stocks/runs/{quote(done.dag_run.run_id)}/tasks/close_load")
-    assert done.result("close_load")[0]["state"] == "loaded"
 
 
 def test_the_log_shows_the_four_steps_of_each_link(shops, service, run, output):

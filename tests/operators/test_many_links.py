@@ -9,19 +9,13 @@ from include.inbound import loads
 from include.operators.load import AT_MOST_BATCHES
 from include.providers.titelive_stocks import TiteLiveStocks
 from include.store import ledger
+from tests.operators.conftest import link_shops
 
 
 @pytest.fixture
 def many_links(connection):
     """Ten thousand linked venues."""
-    loads.register_providers(connection)
-    connection.execute(
-        "WITH venues AS (INSERT INTO venue (name, siret)"
-        " SELECT 'Shop ' || number, lpad(number::text, 14, '0') FROM generate_series(1, 10000) AS number"
-        " RETURNING id, siret)"
-        " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-        " SELECT venues.id, provider.id, siret FROM venues, provider WHERE local_class = 'TiteLiveStocks'"
-    )
+    link_shops(connection, 10_000)
     return connection
 
 

@@ -5,13 +5,12 @@ import logging
 import socketserver
 from email import message_from_bytes
 from email.policy import default
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from airflow.sdk import BaseNotifier
 
 from include.models.alerts import Alert
+from tests.operators.conftest import run_server
 
 SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
 HTTP = "airflow.providers.http.notifications.http.HttpNotifier"
@@ -59,48 +58,21 @@ class _Mailbox(socketserver.StreamRequestHandler):
                 return
 
 
-class _Hook(BaseHTTPRequestHandler):
-    """Takes whatever is posted."""
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.posted.append((self.path, self.headers["Authorization"], json.loads(body)))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
-def _serve(server):
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 @pytest.fixture
-def mailbox(monkeypatch):
+def mailbox(set_connection):
     """A mail server, set as the connection `smtp_default`; its `mails`."""
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mailbox)
     server.mails = []
     extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
-    connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.server_address[1], "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-    yield from _serve(server)
+    set_connection("smtp_default", conn_type="smtp", host="127.0.0.1", port=server.server_address[1], extra=extra)
+    yield from run_server(server)
 
 
 @pytest.fixture
-def webhook(monkeypatch):
-    """A web server, set as the connection `hook`; what was `posted` to it."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
-    server.posted, server.status = [], 204
-    connection = {"conn_type": "http", "host": f"http://127.0.0.1:{server.server_port}"}
-    monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(connection))
-    yield from _serve(server)
+def webhook(recorder, set_connection):
+    """A web server, set as the connection `hook`."""
+    set_connection("hook", host=recorder.url)
+    return recorder
 
 
 def test_by_mail_with_nothing_but_the_receiver(channel, send, set_notifier, mailbox, caplog):
@@ -129,7 +101,8 @@ def test_to_a_webhook(channel, send, set_notifier, webhook):
     set_notifier({"notifier": HTTP, "kwargs": {"http_conn_id": "hook", "endpoint": "in/x", "headers": headers}})
     assert send() is True
     expected = {"title": ALERT.title, "text": ALERT.text, "tone": "bad", "url": ALERT.url}
-    assert webhook.posted == [("/in/x", "Bearer t0ken-of-ours", expected)]
+    ((path, sent_headers, body),) = webhook.recorded
+    assert (path, sent_headers["Authorization"], body) == ("/in/x", "Bearer t0ken-of-ours", expected)
     assert ALERT.text.startswith(
         "Look at <b>this</b>.\n\nCause: {{ 7 * 7 }} & <script>\nsecond line\nFailed runs: 3\n\n"
     )

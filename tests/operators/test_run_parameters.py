@@ -1,24 +1,12 @@
 """The parameters of a run in its tasks: a run with one that does not exist does nothing, values are converted once."""
 
-import logging
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from include.errors import ConfigurationError
-from tests.operators.conftest import Run
 from tests.operators.test_inbound_dag import CLOSE, SYNC, count
-
-
-@pytest.fixture
-def run_dag(airflow, load_dag, caplog):
-    """A function that runs a DAG of the project with parameters; returns the `Run`."""
-    caplog.set_level(logging.INFO)
-    session = airflow.Session()
-    yield lambda dag_id, conf, run_type="manual": Run(load_dag(dag_id), session).create(conf, run_type, None).drive()
-    session.rollback()
-    session.close()
 
 
 class TestUnknownParameters:
@@ -44,16 +32,13 @@ class TestUnknownParameters:
             ("acceptShrunk", "accept_shrunk"),
         ],
     )
-    def test_what_was_probably_meant_is_suggested(self, shops, service, run, output, name, meant):
-        assert run({name: True}).state == "failed"
-        assert f"{name} (did you mean {meant}?)" in output()
-        assert service.requests() == []
+    def test_what_was_probably_meant_is_suggested(self, name, meant):
+        from include.operators.params import sync_params
+        from include.operators.unknown_params import unknown_params
 
-    def test_without_a_similar_name_there_is_no_suggestion(self, shops, service, run, output):
-        assert run({"xyz": 1, "limit": 1}).state == "failed"
-        text = output()
-        assert "has no parameter xyz; it has: venue_links" in text
-        assert "did you mean" not in text
+        assert f"has no parameter {name} (did you mean {meant}?); it has: venue_links" in unknown_params(
+            [name, "limit"], sync_params()
+        )
 
     def test_a_backfill_is_refused_too(self, shops, service, run, output):
         assert run({"limt": 1}, run_type="backfill").state == "failed"
@@ -91,6 +76,7 @@ class TestUnknownParameters:
     def test_very_many_and_very_long_names_stay_readable(self):
         from include.operators.unknown_params import unknown_params
 
+        assert unknown_params(["xyz"], ["limit"]) == "has no parameter xyz; it has: limit"
         message = unknown_params({f"{number:03}" + "x" * 10_000: 1 for number in range(500)}, ["limit"])
         assert len(message) < 1000
         assert "and 490 more" in message
@@ -191,24 +177,40 @@ class TestReading:
         found = read_params(context("outbound_params", params=given), OutboundParams)
         assert (found.event, found.orders, found.retry, found.mappings) == ("salon", ("A1", "B2"), None, [])
 
-    @pytest.mark.parametrize("text", ["1e30", "1" * 400, "nan", "inf", "1440.5", "true", "1000001"])
-    def test_a_variable_has_the_bounds_of_its_parameter(self, monkeypatch, text):
+    @pytest.mark.parametrize(
+        ("name", "texts", "complaint"),
+        [
+            ("dry_run", ["maybe", ""], "true or false"),
+            ("dry_run_notify", ["perhaps"], "true or false"),
+            (
+                "compare_every",
+                ["1e30", "1" * 400, "nan", "inf", "1440.5", "true", "often", "-1", "1000001"],
+                "a whole number from 0 to 1000000",
+            ),
+            ("time_limit_minutes", ["0", "1.5", "1441"], "a whole number from 1 to 1440"),
+        ],
+    )
+    def test_a_variable_has_the_bounds_of_its_parameter(self, monkeypatch, name, texts, complaint):
         from include.operators.params import read_search_params
 
-        monkeypatch.setenv("AIRFLOW_VAR_STOCKS_COMPARE_EVERY", text)
-        with refused("The Airflow variable stocks_compare_every has '"):
-            read_search_params(context("search_params"))
+        for text in texts:
+            monkeypatch.setenv(f"AIRFLOW_VAR_STOCKS_{name.upper()}", text)
+            with refused(f"The Airflow variable stocks_{name} has '.*': expected {complaint}"):
+                read_search_params(context("search_params"))
 
-    @pytest.mark.parametrize(("text", "number"), [("15", 15), ("15.0", 15), (" 15 ", 15), ("0", 0), ("", None)])
-    def test_a_variable_is_converted_like_its_parameter(self, monkeypatch, text, number):
+    @pytest.mark.parametrize(
+        ("name", "texts", "value"),
+        [
+            ("dry_run", ["true", "True", " YES ", "1", "on"], True),
+            ("dry_run", ["false", "0", "No", "off"], False),
+            ("compare_every", ["15", "15.0", " 15 "], 15),
+            ("compare_every", ["0"], 0),
+            ("compare_every", [""], None),
+        ],
+    )
+    def test_a_variable_is_converted_like_its_parameter(self, monkeypatch, name, texts, value):
         from include.operators.params import read_search_params
 
-        monkeypatch.setenv("AIRFLOW_VAR_STOCKS_COMPARE_EVERY", text)
-        assert read_search_params(context("search_params")).compare_every == number
-
-    def test_a_time_limit_above_the_longest_is_refused_with_its_variable(self, monkeypatch):
-        from include.operators.params import read_search_params
-
-        monkeypatch.setenv("AIRFLOW_VAR_STOCKS_TIME_LIMIT_MINUTES", "1441")
-        with refused("stocks_time_limit_minutes has '1441': expected a whole number from 1 to 1440"):
-            read_search_params(context("search_params"))
+        for text in texts:
+            monkeypatch.setenv(f"AIRFLOW_VAR_STOCKS_{name.upper()}", text)
+            assert getattr(read_search_params(context("search_params")), name) is value

@@ -2,44 +2,23 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.operators.conftest import Run
+
 ROOT = Path(__file__).parents[2]
 HUGE = 10**30
-moments = count()
 
 
 @pytest.fixture
 def create(airflow, load_dag):
     """A function that creates a run as Airflow's API does; the run is taken back at the end."""
-    from airflow.serialization.serialized_objects import DagSerialization
-    from airflow.utils.state import DagRunState
-    from airflow.utils.types import DagRunTriggeredByType, DagRunType
-
-    from tests.operators.conftest import Run
-
     session = airflow.Session()
 
     def start(dag_id, conf, *, run_type="manual", state="queued"):
-        dag = load_dag(dag_id)
-        Run(dag, session).create({}, "scheduled", None)  # brings the DAG into the metadata database
-        session.commit()
-        moment = datetime(2026, 7, 1, tzinfo=UTC) + timedelta(seconds=next(moments))
-        return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).create_dagrun(
-            run_id=f"{run_type}__{moment.isoformat()}",
-            run_type=DagRunType(run_type),
-            logical_date=moment,
-            run_after=moment,
-            data_interval=(moment, moment),
-            conf=conf,
-            state=DagRunState(state),
-            triggered_by=DagRunTriggeredByType.REST_API,
-            session=session,
-        )
+        return Run(load_dag(dag_id), session).create(conf, run_type, None, state=state).dag_run
 
     yield start
     session.rollback()

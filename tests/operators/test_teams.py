@@ -1,7 +1,5 @@
 """Alerts in a Teams channel: none of them fails the work that it is about."""
 
-import json
-
 import pytest
 
 from include.models.alerts import Alert
@@ -21,8 +19,8 @@ def test_a_card_arrives(channel, send, caplog):
     assert "Sent the alert 'Title' to the Teams channel of connection 'teams'" in caplog.text
 
 
-def test_the_url_may_be_the_host_too(channel, send, set_teams):
-    set_teams(host=channel.url)
+def test_the_url_may_be_the_host_too(channel, send, set_connection):
+    set_connection("teams", host=channel.teams_url)
     assert send() is True
 
 
@@ -63,8 +61,8 @@ def test_teams_that_is_slow_raises_nothing(channel, send, caplog, monkeypatch):
         "http://127.0.0.1:port/?sig=5ecret-signature",
     ],
 )
-def test_a_url_that_leads_nowhere_raises_nothing(channel, send, set_teams, caplog, url):
-    set_teams(password=url)
+def test_a_url_that_leads_nowhere_raises_nothing(channel, send, set_connection, caplog, url):
+    set_connection("teams", password=url)
     assert send() is False
     assert "Could not deliver the alert to Teams" in caplog.text
     assert SIGNATURE not in caplog.text
@@ -75,8 +73,8 @@ def test_an_alert_that_cannot_be_made_raises_nothing(channel, send, caplog):
     assert "Could not create the alert: KeyError: 'missing'" in caplog.text
 
 
-def test_a_connection_without_a_url(channel, send, set_teams, caplog):
-    set_teams(extra={"channelId": "x"})
+def test_a_connection_without_a_url(channel, send, set_connection, caplog):
+    set_connection("teams", extra={"channelId": "x"})
     assert send() is False
     assert "must have the URL of a Teams workflow as password" in caplog.text
 
@@ -87,18 +85,13 @@ def test_no_connection(channel, send, monkeypatch, caplog):
     assert "Alert not sent: there is no Airflow connection 'teams'" in caplog.text
 
 
-def test_extras_that_flows_ask_for_go_along(recorder, send, set_teams, monkeypatch):
-    bodies = []
-
-    def do_post(handler):
-        bodies.append(json.loads(handler.rfile.read(int(handler.headers["Content-Length"]))))
-        handler.do_GET()
-
-    monkeypatch.setattr(recorder.RequestHandlerClass, "do_POST", do_post, raising=False)
-    set_teams(password=f"{recorder.url}/flow?sig=x", extra={"channelId": 19, "apiKey": "k", "other": "stays here"})
+def test_extras_that_flows_ask_for_go_along(recorder, send, set_connection):
+    extra = {"channelId": 19, "apiKey": "k", "other": "stays here"}
+    set_connection("teams", password=f"{recorder.url}/flow?sig=x", extra=extra)
     assert send() is True
-    (body,) = bodies
-    assert {name: body[name] for name in body if name not in ("type", "attachments")} == {
-        "channelId": "19",
-        "apiKey": "k",
-    }
+    ((_, _, body),) = recorder.recorded
+    assert (body.keys(), body["channelId"], body["apiKey"]) == (
+        {"type", "attachments", "channelId", "apiKey"},
+        "19",
+        "k",
+    )

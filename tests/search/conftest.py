@@ -1,6 +1,7 @@
 """The stand-in for Algolia over real sockets, with an index of offers that an indexer rebuilds."""
 
 import threading
+from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
@@ -8,6 +9,7 @@ import requests
 
 from include.connectors.algolia import AlgoliaIndex
 from include.patches.customer_dispo import CUSTOMER_DISPO
+from include.search import run_pass
 from include.search.watch import Settings as WatchSettings
 from include.search.watch import watch_index
 from sandbox import indexer
@@ -105,22 +107,20 @@ class Site:
 
     def move(self, source, destination="offers"):
         """Accept a move without waiting for it."""
-        self.call(
-            "POST", f"/1/indexes/{quote(source, safe='')}/operation", {"operation": "move", "destination": destination}
-        )
+        path = f"/1/indexes/{quote(source, safe='')}/operation"
+        self.call("POST", path, {"operation": "move", "destination": destination})
 
-    def write(self, records, index="offers"):
-        requests = [{"action": "addObject", "body": record} for record in records]
+    def write(self, records, index="offers", *, action="addObject"):
+        requests = [{"action": action, "body": record} for record in records]
         self.call("POST", f"/1/indexes/{quote(index, safe='')}/batch", {"requests": requests})
 
     def delete(self, *object_ids):
-        requests = [{"action": "deleteObject", "body": {"objectID": each}} for each in object_ids]
-        self.call("POST", "/1/indexes/offers/batch", {"requests": requests})
+        self.write([{"objectID": each} for each in object_ids], action="deleteObject")
 
     def records(self, index="offers"):
         found, cursor = {}, {}
         while True:
-            page = self.call("POST", f"/1/indexes/{index}/browse", cursor)
+            page = self.call("POST", f"/1/indexes/{quote(index, safe='')}/browse", cursor)
             found |= {record["objectID"]: record for record in page["hits"]}
             if "cursor" not in page:
                 return found
@@ -184,6 +184,14 @@ def usual_page(set_page):
     set_page(PAGE)
 
 
+@pytest.fixture
+def eager(monkeypatch, set_page):
+    """Pages and batches are small, and each is sent and has a checkpoint at once."""
+    set_page(SMALL)
+    monkeypatch.setattr(run_pass, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(run_pass, "MAX_BUFFERED_SECONDS", 0)
+
+
 @pytest.fixture(scope="session")
 def served():
     with serving(world()) as url:
@@ -202,18 +210,14 @@ def site(served):
 @pytest.fixture
 def serve():
     """A function that starts a stand-in with other settings."""
-    running = []
+    with ExitStack() as running:
 
-    def start(**settings):
-        context = serving(world(**settings))
-        site = Site(context.__enter__(), world(**settings).settings)
-        running.append((context, site))
-        return site
+        def start(**settings):
+            site = Site(running.enter_context(serving(world(**settings))), world(**settings).settings)
+            running.callback(site.close)
+            return site
 
-    yield start
-    for context, site in running:
-        site.close()
-        context.__exit__(None, None, None)
+        yield start
 
 
 @pytest.fixture

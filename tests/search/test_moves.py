@@ -59,25 +59,31 @@ def read(*entries, since=None):
 # What a move is
 
 
+def each(**values):
+    """One change per value of each field."""
+    return [{name: value} for name, found in values.items() for value in found]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"body": {"destination": "offers", "operation": "move"}},
-        {"body": '{\n  "destination" :\t"offers" ,\r\n  "operation":"move"}'},
-        {"body": {"operation": "move", "destination": "offers", "scope": None}},
-        {"body": '{"operation":"move","destination":"\\u006fffers"}'},
-        {"url": "/1/indexes/offers_tmp/operation?x-algolia-agent=some%2Fthing"},
-        {"url": "https://app.algolia.net/1/indexes/offers_tmp/operation"},
-        {"url": "//[/1/indexes/offers_tmp/operation"},
-        {"answer_code": 200},
-        {"answer_code": "201"},
-        {"answer_code": MISSING},
-        {"answer_code": None},
-        {"method": MISSING},
-        {"timestamp": "2026-06-01T12:00:00.000Z"},
-        {"timestamp": "2026-06-01T14:00:00+02:00"},
-        {"timestamp": "2026-06-01T12:00:00"},
+        *each(
+            body=[
+                {"destination": "offers", "operation": "move"},
+                '{\n  "destination" :\t"offers" ,\r\n  "operation":"move"}',
+                {"operation": "move", "destination": "offers", "scope": None},
+                '{"operation":"move","destination":"\\u006fffers"}',
+            ],
+            url=[
+                "/1/indexes/offers_tmp/operation?x-algolia-agent=some%2Fthing",
+                "https://app.algolia.net/1/indexes/offers_tmp/operation",
+                "//[/1/indexes/offers_tmp/operation",
+            ],
+            answer_code=[200, "201", MISSING, None],
+            method=[MISSING],
+            timestamp=["2026-06-01T12:00:00.000Z", "2026-06-01T14:00:00+02:00", "2026-06-01T12:00:00"],
+        ),
     ],
     ids=str,
 )
@@ -108,41 +114,27 @@ def test_names_of_any_letters(index, encoded, source, ascii_only):
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"body": {"operation": "copy", "destination": "offers"}},
-        {"body": {"operation": "copy", "destination": "offers", "scope": ["settings"]}},
-        {"body": {"operation": "move", "destination": "offers_old"}},
-        {"body": {"operation": "move", "destination": "Offers"}},
-        {"body": {"operation": "move"}},
-        {"body": {"operation": ["move"], "destination": ["offers"]}},
-        {"body": {"destination": "offers"}},
-        {"body": '{"operation": "move", "destination": "off'},
-        {"body": '[{"operation": "move", "destination": "offers"}]'},
-        {"body": "offers"},
-        {"body": ""},
-        {"query_body": None},
-        {"query_body": 7},
-        {"query_body": MISSING},
-        {"query_body": '{"operation": "move", "destination": "off\ud83d'},
-        {"url": "/1/indexes/offers_tmp/settings"},
-        {"url": "/1/indexes/offers_tmp/batch"},
-        {"url": "/1/indexes/offers_tmp"},
-        {"url": "/operation"},
-        {"url": "/1/other/offers_tmp/operation"},
-        {"url": ""},
-        {"url": None},
-        {"url": MISSING},
-        {"answer_code": "400"},
-        {"answer_code": "403"},
-        {"answer_code": 404},
-        {"answer_code": "429"},
-        {"answer_code": "500"},
-        {"timestamp": MISSING},
-        {"timestamp": None},
-        {"timestamp": "yesterday"},
-        {"timestamp": ""},
-        {"timestamp": 1780315200},
-    ],
+    each(
+        body=[
+            {"operation": "copy", "destination": "offers"},
+            {"operation": "copy", "destination": "offers", "scope": ["settings"]},
+            {"operation": "move", "destination": "offers_old"},
+            {"operation": "move", "destination": "Offers"},
+            {"operation": "move"},
+            {"operation": ["move"], "destination": ["offers"]},
+            {"destination": "offers"},
+            '{"operation": "move", "destination": "off',
+            '[{"operation": "move", "destination": "offers"}]',
+            *("offers", ""),
+        ],
+        query_body=[None, 7, MISSING, '{"operation": "move", "destination": "off\ud83d'],
+        url=[
+            *(f"/1/indexes/offers_tmp{end}" for end in ("/settings", "/batch", "")),
+            *("/operation", "/1/other/offers_tmp/operation", "", None, MISSING),
+        ],
+        answer_code=["400", "403", 404, "429", "500"],
+        timestamp=[MISSING, None, "yesterday", "", 1780315200],
+    ),
     ids=ascii,
 )
 def test_no_move(changes):

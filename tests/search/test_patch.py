@@ -3,7 +3,7 @@
 import pytest
 
 from include.errors import ConfigurationError
-from include.patches.base import Patch, differences, load_patch, requested_attributes
+from include.patches.base import Patch, differences, requested_attributes
 from include.patches.customer_dispo import CUSTOMER_DISPO
 from include.search.run_pass import run_pass
 
@@ -32,25 +32,6 @@ def test_patches_that_do_not_go_together(patches, complaint):
 
 
 @pytest.mark.parametrize(
-    ("path", "complaint"),
-    [
-        ("include.patches.customer_dispo.NOTHING", "There is no patch"),
-        ("include.search.nothing.CUSTOMER_DISPO", "There is no patch"),
-        ("CUSTOMER_DISPO", "There is no patch"),
-        ("", "There is no patch"),
-        ("include.patches.customer_dispo.customer_dispo", "it is not a Patch but a function"),
-    ],
-)
-def test_a_path_that_leads_to_no_patch(path, complaint):
-    with pytest.raises(ConfigurationError, match=complaint):
-        load_patch(path)
-
-
-def test_a_path_leads_to_its_patch():
-    assert load_patch("include.patches.customer_dispo.CUSTOMER_DISPO") is CUSTOMER_DISPO
-
-
-@pytest.mark.parametrize(
     ("current", "new"),
     [
         (True, 1), (1, True), (0, False), (False, 0), (None, False), (None, ""), ("5", 5), (1, 1.5),
@@ -68,10 +49,7 @@ def test_values_that_differ(current, new):
 )
 def test_values_that_are_the_same(value):
     assert differences(patch(values=lambda _: {"b": value}), {"b": value}) == ({"b": value}, {})
-
-
-def test_numbers_are_compared_as_json_does():
-    assert differences(patch(values=lambda _: {"b": 5.0}), {"b": 5})[1] == {}
+    assert differences(patch(values=lambda _: {"b": 5.0}), {"b": 5})[1] == {}, "numbers are compared as JSON does"
 
 
 def test_null_is_not_absent():

@@ -37,14 +37,6 @@ def test_a_long_incident_keeps_few_run_ids(connection):
     assert kept == [f"run {number}" for number in range(100 - incidents.MAX_RUN_IDS, 100)]
 
 
-def test_once_alerted_stays_alerted(connection):
-    incidents.record_failure(connection, "a", "boom", "1")
-    incidents.record_alert(connection, "a")
-    known = incidents.find_incident(connection, "a")
-    assert known.was_reported
-    assert incidents.record_failure(connection, "a", "bang", "2").notified_at == known.notified_at
-
-
 def test_a_late_run_opens_an_incident_and_a_failure_goes_on_with_it(connection):
     late = incidents.record_late(connection, "a", "late")
     assert (late.failures, late.error, late.was_reported) == (0, "late", False)

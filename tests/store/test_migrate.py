@@ -82,25 +82,16 @@ def test_a_server_that_is_too_old_is_refused(empty, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("conninfo", "error"),
+    ("conninfo", "error", "message"),
     [
-        ("host=127.0.0.1 port=1 dbname=x connect_timeout=2", DatabaseUnavailable),
-        ("host=/nowhere dbname=x", DatabaseUnavailable),
+        ("postgresql://someone:hidden-word@127.0.0.1:1/x?connect_timeout=2", DatabaseUnavailable, "cannot be reached"),
+        ("host=/nowhere dbname=x", DatabaseUnavailable, "cannot be reached"),
+        ("what is this hidden-word", ConfigurationError, "not a PostgreSQL connection string"),
     ],
 )
-def test_a_server_that_cannot_be_reached(conninfo, error):
-    with pytest.raises(error, match="cannot be reached"):
+def test_a_server_that_cannot_be_reached(conninfo, error, message):
+    with pytest.raises(error, match=message) as raised:
         migrate(conninfo)
-
-
-def test_an_address_that_is_none():
-    with pytest.raises(ConfigurationError, match="not a PostgreSQL connection string"):
-        migrate("what is this")
-
-
-def test_a_password_is_not_shown(postgres):
-    with pytest.raises(DatabaseUnavailable) as raised:
-        migrate("postgresql://someone:hidden-word@127.0.0.1:1/x")
     assert "hidden-word" not in str(raised.value)
 
 
@@ -271,32 +262,28 @@ def test_a_view_that_fails_leaves_the_database_as_it_was(at_revision):
     assert catalog(older) == before
 
 
-@pytest.fixture
-def before_broad(at_revision):
-    """A database as it was before revision 0004."""
-    return at_revision("0003")
-
-
-def test_records_rejected_before_they_could_be_replayed_are_given_up(before_broad):
+def test_records_rejected_before_they_could_be_replayed_are_given_up(at_revision):
     """Whether newer rows exist is unknown."""
-    with psycopg.connect(before_broad) as connection:
+    older = at_revision("0003")
+    with psycopg.connect(older) as connection:
         connection.execute(
             "WITH made AS (INSERT INTO provider (name, local_class) VALUES ('P', 'P') RETURNING id)"
             " INSERT INTO rejected_record (provider_id, reason, payload) SELECT id, 'bad', '{}' FROM made"
         )
-    assert migrate(before_broad)[0] == "0004"
-    with psycopg.connect(before_broad) as connection:
+    assert migrate(older)[0] == "0004"
+    with psycopg.connect(older) as connection:
         found = connection.execute("SELECT resolution, resolved_at IS NOT NULL FROM rejected_record").fetchall()
     assert found == [("given up", True)]
 
 
-def test_it_does_not_wait_long_for_a_reader(before_broad, monkeypatch):
+def test_it_does_not_wait_long_for_a_reader(at_revision, monkeypatch):
     """Bookings would queue behind it."""
+    older = at_revision("0003")
     read_text = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda *args, **more: read_text(*args, **more).replace("'10s'", "'50ms'"))
-    with psycopg.connect(before_broad) as reader:
+    with psycopg.connect(older) as reader:
         reader.execute("SET idle_in_transaction_session_timeout = '15s'")  # so that nothing waits forever
         reader.execute("SELECT FROM stock")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            migrate(before_broad)
-    assert migrate(before_broad)[0] == "0004"
+            migrate(older)
+    assert migrate(older)[0] == "0004"
