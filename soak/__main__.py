@@ -10,23 +10,11 @@ import importlib
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.frame import ROOT, Option
-
-OPTIONS = (
-    Option("--records", [20_000, 200_000, 1_000_000, 10_000_000], "sizes: records of the listings"),
-    Option("--offers", [5000, 100_000, 1_000_000], "search-size: records of the indexes"),
-    Option("--orders", [10_000, 1_000_000], "outbound-size: orders in the queues"),
-    Option("--count", 50, "kills, search-kills, outbound-kills: processes to kill"),
-    Option("--examples", 1000, "machine: random stories"),
-    Option("--venues", 1000, "inbound-airflow: venues per supplier"),
-    Option("--books", 200, "inbound-airflow: books per venue"),
-    Option("--minutes", 20, "search-minutes: minutes to watch"),
-    Option("--moves", 10, "search-minutes: rebuilds of the index"),
-    Option("--slow-venues", 40, "search-minutes: venues of each slow supplier that is loaded meanwhile"),
-)
+from bench.frame import ROOT
 
 
 class Soak(NamedTuple):
@@ -57,7 +45,6 @@ SOAKS = {
     ),
     "outbound-size": Soak("soak.sizes:outbound", "folder orders", "send up to 1 million orders; memory must stay flat"),
     "outbound-kills": Soak("soak.outbound_kills:run", "count seed", "kill workers of a queue; no object may be lost"),
-    "outbound-twins": Soak("soak.outbound_twins:run", "folder", "empty a queue with 2 workers; send each object once"),
     "outbound-outage": Soak("soak.outbound_outage:run", "folder", "send orders during a simulated outage of an hour"),
 }
 
@@ -70,12 +57,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         epilog="\n".join(["names:", *(f"  {name:<16} {soak.help}" for name, soak in SOAKS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add = partial(parser.add_argument, type=int, metavar="N")
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
-    seed = "kills, search-kills, outbound-kills, machine: seed of the random choices (default: another one each time)"
-    parser.add_argument("--seed", type=int, metavar="N", help=seed)
-    for option in OPTIONS:
-        option.add_to(parser)
+    add("--seed", help="machine and all kills: seed of the random choices (default: another one each time)")
+    add("--records", nargs="+", default=[20_000, 200_000, 1_000_000, 10_000_000], help="sizes: records of the listings")
+    add("--offers", nargs="+", default=[5000, 100_000, 1_000_000], help="search-size: records of the indexes")
+    add("--orders", nargs="+", default=[10_000, 1_000_000], help="outbound-size: orders in the queues")
+    add("--count", default=50, help="all kills: processes to kill")
+    add("--examples", default=1000, help="machine: random stories")
+    add("--venues", default=1000, help="inbound-airflow: venues per supplier")
+    add("--books", default=200, help="inbound-airflow: books per venue")
+    add("--minutes", default=20, help="search-minutes: minutes to watch")
+    add("--moves", default=10, help="search-minutes: rebuilds of the index")
+    add("--slow-venues", default=40, help="search-minutes: venues of each slow supplier that is loaded meanwhile")
     return parser.parse_args(arguments)
 
 

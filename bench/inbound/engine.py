@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +11,7 @@ import msgspec
 import psycopg
 
 from bench.inbound.listing import PAGE_SIZE
+from bench.inbound.tables import NAME
 from bench.measuring import Task, main
 from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.http import HttpConnector
@@ -22,22 +22,16 @@ from include.models import Providable
 from include.providers.base import LocalProvider, ProvidableInfo
 
 
-class DatedStock(Providable):
-    """A row of the dated listing."""
+class Stock(Providable):
+    """A row of the table."""
 
-    table_name: ClassVar[str] = "dated_stock"
+    table_name: ClassVar[str] = NAME
 
-    quantity: int | None = None
+    available: int | None = None
     price: Decimal | None = None
     title: str | None = None
     author: str | None = None
     publisher: str | None = None
-
-
-class DatelessStock(DatedStock):
-    """A row of the listing without dates."""
-
-    table_name: ClassVar[str] = "dateless_stock"
 
 
 class Record(msgspec.Struct):
@@ -60,12 +54,12 @@ class ListingPage(msgspec.Struct):
 
 
 class BenchStocks(LocalProvider):
-    """Dated stocks without a venue or a watermark: every run reads everything."""
+    """Stocks without a venue or a watermark: every run reads everything."""
 
     name: ClassVar[str] = "Bench stocks"
     can_create: ClassVar[bool] = True
     needs_venue: ClassVar[bool] = False
-    model: ClassVar[type[Providable]] = DatedStock
+    model: ClassVar[type[Providable]] = Stock
 
     record: Record
 
@@ -93,31 +87,22 @@ class BenchStocks(LocalProvider):
 
     def fill_object_attributes(self, obj: Providable) -> None:
         """Copy the fields of the record."""
-        assert isinstance(obj, DatedStock)
+        assert isinstance(obj, Stock)
         record = self.record
-        obj.quantity = record.available
+        obj.available = record.available
         obj.price = record.price
         obj.title = record.title
         obj.author = record.author
         obj.publisher = record.publisher
 
 
-class BenchDatelessStocks(BenchStocks):
-    """The same for records without dates, which are compared by their content."""
-
-    name: ClassVar[str] = "Bench stocks without dates"
-    model: ClassVar[type[Providable]] = DatelessStock
-
-
 def prepare(task: Task) -> Callable[[], object]:
     """Connect; the work is one sync, from opening its load to closing it."""
     connection = psycopg.connect(task.conninfo, autocommit=True)
-    kind = BenchStocks if task.options["dated"] else BenchDatelessStocks
 
     def work() -> None:
         with HttpConnector(task.url) as connector:
-            report = sync_provider(kind(connector=connector), connection)
-        print(report.summary(), file=sys.stderr)
+            sync_provider(BenchStocks(connector=connector), connection)
 
     return work
 

@@ -13,7 +13,7 @@ import msgspec
 
 from bench.measuring import WrongResult
 from bench.outbound.data import OBJECTS, checksum, digest
-from bench.raw_http import Unavailable, serve, serving
+from bench.raw_http import Unavailable, serve, serving, with_latency
 
 
 class State(msgspec.Struct):
@@ -88,7 +88,7 @@ class StandIn:
 
     def with_latency(self, milliseconds: float) -> str:
         """Return the address at which every response takes this long."""
-        return f"{self.url}/wait/{milliseconds:g}" if milliseconds else self.url
+        return with_latency(self.url, milliseconds)
 
     def request(self, method: str, path: str) -> bytes:
         """Send a request; returns the body of the response."""

@@ -137,21 +137,16 @@ def test_the_summary_shows_where_the_time_went():
         tasks = [Task(at, at + 1, at + 5) for at in (start, start + 5)]
         return DagRun(dag_id, "success", start, end, tasks, 10, 2000, 6.0, 5.0)
 
-    memory = Memory(170.0, 300.0, 500.0, 2)
-    runs, parts, memory = summarize("first load", [dag_run("a", 0, 10), dag_run("b", 0, 20)], memory, 2)
-    assert [row[:6] for row in runs[1]] == [
-        ["a", "10.0", "10", "2,000", "200", "2"],
-        ["b", "20.0", "10", "2,000", "100", "2"],
-        ["all", "20.0", "20", "4,000", "200", "4"],
+    loaded = [dag_run("a", 0, 10), dag_run("b", 0, 20)]
+    assert [*summarize("first load", loaded, Memory(170.0, 300.0, 2), 2)] == [
+        "first load: 20.0 s, 20 venues, 4,000 records, 4 tasks, which were queued for 1.0 s (maximum: 1.0 s)",
+        "Of 40 s, 2 slots in 20.0 s:",
+        "  the engine, reading and writing listings: 10.0 s, 25 %, 500 ms a link",
+        "  the engine, starting and finishing links: 2.0 s, 5 %, 100 ms a link",
+        "  Airflow, in tasks: starting them, and what each does once: 4.0 s, 10 %, 1,000 ms a task",
+        "  Airflow, between tasks: 24.0 s, 60 %, 6,000 ms a task",
+        "The largest process of a task has 170 MiB; up to 2 of them at the same time have 300 MiB",
     ]
-    assert parts[0][0] == "of 40 s, 2 slots in 20.0 s"
-    assert [row[1:] for row in parts[1]] == [
-        ["10.0", "25", "500 a link"],
-        ["2.0", "5", "100 a link"],
-        ["4.0", "10", "1,000 a task"],
-        ["24.0", "60", "6,000 a task"],
-    ]
-    assert memory[1][0][1] == "170"
 
 
 def test_memory_is_that_of_the_processes_of_tasks():
@@ -166,4 +161,4 @@ def test_memory_is_that_of_the_processes_of_tasks():
             for each in (*psutil.Process(worker.pid).children(), worker):
                 each.kill()
     assert 57 < seen.largest < 200
-    assert seen.workers > seen.together >= seen.largest
+    assert seen.together >= seen.largest
