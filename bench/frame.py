@@ -162,11 +162,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:
-        """Check what a phase left; returns further figures of it.
-
-        Raises:
-            WrongResult: it is not what the phase should leave.
-        """
+        """Check what a phase left; returns further figures of it."""
 
     @abstractmethod
     def row(self, line: Line) -> dict[str, str]:
@@ -195,12 +191,7 @@ class Benchmark(ABC):
                         self.run_competitor(competitor, scenario)
 
     def run_competitor(self, competitor: Competitor, scenario: Scenario) -> None:
-        """Run the phases of a competitor, each in fresh processes, and check what each of them leaves.
-
-        Raises:
-            WrongResult: a phase left something else than it should.
-            RuntimeError: a process failed.
-        """
+        """Run the phases of a competitor, each in fresh processes, and check what each of them leaves."""
         phases = self.phases(competitor, scenario)
         if phases:
             self.reset(competitor, scenario)
@@ -254,7 +245,8 @@ class Benchmark(ABC):
         machine = (
             f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {rounds} round{'s' if rounds > 1 else ''}; "
             f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, PostgreSQL "
-            f"{self.database.version()} (embedded, default settings), {platform.system()} {platform.machine()}."
+            f"{self.database.value('SHOW server_version')} (embedded, default settings), {platform.system()} "
+            f"{platform.machine()}."
         )
         return "\n\n".join([machine, *map(markdown, self.tables())]) + "\n"
 
@@ -264,9 +256,6 @@ def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path) -> Usag
 
     Returns:
         The seconds of the slowest process, the CPU seconds of all, the memory of the largest.
-
-    Raises:
-        RuntimeError: a process failed.
     """
     processes = [_start(competitor, task, folder) for task in tasks]
     try:

@@ -17,7 +17,7 @@ READY = "ready\n"
 
 
 class WrongResult(Exception):
-    """The rows, records or objects are not the expected ones."""
+    """What every check raises: the rows, records or objects are not the expected ones."""
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,7 @@ SOAKS = {
     "search-kills": Soak(
         "soak.search_kills:run", "count seed", "kill runs that patch an index; no record may be wrong"
     ),
-    "search-minutes": Soak(
-        "soak.airflow.minutes:run", "minutes moves slow_venues", "patch an index in Airflow on time"
-    ),
+    "search-minutes": Soak("soak.airflow.minutes:run", "minutes moves", "patch an index in Airflow on time"),
     "outbound-size": Soak("soak.sizes:outbound", "folder orders", "send up to 1 million orders; memory must stay flat"),
     "outbound-kills": Soak("soak.outbound_kills:run", "count seed", "kill workers of a queue; no object may be lost"),
     "outbound-outage": Soak("soak.outbound_outage:run", "folder", "send orders during a simulated outage of an hour"),
@@ -70,7 +68,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--books", default=200, help="inbound-airflow: books per venue")
     add("--minutes", default=20, help="search-minutes: minutes to watch")
     add("--moves", default=10, help="search-minutes: rebuilds of the index")
-    add("--slow-venues", default=40, help="search-minutes: venues of each slow supplier that is loaded meanwhile")
     return parser.parse_args(arguments)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
@@ -15,11 +15,11 @@ from bench.inbound.tables import NAME
 from bench.measuring import Task, main
 from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.http import HttpConnector
-from include.connectors.pagination import KeysetPaginator
-from include.connectors.records import Page, RecordStream
+from include.connectors.pagination import KeysetPaginator, Paginator
 from include.inbound.sync import sync_provider
 from include.models import Providable
-from include.providers.base import LocalProvider, ProvidableInfo
+from include.providers.base import ProvidableInfo
+from include.providers.paged import PagedProvider
 
 
 class Stock(Providable):
@@ -53,37 +53,23 @@ class ListingPage(msgspec.Struct):
     total: int | None = None
 
 
-class BenchStocks(LocalProvider):
+class BenchStocks(PagedProvider[Record]):
     """Stocks without a venue or a watermark: every run reads everything."""
 
-    name: ClassVar[str] = "Bench stocks"
-    can_create: ClassVar[bool] = True
-    needs_venue: ClassVar[bool] = False
-    model: ClassVar[type[Providable]] = Stock
+    name = "Bench stocks"
+    can_create = True
+    needs_venue = False
+    decode = PageDecoder(ListingPage, Record, "stocks")
+    key_field = cursor_field = "ref"
+    path = ""
 
-    record: Record
+    def paginator(self) -> Paginator:
+        """Return the paginator, which begins after the last saved reference."""
+        return KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
 
-    def open(self) -> None:
-        """Start to read, after the last saved reference."""
-        self.records: RecordStream[Record] = RecordStream(self._pages())
-
-    def _pages(self) -> Iterator[Page[Record]]:
-        decode = PageDecoder(ListingPage, Record, "stocks")
-        paginator = KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
-        while not paginator.finished:
-            response = self.connector.get("", paginator.params, decode=decode)
-            yield Page(paginator.records(response.value), response.requested_at, paginator.page)
-            paginator.advance(response.value)
-
-    def __next__(self) -> list[ProvidableInfo]:
-        """Return the one stock of the next record."""
-        self.record = record = next(self.records)
-        return [self.create_providable_info(self.model, record.ref, record.modified)]
-
-    @property
-    def cursor(self) -> str | None:
-        """The reference after which the listing can be resumed."""
-        return self.record.ref if self.record is not None else None
+    def describe(self, record: Record) -> list[ProvidableInfo]:
+        """Return the one stock of a record."""
+        return [self.create_providable_info(Stock, record.ref, record.modified)]
 
     def fill_object_attributes(self, obj: Providable) -> None:
         """Copy the fields of the record."""

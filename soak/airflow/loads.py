@@ -20,7 +20,7 @@ from local.airflow import Api
 from local.stack import Stack
 from soak.airflow import server, stack
 from soak.airflow.memory import Memory, sampled
-from soak.airflow.shops import SUPPLIERS, Shops, fill, read_sums
+from soak.airflow.shops import PROVIDERS, Shops, fill, read_sums
 
 TIMEOUT = 3600
 UNLIMITED = 100_000
@@ -65,7 +65,7 @@ class DagRun:
 def run(venues: int = 1000, books: int = 200) -> bool:
     """Run the loads and print what they took; returns whether the rows are right and all runs succeeded."""
     shops = Shops(venues, books)
-    dag_ids = list(stack.PROVIDERS)
+    dag_ids = list(PROVIDERS)
     with (
         server.running(shops) as url,
         stack.running(stack.connections(url, UNLIMITED), dag_ids, schedules=False) as (local, started),
@@ -83,7 +83,7 @@ def run(venues: int = 1000, books: int = 200) -> bool:
                 loaded = load(started, connection, conf)
             failed += [each.dag_id for each in loaded if each.state != "success"]
             print(*summarize(phase, loaded, memory, slots), sep="\n", flush=True)
-        found, expected = read_sums(connection), dict.fromkeys(SUPPLIERS, shops.sums())
+        found, expected = read_sums(connection), dict.fromkeys(PROVIDERS.values(), shops.sums())
     if found != expected:
         print(f"WRONG: the tables have {found}, the listings {expected}")
     if failed:
@@ -93,7 +93,7 @@ def run(venues: int = 1000, books: int = 200) -> bool:
 
 def load(started: Stack, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
     """Trigger all four DAGs at the same time, and wait until their runs have ended."""
-    triggered = runs.trigger(started.api, stack.PROVIDERS, conf)
+    triggered = runs.trigger(started.api, PROVIDERS, conf)
     deadline = time.monotonic() + TIMEOUT
     ended: dict[str, dict[str, Any]] = {}
     while len(ended) < len(triggered):

@@ -93,10 +93,10 @@ def test_the_target_counts_what_it_receives(target):
     with pytest.raises(WrongResult, match="again"):
         target.check(2)
     assert target.check(2, max_again=3).again == 3
-    with pytest.raises(WrongResult, match="received 9 requests"):
-        target.check_unused()
+    with pytest.raises(WrongResult, match="calls=9"):
+        target.check(0)
     target.reset()
-    target.check_unused()
+    target.check(0)
 
 
 def test_a_missing_or_wrong_object_is_noticed(target):

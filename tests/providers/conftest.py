@@ -46,7 +46,7 @@ def url(served):
 @pytest.fixture
 def shop(database, world):
     """Put the venue and its books into the database."""
-    load_shop(database, world.settings)
+    load_shop(database, world)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ class Site:
     def records(self, index="offers"):
         found, cursor = {}, {}
         while True:
-            page = self.call("POST", f"/1/indexes/{index}/browse", cursor)
+            page = self.call("POST", f"/1/indexes/{quote(index, safe='')}/browse", cursor)
             found |= {record["objectID"]: record for record in page["hits"]}
             if "cursor" not in page:
                 return found

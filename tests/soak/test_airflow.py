@@ -14,11 +14,11 @@ from include.connectors.http import HttpConnector
 from include.inbound.sync import sync_provider
 from include.providers import load_provider
 from include.store.providers import find_links
-from soak.airflow import minutes, server, stack
+from soak.airflow import minutes, server
 from soak.airflow.loads import DagRun, Task, summarize
 from soak.airflow.memory import Memory, sampled
 from soak.airflow.minutes import Minute, draw_moment, judge, scheduled, wait_for_pass
-from soak.airflow.shops import SUPPLIERS, Shops, fill, read_sums, siret
+from soak.airflow.shops import PROVIDERS, Shops, fill, read_sums, siret
 
 BEGIN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SHOPS = Shops(3, 30)
@@ -56,15 +56,12 @@ def test_moves_are_in_order_and_leave_time_for_the_last():
 
 
 class Api:
-    """Airflow's API with some runs, of which it returns two per page, and with one pool."""
+    """Airflow's API with some runs, of which it returns two per page."""
 
-    def __init__(self, runs=()):
+    def __init__(self, runs):
         self.runs = runs
-        self.imported = []
 
     def request(self, method, path, *, params):
-        if path == "/pools":
-            return {"pools": [{"name": "titelive_stocks"}]}
         assert (method, path) == ("GET", "/dags/algolia_customer_dispo/dagRuns")
         page = self.runs[params["offset"] : params["offset"] + 2]
         return {"dag_runs": page, "total_entries": len(self.runs)}
@@ -72,9 +69,6 @@ class Api:
     def tasks(self, _dag_id, run_id):
         at = datetime.fromisoformat(run_id)
         return [{"start_date": str(at + timedelta(seconds=1)), "end_date": str(at + timedelta(seconds=4))}]
-
-    def import_settings(self, settings, _overridden):
-        self.imported += [pool.name for pool in settings.pools]
 
 
 def a_run(number, kind="scheduled", state="success"):
@@ -85,12 +79,6 @@ def a_run(number, kind="scheduled", state="success"):
 def test_scheduled_runs_that_ended_count_except_the_first():
     runs = [a_run(3, state="running"), a_run(2), a_run(1, "manual"), a_run(1), a_run(0)]
     assert [(each.at.minute, each.delay) for each in scheduled(Api(runs))] == [(1, 1.0), (2, 1.0)]
-
-
-def test_missing_pools_are_created():
-    api = Api()
-    stack.add_pools(api)
-    assert api.imported == ["fnac_stocks", "libraires_stocks", "praxiel_stocks"]
 
 
 def test_a_pass_is_found_by_its_move(database, monkeypatch):
@@ -113,14 +101,14 @@ def test_each_supplier_leaves_what_it_lists(connection):
     fill(connection, SHOPS)
     with server.running(SHOPS) as url, HttpConnector(url) as connector:
         for expected in ((30, 60), (0, 0)):
-            for dag_id, name in stack.PROVIDERS.items():
+            for dag_id, name in PROVIDERS.items():
                 provider_class = load_provider(f"include.providers.{dag_id}.{name}")
                 query = "SELECT id FROM provider WHERE local_class = %s"
                 provider_id = connection.execute(query, (name,)).fetchone()[0]
                 for link in find_links(connection, provider_id):
                     report = sync_provider(provider_class(link, connector), connection)
                     assert (report.records, report.created) == expected
-    assert read_sums(connection) == dict.fromkeys(SUPPLIERS, SHOPS.sums())
+    assert read_sums(connection) == dict.fromkeys(PROVIDERS.values(), SHOPS.sums())
 
 
 def test_long_listings_have_pages():
