@@ -34,7 +34,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=int, default=5, metavar="N", help="rounds per scenario")
     add("--only", nargs="+", default=[], choices=COMPETITORS, metavar="NAME", help="competitors to run")
     add("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
-    add("--records", type=int, default=200_000, metavar="N", help="inbound: records in the listing, in thousands")
+    add("--records", type=int, default=200_000, metavar="N", help="inbound: records in the listing, a multiple of 1000")
     add("--theatres", type=int, default=500, metavar="N", help="theatres: number of theatres")
     add("--movies", type=int, default=60, metavar="N", help="theatres: movies per theatre")
     add("--offers", type=int, nargs="+", default=[5000, 100_000], metavar="N", help="search: records in the indexes")
@@ -44,7 +44,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         default=[10_000, 1000],
         metavar="N",
-        help="outbound: orders without latency, with",
+        help="outbound: orders, without and with latency",
     )
     return parser.parse_args(arguments)
 

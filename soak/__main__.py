@@ -47,18 +47,22 @@ SOAKS = {
 }
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the lines of the description, and shows the defaults."""
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m soak",
         description=__doc__,
         epilog="\n".join(["names:", *(f"  {name:<16} {soak.help}" for name, soak in SOAKS.items())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     add = partial(parser.add_argument, type=int, metavar="N")
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
-    add("--seed", help="machine and all kills: seed of the random choices (default: another one each time)")
+    add("--seed", help="machine and all kills: seed of the random choices; with None, another one each time")
     add("--records", nargs="+", default=[20_000, 200_000, 1_000_000, 10_000_000], help="sizes: records of the listings")
     add("--offers", nargs="+", default=[5000, 100_000, 1_000_000], help="search-size: records of the indexes")
     add("--orders", nargs="+", default=[10_000, 1_000_000], help="outbound-size: orders in the queues")

@@ -19,7 +19,7 @@ from bench.theatres.benchmark import Theatres
 from bench.theatres.data import CHANGED, FIRST, Schedule
 from soak.sizes import chosen
 
-SMALL = ["--records", "2000", "--theatres", "4", "--movies", "12", "--offers", "2000", "--orders", "100", "100"]
+SMALL = ["--records", "2000", "--theatres", "3", "--movies", "12", "--offers", "2000", "--orders", "100", "100"]
 VENV = Path(__file__).parents[2] / ".bench" / "venv"
 CASES = [(Inbound, each.name) for each in Inbound.competitors] + [(Theatres, ""), (Search, ""), (Outbound, "")]
 
