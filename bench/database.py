@@ -31,10 +31,6 @@ class Database:
         row = self.connection.execute(statement).fetchone()  # type: ignore[arg-type]
         return row[0] if row else None
 
-    def version(self) -> str:
-        """Return the server's version."""
-        return str(self.value("SHOW server_version"))
-
     def settle(self, *tables: str) -> None:
         """Do before the next phase what autovacuum and the checkpointer would do in a pause."""
         for table in tables:
@@ -53,11 +49,7 @@ class Database:
         return float(active) / 1000
 
     def wait_until_alone(self) -> None:
-        """Wait until PostgreSQL has noticed that all other clients are gone.
-
-        Raises:
-            RuntimeError: one is still there after MAX_WAIT seconds.
-        """
+        """Wait until PostgreSQL has noticed that all other clients are gone."""
         others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         deadline = time.monotonic() + MAX_WAIT
         while self.value(f"{others} AND backend_type = 'client backend'"):

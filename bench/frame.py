@@ -10,73 +10,44 @@ import re
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from argparse import Namespace, _ArgumentGroup
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar
+from typing import Any
 
-import rich.table
-from rich.console import Console
-
-from bench import peers, start_barrier
+from bench import peers
 from bench.database import Database
-from bench.measuring import MIB, Task, Usage
+from bench.measuring import MIB, READY, Task, Usage
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "explanation" / "benchmarks.md"
 PROCESS_TIMEOUT = 3600
-HEADINGS = (
-    "# Benchmarks",
-    "## Showtimes of many theatres",
-    "## Patching a search index",
-    "## Sending orders to a target",
-)
-"""The parts of the page, in their order: one per benchmark."""
 _COMPARISONS = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
-Report = Callable[[str], object]
-"""Prints a line of progress."""
 
 
 @dataclass(frozen=True)
-class Option:
-    """A command-line option of a benchmark or soak. If the default is a list, the option takes one or more values."""
-
-    flag: str
-    default: Any
-    help: str
-
-    @property
-    def name(self) -> str:
-        """The attribute of the parsed arguments."""
-        return self.flag.strip("-").replace("-", "_")
-
-    def add_to(self, group: _ArgumentGroup) -> None:
-        """Declare the option."""
-        is_list = isinstance(self.default, list)
-        values = self.default if is_list else [self.default]
-        shown = f"{self.help} (default: {' '.join(map(str, values))})"
-        kind, nargs = type(values[0]), "+" if is_list else None
-        group.add_argument(self.flag, type=kind, nargs=nargs, default=self.default, metavar="N", help=shown)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Competitor:
-    """One way to do the work of a benchmark: a module with a function `prepare`, run in processes of its own."""
+    """One way to do the work of a benchmark: a module with a function `prepare`, run in processes of its own.
+
+    `options` is what its benchmark and its processes need to know about it.
+    """
 
     name: str
     title: str
     module: str
     phases: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    processes: int = 1
     share: int = 1
     """It gets one in `share` of the records, because all of them would take too long."""
     is_peer: bool = False
@@ -85,11 +56,16 @@ class Competitor:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a figure refers to: the amount of work, and how many milliseconds each response of the service takes."""
+    """The amount of work, in units, and how many milliseconds each response of the service takes."""
 
     size: int
-    latency_ms: float
-    text: str
+    unit: str
+    latency_ms: int = 0
+
+    @property
+    def text(self) -> str:
+        """What a line of the table begins with."""
+        return f"{self.size:,} {self.unit}, {f'{self.latency_ms} ms a response' if self.latency_ms else 'no latency'}"
 
 
 @dataclass(frozen=True)
@@ -140,38 +116,32 @@ class Line:
         """Return the largest of the phases' medians."""
         return max(self.median(figure, phase) or 0 for phase in self.competitor.phases)
 
-    def seconds(self, phase: str) -> float | None:
-        """Return the median of the seconds."""
-        return self.median("seconds", phase)
+    def cell(self, figure: str, phases: Iterable[str], digits: int, factor: float = 1) -> str:
+        """Return the medians of some phases as the text of one cell."""
+        values = (self.median(figure, phase) for phase in phases)
+        return numbers((None if value is None else value * factor for value in values), digits)
 
     def ratio(self, phase: str, other: Line | None, other_phase: str = "") -> float | None:
         """Return the seconds per record, divided by those of another line; None if one of them is missing."""
-        own, theirs = self.seconds(phase), other and other.seconds(other_phase or phase)
+        own, theirs = self.median("seconds", phase), other and other.median("seconds", other_phase or phase)
         return None if own is None or not other or not theirs else (own / self.size) / (theirs / other.size)
 
 
 class Benchmark(ABC):
     """Work that several competitors do on the same database.
 
-    A subclass names the competitors, the phases and the options; it resets the database, makes the tasks, and checks
-    what each phase leaves. It turns lines of medians into a table and into goals.
+    A subclass names the competitors, their phases and the heading of its section on the page. It resets the database,
+    makes the tasks, and checks what each phase leaves. It turns lines of medians into a table and into goals.
     """
 
-    name: ClassVar[str]
-    heading: ClassVar[str]
-    summary: ClassVar[str]
-    """For the help."""
-    description: ClassVar[str]
-    """For the page: what is done, and what the figures mean."""
-    unit: ClassVar[str]
-    """The plural of what `size` counts."""
-    options: ClassVar[tuple[Option, ...]]
-    competitors: ClassVar[tuple[Competitor, ...]]
+    name: str
+    heading: str
+    competitors: tuple[Competitor, ...]
 
     def __init__(self, database: Database, folder: Path, options: Namespace) -> None:
         self.database = database
         self.folder = folder
-        self.given = options
+        self.options = options
         self.results: list[Result] = []
 
     @abstractmethod
@@ -192,11 +162,7 @@ class Benchmark(ABC):
 
     @abstractmethod
     def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:
-        """Check what a phase left; returns further figures of it.
-
-        Raises:
-            WrongResult: it is not what the phase should leave.
-        """
+        """Check what a phase left; returns further figures of it."""
 
     @abstractmethod
     def row(self, line: Line) -> dict[str, str]:
@@ -214,23 +180,18 @@ class Benchmark(ABC):
         """Return the phases that a competitor runs in a scenario."""
         return competitor.phases
 
-    def run(self, competitors: Sequence[Competitor], rounds: int, report: Report) -> None:
+    def run(self, competitors: Sequence[Competitor], rounds: int) -> None:
         """Run all scenarios: in each round every competitor in turn, so that a busy machine affects all of them."""
         for scenario in self.scenarios():
-            report(scenario.text)
+            print(f"{self.name}: {scenario.text}", flush=True)
             with self.serving(scenario):
                 for number in range(1, rounds + 1):
-                    report(f"Round {number} of {rounds}")
+                    print(f"Round {number} of {rounds}", flush=True)
                     for competitor in competitors:
-                        self.run_competitor(competitor, scenario, report)
+                        self.run_competitor(competitor, scenario)
 
-    def run_competitor(self, competitor: Competitor, scenario: Scenario, report: Report) -> None:
-        """Run the phases of a competitor, each in fresh processes, and check what each of them leaves.
-
-        Raises:
-            WrongResult: a phase left something else than it should.
-            RuntimeError: a process failed.
-        """
+    def run_competitor(self, competitor: Competitor, scenario: Scenario) -> None:
+        """Run the phases of a competitor, each in fresh processes, and check what each of them leaves."""
         phases = self.phases(competitor, scenario)
         if phases:
             self.reset(competitor, scenario)
@@ -243,7 +204,8 @@ class Benchmark(ABC):
             figures |= self.check(competitor, scenario, phase)
             size = self.size(competitor, scenario)
             self.results.append(Result(scenario, competitor.name, phase, size, figures))
-            report(progress(self.results[-1]))
+            shown = ", ".join(f"{name} {value:,.2f}" for name, value in figures.items())
+            print(f"  {competitor.name}, {phase}, {size:,}: {shown}", flush=True)
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -262,9 +224,12 @@ class Benchmark(ABC):
 
     def tables(self) -> Iterable[Table]:
         """Return the figures, and the goals if there are any."""
-        rows = [self._row(line) for line in self.lines]
-        if rows:
-            yield list(rows[0]), [list(row.values()) for row in rows]
+        rows = []
+        for line in self.lines:
+            share = "" if line.size == line.scenario.size else f" ({line.size:,} {line.scenario.unit})"
+            title = f"{line.competitor.title}{share}"
+            rows.append({"scenario": line.scenario.text, "competitor": title, **self.row(line)})
+        yield list(rows[0]), [list(row.values()) for row in rows]
         goals = [
             [goal.text, number(goal.figure, 2), f"{goal.comparison} {goal.limit:g}", "yes" if goal.is_reached else "no"]
             for goal in self.goals()
@@ -272,46 +237,42 @@ class Benchmark(ABC):
         if goals:
             yield ["goal", "figure", "limit", "reached"], goals
 
-    def _row(self, line: Line) -> dict[str, str]:
-        is_part = line.size != line.scenario.size
-        title = f"{line.competitor.title} ({line.size:,} {self.unit})" if is_part else line.competitor.title
-        return {"scenario": line.scenario.text, "competitor": title, **self.row(line)}
-
-    def part(self) -> str:
-        """Return this benchmark's part of the page: heading, description, machine and tables."""
+    def measured(self) -> str:
+        """Return what this benchmark measured, as Markdown: date, machine and tables."""
         times = Counter((each.scenario, each.competitor, each.phase) for each in self.results)
-        rounds = max(times.values(), default=0)
+        rounds = max(times.values())
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 1024
-        parts = [
-            self.heading,
-            f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {rounds} round{'s' if rounds > 1 else ''}, in "
-            f"each of which every competitor runs once. {self.description} Each phase of each competitor runs in "
-            "processes of its own. Seconds are those of the work, without imports; database seconds are the growth of "
-            "`pg_stat_database.active_time`. The benchmark fails if a phase leaves anything else than it should.",
+        machine = (
+            f"`make bench` on {datetime.now(UTC):%Y-%m-%d}: medians of {rounds} round{'s' if rounds > 1 else ''}; "
             f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, PostgreSQL "
-            f"{self.database.version()} (embedded, default settings), {platform.system()} {platform.machine()}.",
-        ]
-        for header, rows in self.tables():
-            align = ["---", *["--:"] * (len(header) - 1)]
-            parts.append("\n".join(f"| {' | '.join(cells)} |" for cells in (header, align, *rows)))
-        return "\n\n".join(parts) + "\n"
+            f"{self.database.value('SHOW server_version')} (embedded, default settings), {platform.system()} "
+            f"{platform.machine()}."
+        )
+        return "\n\n".join([machine, *map(markdown, self.tables())]) + "\n"
 
 
 def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path) -> Usage:
-    """Run a process per task, all of them from the same moment on.
+    """Run a process per task. All of them begin their work at the same moment, when each is ready.
 
     Returns:
         The seconds of the slowest process, the CPU seconds of all, the memory of the largest.
-
-    Raises:
-        RuntimeError: a process failed.
     """
-    if len(tasks) == 1:
-        return _measure_one(competitor, tasks[0], folder)
-    with ThreadPoolExecutor(len(tasks)) as pool, start_barrier.closed(tasks[0].conninfo) as started:
-        for task in tasks:
-            started.append(pool.submit(_measure_one, competitor, replace(task, waits=True), folder))
-    usages = [each.result() for each in started]
+    processes = [_start(competitor, task, folder) for task in tasks]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            while process.stdout.readline() not in (READY, ""):
+                pass
+        with ThreadPoolExecutor(len(processes)) as pool:  # `communicate` closes standard input, which starts the work
+            outputs = list(pool.map(lambda process: process.communicate(timeout=PROCESS_TIMEOUT), processes))
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, log) in zip(processes, outputs, strict=True):
+        if process.returncode:
+            status = f"exit status {process.returncode}"
+            raise RuntimeError(f"{competitor.name}, {tasks[0].phase}: {status}\n{log[-4000:]}")
+    usages = [Usage(**json.loads(output.splitlines()[-1])) for output, _ in outputs]
     return Usage(
         seconds=max(each.seconds for each in usages),
         cpu_seconds=sum(each.cpu_seconds for each in usages),
@@ -320,48 +281,17 @@ def measure(competitor: Competitor, tasks: Sequence[Task], folder: Path) -> Usag
     )
 
 
-def _measure_one(competitor: Competitor, task: Task, folder: Path) -> Usage:
+def _start(competitor: Competitor, task: Task, folder: Path) -> subprocess.Popen[str]:
     python = str(peers.python(folder)) if competitor.is_peer else sys.executable
-    done = subprocess.run(
+    return subprocess.Popen(
         [python, "-m", competitor.module, json.dumps(asdict(task))],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "AIRFLOW_HOME": str(folder / "airflow")},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=PROCESS_TIMEOUT,
     )
-    if done.returncode:
-        raise RuntimeError(f"{competitor.name}, {task.phase}: exit status {done.returncode}\n{done.stderr[-4000:]}")
-    return Usage(**json.loads(done.stdout.splitlines()[-1]))
-
-
-def progress(result: Result) -> str:
-    """Return a result as a line of text."""
-    figures = dict(result.figures)
-    seconds, cpu, peak, growth, wal, database = (
-        figures.pop(name) for name in ("seconds", "cpu_seconds", "peak", "growth", "wal", "database_seconds")
-    )
-    others = "".join(f"  {value:,.0f} {name.replace('_', ' ')}" for name, value in figures.items())
-    return (
-        f"  {result.competitor:<16} {result.phase:<9} {result.size:>10,} {seconds:8.2f} s {cpu:8.2f} s CPU"
-        f" {database:8.2f} s database {wal:8.1f} MB WAL  peak {peak:.0f} MiB, +{growth:.1f}{others}"
-    )
-
-
-def console() -> Console:
-    """Return a console whose lines are not wrapped where the output is not a terminal."""
-    is_terminal = sys.stdout.isatty()
-    return Console(highlight=False, markup=False, soft_wrap=not is_terminal, width=None if is_terminal else 220)
-
-
-def show(console: Console, tables: Iterable[Table]) -> None:
-    """Print tables."""
-    for header, rows in tables:
-        shown = rich.table.Table(*header)
-        for row in rows:
-            shown.add_row(*row)
-        console.print(shown)
 
 
 def number(value: float | None, digits: int) -> str:
@@ -375,10 +305,17 @@ def numbers(values: Iterable[float | None], digits: int) -> str:
     return " / ".join(cells) if any(cells) else ""
 
 
-def write(page: Path, part: str) -> None:
-    """Write one part of the page and keep the others."""
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    texts = [each.strip() for each in re.split(r"^(?=##? )", f"{old}\n{part}", flags=re.MULTILINE)]
-    parts = {text.split("\n", 1)[0]: text for text in texts}  # the new part comes last, and so replaces the old one
-    in_order = [parts[heading] for heading in HEADINGS if heading in parts]
-    page.write_text("\n\n".join(in_order) + "\n", encoding="utf-8")
+def markdown(table: Table) -> str:
+    """Return a table as Markdown."""
+    header, rows = table
+    align = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, align, *rows))
+
+
+def write(page: Path, heading: str, measured: str) -> None:
+    """Replace what was measured in a section of the page, which begins with "`make bench` on". The text above stays."""
+    section = re.compile(rf"(^{re.escape(heading)}\n.*?)^`make bench` on .*?(?=^#|\Z)", re.DOTALL | re.MULTILINE)
+    text, times = section.subn(lambda found: f"{found[1]}{measured}\n", page.read_text(encoding="utf-8"))
+    if times != 1:
+        raise ValueError(f"{page} has no figures below the heading {heading!r}")
+    page.write_text(text.rstrip() + "\n", encoding="utf-8")

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 MIB = 2**20
+READY = "ready\n"
 
 
 class WrongResult(Exception):
-    """The rows, records or objects are not the expected ones."""
+    """What every check raises: the rows, records or objects are not the expected ones."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,7 @@ class Task:
     """What one process has to do.
 
     `url` is the address of the service, `conninfo` the database, `folder` a place for files that are kept from one
-    phase to the next, `options` whatever else the benchmark's competitors need. With `waits`, the work begins when the
-    start barrier opens.
+    phase to the next, `options` whatever else the benchmark's competitors need.
     """
 
     url: str
@@ -33,7 +33,6 @@ class Task:
     phase: str
     options: dict[str, Any] = field(default_factory=dict)
     folder: str = ""
-    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,13 @@ class Usage:
 
 
 def main(prepare: Callable[[Task], Callable[[], object]]) -> None:
-    """Do the task of the command line and print its usage as JSON. What `prepare` does is not measured."""
-    task = Task(**json.loads(sys.argv[1]))
-    work = prepare(task)
-    if task.waits:
-        from bench.start_barrier import wait
+    """Do the task of the command line and print its usage as JSON. What `prepare` does is not measured.
 
-        wait(task.conninfo)
+    The work begins when standard input is closed: the harness waits until all processes have printed READY.
+    """
+    work = prepare(Task(**json.loads(sys.argv[1])))
+    print(READY, end="", flush=True)
+    sys.stdin.read()
     _reset_peak()
     memory_before, cpu_before = _peak(), _cpu_seconds()
     began = time.perf_counter()

@@ -46,6 +46,11 @@ def serving(module: str, *arguments: object) -> Iterator[str]:
             process.kill()
 
 
+def with_latency(url: str, milliseconds: float) -> str:
+    """Return the address at which every response takes this long."""
+    return f"{url}/wait/{milliseconds:g}" if milliseconds else url
+
+
 def serve(handler: Handler) -> None:
     """Print the address, then answer requests until standard input is closed: the parent holds its other end."""
     asyncio.run(_serve(handler))

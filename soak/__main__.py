@@ -10,23 +10,11 @@ import importlib
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.frame import ROOT, Option
-
-OPTIONS = (
-    Option("--records", [20_000, 200_000, 1_000_000, 10_000_000], "sizes: records of the listings"),
-    Option("--offers", [5000, 100_000, 1_000_000], "search-size: records of the indexes"),
-    Option("--orders", [10_000, 1_000_000], "outbound-size: orders in the queues"),
-    Option("--count", 50, "kills, search-kills, outbound-kills: processes to kill"),
-    Option("--examples", 1000, "machine: random stories"),
-    Option("--venues", 1000, "inbound-airflow: venues per supplier"),
-    Option("--books", 200, "inbound-airflow: books per venue"),
-    Option("--minutes", 20, "search-minutes: minutes to watch"),
-    Option("--moves", 10, "search-minutes: rebuilds of the index"),
-    Option("--slow-venues", 40, "search-minutes: venues of each slow supplier that is loaded meanwhile"),
-)
+from bench.frame import ROOT
 
 
 class Soak(NamedTuple):
@@ -52,14 +40,15 @@ SOAKS = {
     "search-kills": Soak(
         "soak.search_kills:run", "count seed", "kill runs that patch an index; no record may be wrong"
     ),
-    "search-minutes": Soak(
-        "soak.airflow.minutes:run", "minutes moves slow_venues", "patch an index in Airflow on time"
-    ),
+    "search-minutes": Soak("soak.airflow.minutes:run", "minutes moves", "patch an index in Airflow on time"),
     "outbound-size": Soak("soak.sizes:outbound", "folder orders", "send up to 1 million orders; memory must stay flat"),
     "outbound-kills": Soak("soak.outbound_kills:run", "count seed", "kill workers of a queue; no object may be lost"),
-    "outbound-twins": Soak("soak.outbound_twins:run", "folder", "empty a queue with 2 workers; send each object once"),
     "outbound-outage": Soak("soak.outbound_outage:run", "folder", "send orders during a simulated outage of an hour"),
 }
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the lines of the description, and shows the defaults."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,14 +57,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m soak",
         description=__doc__,
         epilog="\n".join(["names:", *(f"  {name:<16} {soak.help}" for name, soak in SOAKS.items())]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
+    add = partial(parser.add_argument, type=int, metavar="N")
     parser.add_argument("what", nargs="*", choices=[*SOAKS, []], metavar="NAME", help="what to run, see below")
     parser.add_argument("--folder", type=Path, default=ROOT / ".bench", help="folder for databases and working files")
-    seed = "kills, search-kills, outbound-kills, machine: seed of the random choices (default: another one each time)"
-    parser.add_argument("--seed", type=int, metavar="N", help=seed)
-    for option in OPTIONS:
-        option.add_to(parser)
+    add("--seed", help="machine and all kills: seed of the random choices; with None, another one each time")
+    add("--records", nargs="+", default=[20_000, 200_000, 1_000_000, 10_000_000], help="sizes: records of the listings")
+    add("--offers", nargs="+", default=[5000, 100_000, 1_000_000], help="search-size: records of the indexes")
+    add("--orders", nargs="+", default=[10_000, 1_000_000], help="outbound-size: orders in the queues")
+    add("--count", default=50, help="all kills: processes to kill")
+    add("--examples", default=1000, help="machine: random stories")
+    add("--venues", default=1000, help="inbound-airflow: venues per supplier")
+    add("--books", default=200, help="inbound-airflow: books per venue")
+    add("--minutes", default=20, help="search-minutes: minutes to watch")
+    add("--moves", default=10, help="search-minutes: rebuilds of the index")
     return parser.parse_args(arguments)
 
 

@@ -17,7 +17,6 @@ import psycopg
 import requests
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.types.json import Jsonb
 
 from bench import database
 from bench.measuring import WrongResult
@@ -29,7 +28,7 @@ from include.providers.titelive_stocks import TiteLiveStocks
 from include.store import ledger
 from include.store.migrate import migrate
 from include.store.providers import load_link
-from sandbox.demo import products, venues
+from local.demo import load_venues
 from sandbox.testing import serving
 from sandbox.world import Settings, World
 from soak import kill
@@ -75,25 +74,11 @@ def differences(state: State, expected: State) -> list[str]:
     return found
 
 
-def load_shop(conninfo: str, settings: Settings) -> None:
-    """Insert the first venue of a sandbox and all its products into a migrated database, linked to TiteLive."""
+def load_shop(conninfo: str, world: World) -> None:
+    """Insert the venues of a sandbox and all its products into a migrated database, linked to TiteLive."""
     with psycopg.connect(conninfo) as connection:
         register_providers(connection)
-        venue = next(venues(settings))
-        connection.execute(
-            "WITH inserted AS (INSERT INTO venue (name, siret, booking_email)"
-            " VALUES (%(name)s, %(siret)s, %(booking_email)s) RETURNING id)"
-            " INSERT INTO venue_provider (venue_id, provider_id, venue_id_at_offer_provider)"
-            " SELECT inserted.id, provider.id, %(siret)s FROM inserted, provider WHERE local_class = 'TiteLiveStocks'",
-            venue,
-        )
-        copy_sql = (
-            "COPY product (id_at_providers, name, description, extra_data, subcategory_id, is_gcu_compatible,"
-            " is_synchronization_compatible) FROM STDIN"
-        )
-        with connection.cursor() as cursor, cursor.copy(copy_sql) as copy:
-            for product in products(settings):
-                copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in product.values()])
+        load_venues(connection, world, ["TiteLiveStocks"])
 
 
 class Shop(NamedTuple):
@@ -134,7 +119,7 @@ class InboundKills(kill.KillTest):
         """Prepare a venue that was never synced."""
         self.template = self.create("")
         migrate(self.template)
-        load_shop(self.template, self.service.world.settings)
+        load_shop(self.template, self.service.world)
         self.run_undisturbed("first")
 
     def move_on(self) -> None:

@@ -62,26 +62,14 @@ class KillTest(ABC):
 
     @abstractmethod
     def step(self) -> str:
-        """Kill one process or a few; returns what happened.
-
-        Raises:
-            WrongResult: a process failed by itself, or left something wrong.
-        """
+        """Kill one process or a few; returns what happened."""
 
     @abstractmethod
     def finish(self) -> str:
-        """Let the last process finish, and check everything; returns a summary.
-
-        Raises:
-            WrongResult: something is wrong.
-        """
+        """Let the last process finish, and check everything; returns a summary."""
 
     def run(self, count: int) -> None:
-        """Kill this many processes.
-
-        Raises:
-            WrongResult: something is wrong.
-        """
+        """Kill this many processes."""
         self.begin()
         while self.killed < count:
             print(f"{self.killed:>4} {self.step()}", flush=True)
@@ -96,11 +84,7 @@ class KillTest(ABC):
         return process
 
     def kill(self, max_seconds: float, *arguments: object) -> Ended:
-        """Start a process and kill it at a random moment.
-
-        Raises:
-            WrongResult: it failed before.
-        """
+        """Start a process and kill it at a random moment."""
         seconds = self.random.uniform(0, max_seconds)
         process = self.start(*arguments)
         self.wait(seconds)
@@ -116,11 +100,7 @@ class KillTest(ABC):
         time.sleep(seconds)
 
     def let_finish(self, *arguments: object) -> Ended:
-        """Run a process to its end.
-
-        Raises:
-            WrongResult: it failed.
-        """
+        """Run a process to its end."""
         process = self.start(*arguments)
         began = time.perf_counter()
         output, log = process.communicate()

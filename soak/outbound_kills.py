@@ -16,6 +16,7 @@ from bench.outbound import data, server
 from bench.outbound.benchmark import check_queue
 from bench.outbound.ours import send_queue
 from bench.outbound.server import StandIn
+from bench.raw_http import with_latency
 from include.connectors.http import HttpConnector
 from soak import kill
 
@@ -44,7 +45,7 @@ class OutboundKills(kill.KillTest):
         self.service.reset()
         data.fill(self.database.connection, self.size)
         data.queue(self.database.connection)
-        self.arguments = (self.database.conninfo, self.service.with_latency(LATENCY_MS))
+        self.arguments = (self.database.conninfo, with_latency(self.service.url, LATENCY_MS))
 
     def step(self) -> str:
         """Kill a process."""

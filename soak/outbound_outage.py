@@ -18,6 +18,7 @@ from bench.outbound import data, server
 from bench.outbound.benchmark import check_queue
 from bench.outbound.ours import send_queue
 from bench.outbound.server import StandIn
+from bench.raw_http import with_latency
 from include.connectors.http import HttpConnector
 
 MAX_AFTER = 24 * 60
@@ -31,82 +32,53 @@ def run(folder: Path, orders: int = 5000, minutes: int = 60) -> bool:
     """Let the target be down for some minutes; returns whether everything was sent and no order is parked."""
     with database.running(folder) as running, server.running() as service:
         try:
-            Outage(service, running, orders).run(minutes)
+            print(outage(service, running, orders, minutes))
         except WrongResult as wrong:
             print(f"WRONG: {wrong}", flush=True)
             return False
     return True
 
 
-class Outage:
-    """A queue, its target and the simulated minute."""
-
-    def __init__(self, service: StandIn, running: Database, orders: int) -> None:
-        self.service = service
-        self.database = running
-        self.orders = orders
-        self.minute = 0
-
-    def run(self, minutes: int) -> None:
-        """Send before, during and after the outage.
-
-        Raises:
-            WrongResult: an order is parked, lost or sent twice.
-        """
-        self.service.reset()
-        self.service.request("POST", "/up")
-        data.fill(self.database.connection, self.orders)
-        data.queue(self.database.connection)
-        self._go_down()
-        for _ in range(minutes):
-            self._pass_minute()
-            refused = self.service.state().refused
-            report = self._send()
-            tried = self.service.state().refused - refused
-            self._report(report, f"{tried} requests refused", is_shown=self.minute % 10 == 0)
-            if report.down is None or tried > MAX_TRIED:
-                counts = report.counts()
-                raise WrongResult(f"minute {self.minute}: {tried} requests to a target that is down: {counts}")
-        self.service.request("POST", "/up")
-        back = self.minute
-        while self._queued() and self.minute - back <= MAX_AFTER:
-            self._pass_minute()
-            self._report(self._send(), f"{self.minute - back} minutes after it is back", is_shown=True)
-        check_queue(self.database)
-        state = self.service.check(self.orders)
-        print(
-            f"{minutes} minutes down, {state.refused:,} requests refused: all {state.objects:,} objects were sent "
-            f"once, no order is parked; the last was sent {self.minute - back} minutes after the target was back"
-        )
-
-    def _go_down(self) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self._send)
-            while self.service.state().calls < self.orders:  # a third of the objects
-                sleep(0.01)
-            self.service.request("POST", "/down")
-            report = running.result()
-        self._report(report, "the target goes down", is_shown=True)
+def outage(service: StandIn, running: Database, orders: int, minutes: int) -> str:
+    """Send before, during and after the outage; returns a summary."""
+    service.reset()
+    data.fill(running.connection, orders)
+    data.queue(running.connection)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(_send, service, running)
+        while service.state().calls < orders:  # a third of the objects
+            sleep(0.01)
+        service.request("POST", "/down")
+        report = first.result()
+    for minute in range(1, minutes + 1):
         if report.down is None:
-            raise WrongResult(f"the worker did not notice that the target is down: {report.counts()}")
+            raise WrongResult(f"minute {minute}: the worker did not notice that the target is down: {report.counts()}")
+        refused = service.state().refused
+        report = _send_a_minute_later(service, running)
+        if (tried := service.state().refused - refused) > MAX_TRIED:
+            raise WrongResult(f"minute {minute}: {tried} requests to a target that is down: {report.counts()}")
+    service.request("POST", "/up")
+    after = 0
+    while running.value("SELECT count(*) FROM outbound_queue") and after <= MAX_AFTER:
+        _send_a_minute_later(service, running)
+        after += 1
+    check_queue(running)
+    state = service.check(orders)
+    return (
+        f"{minutes} minutes down, {state.refused:,} requests refused: all {state.objects:,} objects were sent once, "
+        f"no order is parked; the last was sent {after} minutes after the target was back"
+    )
 
-    def _send(self) -> Any:
-        """Do what a run of the DAG does. The connector makes one attempt: it would only sleep before the next one."""
-        with HttpConnector(self.service.with_latency(LATENCY_MS), attempts=1) as connector:
-            return send_queue(self.database.conninfo, connector)
 
-    def _pass_minute(self) -> None:
-        self.minute += 1
-        self.database.connection.execute("UPDATE outbound_queue SET not_before = not_before - interval '1 minute'")
+def _send_a_minute_later(service: StandIn, running: Database) -> Any:
+    running.connection.execute("UPDATE outbound_queue SET not_before = not_before - interval '1 minute'")
+    return _send(service, running)
 
-    def _queued(self) -> int:
-        return int(self.database.value("SELECT count(*) FROM outbound_queue"))
 
-    def _report(self, report: Any, event: str, *, is_shown: bool) -> None:
-        if is_shown:
-            orders = ", ".join(f"{number:,} {result}" for result, number in report.orders.items() if number)
-            print(
-                f"minute {self.minute:>3}: {event}; orders: {orders or 'none'}; {self._queued():,} queued", flush=True
-            )
-        if parked := self.database.value("SELECT count(*) FROM outbound_queue WHERE need_manual_retry IS NOT NULL"):
-            raise WrongResult(f"{parked} orders are parked")
+def _send(service: StandIn, running: Database) -> Any:
+    """Do what a run of the DAG does. The connector makes one attempt: it would only sleep before the next one."""
+    with HttpConnector(with_latency(service.url, LATENCY_MS), attempts=1) as connector:
+        report = send_queue(running.conninfo, connector)
+    if parked := running.value("SELECT count(*) FROM outbound_queue WHERE need_manual_retry IS NOT NULL"):
+        raise WrongResult(f"{parked} orders are parked")
+    return report

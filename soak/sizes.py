@@ -27,30 +27,22 @@ MAX_GROWTH = 30.0
 """MiB over the start, at any size."""
 MAX_DIFFERENCE = 10.0
 """MiB between the peaks of two sizes in the same phase."""
-HELPER = "helper-differing"
 
 
 class SearchSizes(patching.Search):
-    """Patches an index that no run has seen before, and again when nothing has changed; the client's helpers first."""
+    """Patches an index that no run has seen before, and again when nothing has changed."""
 
     @contextmanager
     def serving(self, scenario: Scenario) -> Iterator[None]:
-        """Start a stand-in, and let the helpers patch its index: how they fare is printed and decides nothing."""
+        """Start a stand-in."""
         with server.running(scenario.size, offers=scenario.size) as self.service:
             next(self.service.pages())  # the stand-in generates its records on the first request
-            try:
-                self.run_competitor(chosen(self, HELPER, ("first",)), scenario, _print)
-            except RuntimeError as error:
-                _print(f"  {HELPER} failed: {str(error).strip().splitlines()[-1][:200]}")
-            self.results = [each for each in self.results if each.competitor != HELPER]
-            self.service.request("POST", "/sandbox/reset")
-            next(self.service.pages())
             patching.forget(self.database.connection)
             yield
 
-    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]  # noqa: ARG002
+    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # noqa: ARG002
         """Leave the index as it is."""
-        return [Task(self.service.url, self.database.conninfo, phase, {"sends_all": False})]
+        return [Task(self.service.url, self.database.conninfo, phase)]
 
     def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:  # noqa: ARG002
         """Compare every record with what the indexer wrote and the patch adds."""
@@ -61,11 +53,11 @@ class SearchSizes(patching.Search):
 class OutboundSizes(sending.Outbound):
     """Sends to a target in the worker's process, which stores sums only: otherwise a million orders would take long."""
 
-    def serving(self, scenario: Scenario) -> AbstractContextManager[None]:  # type: ignore[override]  # noqa: ARG002
+    def serving(self, scenario: Scenario) -> AbstractContextManager[None]:  # noqa: ARG002
         """Start nothing."""
         return nullcontext()
 
-    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]  # noqa: ARG002
+    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:  # noqa: ARG002
         """Put all orders into the queue; the worker's process compares what it received."""
         data.queue(self.database.connection)
         self.database.settle()
@@ -93,10 +85,10 @@ def run(kind: type[Benchmark], folder: Path, sizes: Sequence[int]) -> bool:
         benchmark = kind(running, folder, Namespace())
         try:
             for size in sizes:
-                scenario = Scenario(size, 0, f"{size:,} {kind.unit}")
+                scenario = Scenario(size, kind.name)
                 with benchmark.serving(scenario):
                     for name, phases in SIZES[kind].items():
-                        benchmark.run_competitor(chosen(benchmark, name, phases), scenario, _print)
+                        benchmark.run_competitor(chosen(benchmark, name, phases), scenario)
         except (WrongResult, RuntimeError) as wrong:
             print(f"WRONG: {wrong}")
             return False
@@ -123,10 +115,6 @@ def is_flat(results: Sequence[Result], sizes: Sequence[int]) -> bool:
         f"(allowed: {MAX_GROWTH:.0f})."
     )
     return flat
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
 
 
 inbound, search, outbound = (partial(run, kind) for kind in (Inbound, SearchSizes, OutboundSizes))

@@ -5,104 +5,51 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 from bench import raw_http
-from bench.frame import HEADINGS, Benchmark, Competitor, Goal, Line, Option, Scenario, number, numbers
+from bench.frame import Benchmark, Competitor, Goal, Line, Scenario, number
 from bench.inbound import tables
 from bench.inbound.listing import CHANGED, FIRST, PAGE_SIZE, Listing
-from bench.inbound.tables import ENGINE_COLUMNS, ENGINE_TABLE, PLAIN_COLUMNS, PLAIN_TABLE, Columns
 from bench.measuring import Task, WrongResult
 from local.psql import program
 
 PHASES = {"first": "first load", "changed": "1 % changed", "unchanged": "unchanged"}
 ENGINE, DATELESS, YARDSTICK = "engine", "engine-dateless", "yardstick"
+SLOW = Scenario(100_000, "records", 100)
+"""Only the engine's first load runs from this slow service."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Loader(Competitor):
-    """A way to load the listing, and the table it loads into. Without a statement to create it, the peer does so."""
-
-    module: str = "bench.inbound.loaders"
-    phases: tuple[str, ...] = tuple(PHASES)
-    table: str
-    create: str = PLAIN_TABLE
-    columns: Columns = PLAIN_COLUMNS
-    dated: bool = True
-    loader: str = ""
-    """Which one, of the module `loaders`."""
-
-
-_ENGINE = "bench.inbound.engine"
-_OURS: dict[str, Any] = {"create": ENGINE_TABLE, "columns": ENGINE_COLUMNS}
-_DLT: dict[str, Any] = {"module": "bench.inbound.dlt_merge", "create": "", "is_peer": True}
-COMPETITORS = (
-    Loader(
-        name=YARDSTICK,
-        title="psql: COPY to a temp table, ON CONFLICT; no HTTP, no JSON",
-        table="yardstick_stock",
-        loader="psql",
-    ),
-    Loader(
-        name="yardstick-ours",
-        title="the same, into a table with this project's key and sync columns",
-        table="yardstick_ours_stock",
-        loader="psql",
-        **_OURS,
-    ),
-    Loader(name=ENGINE, title="this project, dated records", module=_ENGINE, table="dated_stock", **_OURS),
-    Loader(
-        name=DATELESS,
-        title="this project, records without a date",
-        module=_ENGINE,
-        table="dateless_stock",
-        dated=False,
-        **_OURS,
-    ),
-    Loader(
-        name="plain", title="requests, json, COPY to a temp table, ON CONFLICT", table="plain_stock", loader="script"
-    ),
-    Loader(name="hook", title="Airflow's PostgresHook, insert_rows(replace=True)", table="hook_stock", loader="hook"),
-    Loader(name="dlt-best", title="dlt, merge with upsert, pyarrow pages, csv", table="dlt_best.stock", **_DLT),
-    Loader(name="dlt", title="dlt, merge with upsert", table="dlt_plain.stock", **_DLT),
-    Loader(
-        name="orm",
-        title="SQLAlchemy ORM, a SELECT per object",
-        table="orm_stock",
-        loader="orm",
-        share=10,
-    ),
-)
+_ALL = tuple(PHASES)
+_OURS, _LOADERS, _DLT = "bench.inbound.engine", "bench.inbound.loaders", "bench.inbound.dlt_merge"
 
 
 class Inbound(Benchmark):
-    """Load the same listing into a table per competitor."""
+    """Load the same listing into a table."""
 
-    name: ClassVar[str] = "inbound"
-    heading: ClassVar[str] = HEADINGS[0]
-    summary: ClassVar[str] = "load a listing of records, next to psql, dlt, Airflow's hook, an ORM and a script"
-    unit: ClassVar[str] = "records"
-    options: ClassVar[tuple[Option, ...]] = (
-        Option("--records", 200_000, f"records in the listing, in whole pages of {PAGE_SIZE}"),
-        Option("--latency-ms", 100, "milliseconds per response of the slow listing; 0 leaves it out"),
-        Option("--latency-pages", 100, "pages of the slow listing"),
+    name = "inbound"
+    heading = "# Benchmarks"
+    competitors = (
+        Competitor(
+            YARDSTICK, "psql: COPY to a temp table, ON CONFLICT; no HTTP, no JSON", _LOADERS, _ALL, {"loader": "psql"}
+        ),
+        Competitor(ENGINE, "this project, dated records", _OURS, _ALL),
+        Competitor(DATELESS, "this project, records without a date", _OURS, _ALL, {"dated": False}),
+        Competitor("plain", "requests, json, COPY to a temp table, ON CONFLICT", _LOADERS, _ALL, {"loader": "script"}),
+        Competitor("hook", "Airflow's PostgresHook, insert_rows(replace=True)", _LOADERS, _ALL, {"loader": "hook"}),
+        Competitor(
+            "dlt-best",
+            "dlt, merge with upsert, pyarrow pages, csv",
+            _DLT,
+            _ALL,
+            {"table": "dlt_best.stock"},
+            is_peer=True,
+        ),
+        Competitor("dlt", "dlt, merge with upsert", _DLT, _ALL, {"table": "dlt_plain.stock"}, is_peer=True),
     )
-    description: ClassVar[str] = (
-        f"A local HTTP server lists the records in pages of {PAGE_SIZE}. Before each phase the table is vacuumed "
-        "and a checkpoint is made, as autovacuum and the checkpointer do between two runs. The rows that each "
-        "competitor leaves are compared with the listing."
-    )
-    competitors: ClassVar[tuple[Loader, ...]] = COMPETITORS  # type: ignore[assignment]
 
     def scenarios(self) -> list[Scenario]:
-        """Return the listing that all load, and a slow one that only the engine loads, once per round."""
-        records, latency, slow = self.given.records, self.given.latency_ms, self.given.latency_pages * PAGE_SIZE
-        scenarios = [Scenario(records, 0, f"{records:,} records")]
-        if latency:
-            scenarios.append(Scenario(slow, latency, f"{slow:,} records, {latency} ms a response"))
-        return scenarios
+        """Return the listing that all load, and the slow one."""
+        return [Scenario(self.options.records, "records"), SLOW]
 
     @contextmanager
     def serving(self, scenario: Scenario) -> Iterator[None]:  # noqa: ARG002
@@ -111,38 +58,35 @@ class Inbound(Benchmark):
             yield
 
     def phases(self, competitor: Competitor, scenario: Scenario) -> tuple[str, ...]:
-        """Return the phases: only the engine's first load from a slow service."""
-        if not scenario.latency_ms:
+        """Return the phases: only the engine's first load from the slow service."""
+        if scenario != SLOW:
             return competitor.phases
         return ("first",) if competitor.name == ENGINE else ()
 
-    def size(self, competitor: Competitor, scenario: Scenario) -> int:
-        """Return the number of records, in whole pages."""
-        return max(PAGE_SIZE, super().size(competitor, scenario) // PAGE_SIZE * PAGE_SIZE)
-
-    def listing(self, competitor: Loader, scenario: Scenario, phase: str) -> Listing:
+    def listing(self, competitor: Competitor, scenario: Scenario, phase: str) -> Listing:
         """Return what the service lists in a phase: what changed stays changed afterwards."""
         until_now = competitor.phases[: competitor.phases.index(phase) + 1]
         generation = CHANGED if "changed" in until_now else FIRST
-        return Listing(self.size(competitor, scenario), generation, competitor.dated)
+        return Listing(scenario.size, generation, competitor.options.get("dated", True))
 
-    def reset(self, competitor: Loader, scenario: Scenario) -> None:  # type: ignore[override]  # noqa: ARG002
+    def reset(self, competitor: Competitor, scenario: Scenario) -> None:  # noqa: ARG002
         """Empty the table and the folder of a competitor."""
         shutil.rmtree(self.folder / competitor.name, ignore_errors=True)
         (self.folder / competitor.name).mkdir(parents=True)
-        tables.create(self.database, competitor.table, competitor.create)
+        if competitor.is_peer:
+            tables.drop_schema(self.database, _table(competitor))
+        else:
+            tables.create(self.database, is_ours=competitor.module == _OURS)
 
-    def prepare(self, competitor: Loader, scenario: Scenario, phase: str) -> list[Task]:  # type: ignore[override]
-        """Write the file for those that need one; let PostgreSQL settle."""
+    def prepare(self, competitor: Competitor, scenario: Scenario, phase: str) -> list[Task]:
+        """Write the file for the competitor that needs one; let PostgreSQL settle."""
         listing = self.listing(competitor, scenario, phase)
-        options = {name: getattr(competitor, name) for name in ("table", "dated", "loader")}
-        options["columns"] = competitor.columns.all()
-        if competitor.loader == "psql":
+        options = {**competitor.options, "table": _table(competitor)}
+        if competitor.name == YARDSTICK:
             options |= {"file": str(self._file(listing)), "psql": str(program())}
-        self.database.settle(*([competitor.table] if phase != "first" else []))
-        wait = f"/wait/{scenario.latency_ms}" if scenario.latency_ms else ""
-        url, folder = f"{self.url}{wait}{listing.path}", str(self.folder / competitor.name)
-        return [Task(url, self.database.conninfo, phase, options, folder)]
+        self.database.settle(*([_table(competitor)] if phase != "first" else []))
+        url = f"{raw_http.with_latency(self.url, scenario.latency_ms)}{listing.path}"
+        return [Task(url, self.database.conninfo, phase, options, str(self.folder / competitor.name))]
 
     def _file(self, listing: Listing) -> Path:
         path = self.folder / f"listing-{listing.records}-{listing.generation}.tsv"
@@ -150,26 +94,25 @@ class Inbound(Benchmark):
             file.writelines(listing.lines())
         return path
 
-    def check(self, competitor: Loader, scenario: Scenario, phase: str) -> Mapping[str, float]:  # type: ignore[override]
+    def check(self, competitor: Competitor, scenario: Scenario, phase: str) -> Mapping[str, float]:
         """Compare the rows of the table with the listing."""
-        expected = self.listing(competitor, scenario, phase).sums()
-        found = tables.sums(self.database, competitor.table, competitor.columns, dated=competitor.dated)
-        if found != expected:
-            raise WrongResult(f"{competitor.name}, {phase}: the table has {found}, the listing {expected}")
+        listing = self.listing(competitor, scenario, phase)
+        is_ours = competitor.module == _OURS
+        found = tables.sums(self.database, _table(competitor), is_ours=is_ours, dated=listing.dated)
+        if found != listing.sums():
+            raise WrongResult(f"{competitor.name}, {phase}: the table has {found}, the listing {listing.sums()}")
         return {}
 
     def row(self, line: Line) -> dict[str, str]:
         """Return seconds, resources, and the ratios to the yardstick."""
-        is_psql = line.competitor.name.startswith(YARDSTICK)  # of which only the seconds can be measured
+        is_psql = line.competitor.name == YARDSTICK  # of which only the seconds can be measured
         yardstick = self.line(line.scenario, YARDSTICK)
         return {
-            **{f"{text} s": number(line.seconds(phase), 2) for phase, text in PHASES.items()},
-            "CPU s, first / unchanged": numbers(
-                (line.median("cpu_seconds", each) for each in ("first", "unchanged")), 2
-            ),
+            **{f"{text} s": line.cell("seconds", [phase], 2) for phase, text in PHASES.items()},
+            "CPU s, first / unchanged": line.cell("cpu_seconds", ("first", "unchanged"), 2),
             "peak MiB": "" if is_psql else number(line.maximum("peak"), 0),
             "growth MiB": "" if is_psql else number(line.maximum("growth"), 0),
-            "WAL MB, unchanged": number(line.median("wal", "unchanged"), 1),
+            "WAL MB, unchanged": line.cell("wal", ["unchanged"], 1),
             "first ÷ yardstick": number(line.ratio("first", yardstick), 2),
             "unchanged ÷ yardstick": number(line.ratio("unchanged", yardstick), 2),
         }
@@ -177,14 +120,13 @@ class Inbound(Benchmark):
     def goals(self) -> Iterable[Goal]:
         """Return how close to the yardstick and how far ahead of the peers the engine wants to be."""
         for line in self.lines:
-            if line.competitor.name in (ENGINE, DATELESS):
-                yield from self._slow_goals(line) if line.scenario.latency_ms else self._goals(line)
-
-    def _slow_goals(self, line: Line) -> Iterable[Goal]:
-        responses = line.size // PAGE_SIZE + 1  # the last one is empty
-        service = responses * line.scenario.latency_ms / 1000
-        text = f"{responses} responses of {line.scenario.latency_ms:g} ms: seconds ÷ what the service takes"
-        yield Goal(text, (line.seconds("first") or 0) / service, "≤", 1.1)
+            if line.scenario == SLOW:
+                responses = line.size // PAGE_SIZE + 1  # the last one is empty
+                service = responses * SLOW.latency_ms / 1000
+                text = f"{responses} responses of {SLOW.latency_ms} ms: seconds ÷ what the service takes"
+                yield Goal(text, (line.median("seconds", "first") or 0) / service, "≤", 1.1)
+            elif line.competitor.module == _OURS:
+                yield from self._goals(line)
 
     def _goals(self, line: Line) -> Iterable[Goal]:
         title, yardstick = line.competitor.title, self.line(line.scenario, YARDSTICK)
@@ -195,7 +137,7 @@ class Inbound(Benchmark):
         ):
             if (ratio := line.ratio(phase, yardstick, other)) is not None:
                 yield Goal(f"{title}: {PHASES[phase]} ÷ the yardstick's {PHASES[other]}", ratio, "≤", limit)
-        for peer, phase, limit in (
+        for peer, phase, at_least in (
             ("hook", "first", 2),
             ("hook", "unchanged", 4.5),
             ("dlt", "first", 7),
@@ -203,7 +145,11 @@ class Inbound(Benchmark):
         ):
             other_line = self.line(line.scenario, peer)
             if other_line and (ratio := other_line.ratio(phase, line)) is not None:
-                yield Goal(f"{other_line.competitor.title} ÷ {title}: {PHASES[phase]}", ratio, "≥", limit)
+                yield Goal(f"{other_line.competitor.title} ÷ {title}: {PHASES[phase]}", ratio, "≥", at_least)
         if (wal := line.median("wal", "unchanged")) is not None:
             yield Goal(f"{title}: WAL MB when nothing changed", wal, "<", 1)
         yield Goal(f"{title}: memory growth, MiB", line.maximum("growth"), "<", 30)
+
+
+def _table(competitor: Competitor) -> str:
+    return str(competitor.options.get("table", tables.NAME))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import ClassVar
@@ -12,32 +11,27 @@ import msgspec
 import psycopg
 
 from bench.inbound.listing import PAGE_SIZE
+from bench.inbound.tables import NAME
 from bench.measuring import Task, main
 from include.connectors.decoding import PageDecoder, Rejected
 from include.connectors.http import HttpConnector
-from include.connectors.pagination import KeysetPaginator
-from include.connectors.records import Page, RecordStream
+from include.connectors.pagination import KeysetPaginator, Paginator
 from include.inbound.sync import sync_provider
 from include.models import Providable
-from include.providers.base import LocalProvider, ProvidableInfo
+from include.providers.base import ProvidableInfo
+from include.providers.paged import PagedProvider
 
 
-class DatedStock(Providable):
-    """A row of the dated listing."""
+class Stock(Providable):
+    """A row of the table."""
 
-    table_name: ClassVar[str] = "dated_stock"
+    table_name: ClassVar[str] = NAME
 
-    quantity: int | None = None
+    available: int | None = None
     price: Decimal | None = None
     title: str | None = None
     author: str | None = None
     publisher: str | None = None
-
-
-class DatelessStock(DatedStock):
-    """A row of the listing without dates."""
-
-    table_name: ClassVar[str] = "dateless_stock"
 
 
 class Record(msgspec.Struct):
@@ -59,65 +53,42 @@ class ListingPage(msgspec.Struct):
     total: int | None = None
 
 
-class BenchStocks(LocalProvider):
-    """Dated stocks without a venue or a watermark: every run reads everything."""
+class BenchStocks(PagedProvider[Record]):
+    """Stocks without a venue or a watermark: every run reads everything."""
 
-    name: ClassVar[str] = "Bench stocks"
-    can_create: ClassVar[bool] = True
-    needs_venue: ClassVar[bool] = False
-    model: ClassVar[type[Providable]] = DatedStock
+    name = "Bench stocks"
+    can_create = True
+    needs_venue = False
+    decode = PageDecoder(ListingPage, Record, "stocks")
+    key_field = cursor_field = "ref"
+    path = ""
 
-    record: Record
+    def paginator(self) -> Paginator:
+        """Return the paginator, which begins after the last saved reference."""
+        return KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
 
-    def open(self) -> None:
-        """Start to read, after the last saved reference."""
-        self.records: RecordStream[Record] = RecordStream(self._pages())
-
-    def _pages(self) -> Iterator[Page[Record]]:
-        decode = PageDecoder(ListingPage, Record, "stocks")
-        paginator = KeysetPaginator(records="stocks", total="total", key="ref", size=PAGE_SIZE, start=self.resume_from)
-        while not paginator.finished:
-            response = self.connector.get("", paginator.params, decode=decode)
-            yield Page(paginator.records(response.value), response.requested_at, paginator.page)
-            paginator.advance(response.value)
-
-    def __next__(self) -> list[ProvidableInfo]:
-        """Return the one stock of the next record."""
-        self.record = record = next(self.records)
-        return [self.create_providable_info(self.model, record.ref, record.modified)]
-
-    @property
-    def cursor(self) -> str | None:
-        """The reference after which the listing can be resumed."""
-        return self.record.ref if self.record is not None else None
+    def describe(self, record: Record) -> list[ProvidableInfo]:
+        """Return the one stock of a record."""
+        return [self.create_providable_info(Stock, record.ref, record.modified)]
 
     def fill_object_attributes(self, obj: Providable) -> None:
         """Copy the fields of the record."""
-        assert isinstance(obj, DatedStock)
+        assert isinstance(obj, Stock)
         record = self.record
-        obj.quantity = record.available
+        obj.available = record.available
         obj.price = record.price
         obj.title = record.title
         obj.author = record.author
         obj.publisher = record.publisher
 
 
-class BenchDatelessStocks(BenchStocks):
-    """The same for records without dates, which are compared by their content."""
-
-    name: ClassVar[str] = "Bench stocks without dates"
-    model: ClassVar[type[Providable]] = DatelessStock
-
-
 def prepare(task: Task) -> Callable[[], object]:
     """Connect; the work is one sync, from opening its load to closing it."""
     connection = psycopg.connect(task.conninfo, autocommit=True)
-    kind = BenchStocks if task.options["dated"] else BenchDatelessStocks
 
     def work() -> None:
         with HttpConnector(task.url) as connector:
-            report = sync_provider(kind(connector=connector), connection)
-        print(report.summary(), file=sys.stderr)
+            sync_provider(BenchStocks(connector=connector), connection)
 
     return work
 

@@ -1,8 +1,7 @@
 """The records that every competitor loads: any number of them, rendered page by page at almost no cost.
 
-A page is one of ten templates (one per check digit of the EAN) with the page number filled in. So a page costs the same
-in a listing of ten million records as in one of a thousand, and nothing is stored. The sums that a table must come to
-follow from the templates as well.
+A page is a template with the page number filled in. So a page costs the same in a listing of ten million records as in
+one of a thousand, and nothing is stored. The sums that a table must come to follow from the template as well.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ FIRST, CHANGED = 0, 1
 """The generations: the first listing, and the same with one record in a hundred changed."""
 
 _PLACE = "@@@@@@"
-"""The place of the page number: digits 4 to 9 of the EAN, and the end of the title."""
+"""The place of the page number: digits 4 to 9 of the reference, and the end of the title."""
 _BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 _TITLES = ("La traversée des grands vents", "Le cahier du cartographe", "L'herbier de minuit", "Le phare sans retour")
 _AUTHORS = ("Aline Corvaisier", "Baptiste Delmarre", "Céleste Hautecombe", "Diane Fontbrune", "Émile Jolivart")
@@ -66,47 +65,40 @@ class Listing:
         number = int(ref[3:9]) + 1 if ref else 0
         if number >= self.pages:
             return b'{"total":%d,"stocks":[]}' % self.records
-        body = _json_template(_kind(number), self.generation, self.dated).replace(_PLACE.encode(), b"%06d" % number)
+        body = _json_template(self.generation, self.dated).replace(_PLACE.encode(), b"%06d" % number)
         return b'{"total":%d,"stocks":[%b]}' % (self.records, body)
 
     def lines(self) -> Iterator[bytes]:
         """Return the pages in the text format of COPY."""
         for number in range(self.pages):
-            template = _copy_template(_kind(number), self.generation, self.dated)
-            yield template.replace(_PLACE.encode(), b"%06d" % number)
+            yield _copy_template(self.generation).replace(_PLACE.encode(), b"%06d" % number)
 
     def sums(self) -> Sums:
         """Return what a table comes to that has exactly the records of this listing."""
-        page = _page(0, self.generation)
+        page = _page(self.generation)
         return Sums(
             self.records,
             page[0]["ref"].replace(_PLACE, "000000"),
-            _page(_kind(self.pages - 1), self.generation)[-1]["ref"].replace(_PLACE, f"{self.pages - 1:06d}"),
+            page[-1]["ref"].replace(_PLACE, f"{self.pages - 1:06d}"),
             self.pages * sum(record["available"] for record in page),
             self.pages * sum(round(100 * record["price"]) for record in page),
             self.pages * sum(len(record["title"]) for record in page),
-            self.pages * sum(int(_moment(record).timestamp()) for record in page) if self.dated else None,
+            self.pages * sum(int(datetime.fromisoformat(record["modified"]).timestamp()) for record in page)
+            if self.dated
+            else None,
         )
 
 
-def _kind(number: int) -> int:
-    """Return what a page number adds to the check digits of its EANs."""
-    digits = [int(digit) for digit in f"{number:06d}"]
-    return sum(digits[1::2], 3 * sum(digits[::2])) % 10
-
-
 @cache
-def _page(kind: int, generation: int) -> tuple[dict[str, Any], ...]:
-    return tuple(_record(kind, index, generation) for index in range(PAGE_SIZE))
+def _page(generation: int) -> tuple[dict[str, Any], ...]:
+    return tuple(_record(index, generation) for index in range(PAGE_SIZE))
 
 
-def _record(kind: int, index: int, generation: int) -> dict[str, Any]:
+def _record(index: int, generation: int) -> dict[str, Any]:
     mixed = (index + 1) * 2654435761 % 2**32 >> 8
-    high, middle, low = index // 100, index // 10 % 10, index % 10
-    check = -(38 + kind + 3 * high + middle + 3 * low) % 10
     changed = generation if index % 100 == 37 else 0
     return {
-        "ref": f"978{_PLACE}{index:03d}{check}",
+        "ref": f"978{_PLACE}{index:04d}",
         "available": mixed % 50 + changed,
         "price": round(4.9 + mixed % 4000 / 100 + changed / 2, 2),
         "title": f"{_TITLES[mixed % 4]}, récit en {mixed % 90 + 10} chapitres, tome {_PLACE}",
@@ -116,22 +108,13 @@ def _record(kind: int, index: int, generation: int) -> dict[str, Any]:
     }
 
 
-def _moment(record: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(record["modified"])
-
-
-def _columns(dated: bool) -> tuple[str, ...]:
-    return COLUMNS if dated else COLUMNS[:-1]
-
-
 @cache
-def _json_template(kind: int, generation: int, dated: bool) -> bytes:
-    names = _columns(dated)
-    records = [{name: record[name] for name in names} for record in _page(kind, generation)]
+def _json_template(generation: int, dated: bool) -> bytes:
+    names = COLUMNS if dated else COLUMNS[:-1]
+    records = [{name: record[name] for name in names} for record in _page(generation)]
     return ",".join(json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in records).encode()
 
 
 @cache
-def _copy_template(kind: int, generation: int, dated: bool) -> bytes:
-    names = _columns(dated)
-    return "".join("\t".join(str(record[name]) for name in names) + "\n" for record in _page(kind, generation)).encode()
+def _copy_template(generation: int) -> bytes:
+    return "".join("\t".join(map(str, record.values())) + "\n" for record in _page(generation)).encode()

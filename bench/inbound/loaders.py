@@ -1,4 +1,4 @@
-"""Other ways to load the listing: psql as the yardstick, a hand-written script, Airflow's hook, and an ORM."""
+"""Other ways to load the listing: psql as the yardstick, a hand-written script, and Airflow's hook."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ import json
 import logging
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench.inbound.listing import COLUMNS
 from bench.measuring import Task, main
 
 Work = Callable[[], object]
+_NAMES = ", ".join(COLUMNS)
 
 
 def prepare(task: Task) -> Work:
     """Prepare the loader of the task; the work is the whole listing."""
-    return {"psql": _psql, "script": _script, "hook": _hook, "orm": _orm}[task.options["loader"]](task)
+    return {"psql": _psql, "script": _script, "hook": _hook}[task.options["loader"]](task)
 
 
 def _psql(task: Task) -> Work:
     """Let psql copy a prepared file into a temporary table, and write its rows with one statement."""
-    table, columns = task.options["table"], task.options["columns"]
-    names = ", ".join(columns)
+    table = task.options["table"]
     script = (
-        f"CREATE TEMPORARY TABLE incoming AS SELECT {names} FROM {table} WITH NO DATA;\n"
-        f"\\copy incoming ({names}) FROM '{task.options['file']}'\n"
-        f"{_upsert(table, columns)};\n"
+        f"CREATE TEMPORARY TABLE incoming AS SELECT {_NAMES} FROM {table} WITH NO DATA;\n"
+        f"\\copy incoming ({_NAMES}) FROM '{task.options['file']}'\n"
+        f"{_upsert(table)};\n"
     )
     command = [task.options["psql"], "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", task.conninfo]
     return lambda: subprocess.run(command, input=script, text=True, check=True)
@@ -39,11 +37,7 @@ def _script(task: Task) -> Work:
     """Use requests, json, COPY to a temporary table and ON CONFLICT, with a transaction per page."""
     import psycopg
 
-    connection, table, names = (
-        psycopg.connect(task.conninfo, autocommit=True),
-        task.options["table"],
-        ", ".join(COLUMNS),
-    )
+    connection, table = psycopg.connect(task.conninfo, autocommit=True), task.options["table"]
 
     def work() -> None:
         connection.execute(
@@ -51,10 +45,10 @@ def _script(task: Task) -> Work:
         )
         for page in pages(task.url, json.loads):
             with connection.transaction(), connection.cursor() as cursor:
-                with cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
+                with cursor.copy(f"COPY incoming ({_NAMES}) FROM STDIN") as copy:
                     for record in page:
                         copy.write_row([record[name] for name in COLUMNS])
-                cursor.execute(_upsert(table, COLUMNS))
+                cursor.execute(_upsert(table))
 
     return work
 
@@ -80,42 +74,6 @@ def _hook(task: Task) -> Work:
     return lambda: hook.insert_rows(task.options["table"], rows(), target_fields=list(COLUMNS), **options)
 
 
-def _orm(task: Task) -> Work:
-    """Use SQLAlchemy: a SELECT per object, then an insert or an update, with a transaction per page."""
-    import psycopg
-    from sqlalchemy import DateTime, Integer, Numeric, Text, create_engine, select
-    from sqlalchemy.orm import Session, declarative_base, mapped_column
-    from sqlalchemy.pool import NullPool
-
-    types = (Text, Integer, Numeric(10, 2), Text, Text, Text, DateTime(timezone=True))
-    columns = {name: mapped_column(kind, primary_key=name == "ref") for name, kind in zip(COLUMNS, types, strict=True)}
-    stock_class: Any = type("Stock", (declarative_base(),), {"__tablename__": task.options["table"], **columns})
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(task.conninfo), poolclass=NullPool)
-
-    def save(session: Session, record: dict[str, Any]) -> None:
-        values = {
-            **record,
-            "modified": datetime.fromisoformat(record["modified"]),
-            "price": Decimal(str(record["price"])),
-        }
-        stock = session.execute(select(stock_class).where(stock_class.ref == record["ref"])).scalar_one_or_none()
-        if stock is None:
-            session.add(stock_class(**values))
-        elif stock.modified < values["modified"]:
-            for name, value in values.items():
-                setattr(stock, name, value)
-
-    def work() -> None:
-        with Session(engine) as session:
-            for page in pages(task.url, json.loads):
-                for record in page:
-                    save(session, record)
-                session.commit()
-                session.expunge_all()
-
-    return work
-
-
 def pages(url: str, decode: Callable[[bytes], Any]) -> Iterator[list[dict[str, Any]]]:
     """Request one page after the other, until one is empty; yields their records."""
     import requests
@@ -132,16 +90,12 @@ def pages(url: str, decode: Callable[[bytes], Any]) -> Iterator[list[dict[str, A
             parameters["after"] = records[-1]["ref"]
 
 
-def _upsert(table: str, columns: Sequence[str]) -> str:
-    """Return the statement that writes the rows of `incoming`, except over rows that are as new.
-
-    The first column is the key, the last one the modification date.
-    """
-    names = ", ".join(columns)
-    assignments = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+def _upsert(table: str) -> str:
+    """Return the statement that writes the rows of `incoming`, except over rows that are as new."""
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
     return (
-        f"INSERT INTO {table} AS stored ({names}) SELECT {names} FROM incoming ON CONFLICT ({columns[0]})"
-        f" DO UPDATE SET {assignments} WHERE stored.{columns[-1]} < excluded.{columns[-1]}"
+        f"INSERT INTO {table} AS stored ({_NAMES}) SELECT {_NAMES} FROM incoming ON CONFLICT (ref)"
+        f" DO UPDATE SET {assignments} WHERE stored.modified < excluded.modified"
     )
 
 

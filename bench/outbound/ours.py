@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import psycopg
@@ -59,12 +60,6 @@ class InProcessTarget:
         self.target = Target(stores_objects=False)
         self._lock = Lock()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
     def request(self, method: str, path: str, *, body: bytes, **_: Any) -> bytes:
         """Receive an object."""
         with self._lock:
@@ -88,7 +83,7 @@ def prepare(task: Task) -> Callable[[], object]:
         within = InProcessTarget()
         with psycopg.connect(task.conninfo, autocommit=True) as connection:
             limiter = PostgresRateLimiter(connection, TARGET, None)
-            with HttpConnector(task.url, rate_limiter=limiter) if task.url else within as connector:
+            with HttpConnector(task.url, rate_limiter=limiter) if task.url else nullcontext(within) as connector:
                 report = send_queue(task.conninfo, connector, task.options["calls"])
         state = within.target.state
         if not task.url and (state.calls, state.total) != (task.options["objects"], task.options["total"]):

@@ -86,10 +86,6 @@ class StandIn:
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def with_latency(self, milliseconds: float) -> str:
-        """Return the address at which every response takes this long."""
-        return f"{self.url}/wait/{milliseconds:g}" if milliseconds else self.url
-
     def request(self, method: str, path: str) -> bytes:
         """Send a request; returns the body of the response."""
         response = self._session.request(method, f"{self.url}{path}", timeout=60)
@@ -105,26 +101,13 @@ class StandIn:
         self.request("DELETE", "/state")
 
     def check(self, orders: int, *, max_again: int = 0) -> State:
-        """Compare the objects with the orders.
-
-        Raises:
-            WrongResult: an object is missing, has other values, or was sent again more than `max_again` times in all.
-        """
+        """Compare the objects with the orders. At most `max_again` requests may have repeated an earlier one."""
         state = self.state()
         if (state.objects, state.total) != (OBJECTS * orders, checksum(orders)):
             raise WrongResult(f"the target has {state} instead of the {OBJECTS * orders} objects of the orders")
         if state.changed or state.again > max_again:
             raise WrongResult(f"the target received objects again: {state}")
         return state
-
-    def check_unused(self) -> None:
-        """Check that it received nothing since the reset.
-
-        Raises:
-            WrongResult: it did.
-        """
-        if (state := self.state()).calls:
-            raise WrongResult(f"nothing had changed, but the target received {state.calls} requests")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from sandbox.offers import INDEX
 
 
 def prepare(task: Task) -> Callable[[], object]:
-    """Prepare nothing; the work is browsing, updating and waiting. `sends_all`: also records that are right already."""
+    """Prepare nothing; the work is browsing, updating what differs, and waiting."""
 
     def work() -> None:
         changes: list[dict[str, Any]] = []
@@ -31,7 +31,7 @@ def prepare(task: Task) -> Callable[[], object]:
                 record = hit.model_extra or {}
                 values = customer_dispo(record)
                 current = record.get("customerDispo", changes)  # a default that equals no value
-                if values and (task.options["sends_all"] or values["customerDispo"] != current):
+                if values and values["customerDispo"] != current:
                     changes.append({"objectID": hit.object_id, **values})
 
         with connect(task.url, APPLICATION, PATCHING_KEY) as client:

@@ -52,9 +52,6 @@ class StandIn:
         An index `was_overtaken` if it was replaced while it was patched: requests that were on their way then change
         the new index. A later run corrects that, except for offers that the patch used to apply to and no longer does:
         they keep the value. Returns their number.
-
-        Raises:
-            WrongResult: a record is wrong, new, or missing.
         """
         right = iter(_expected(records, generation)) if records <= 10**5 else expected(records, generation)
         count = left = 0

@@ -1,4 +1,4 @@
-"""The theatres, what they show, and the sums that the tables must come to: computed from numbers, in any amount.
+"""The theatres, what they show, and the rows that the tables must have: computed from numbers, in any amount.
 
 Each theatre shows some movies of a shared pool in an order of its own, so that several theatres list the same product.
 A movie has three plain showtimes a day over three days, at minutes that depend on the theatre, and one with a
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import random
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cached_property
-from hashlib import md5
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -32,7 +32,7 @@ POOL = 10
 DAYS = 3
 BEGINNINGS = ((13, 30), (17, 10), (20, 45))
 SETTINGS = {"prices": [{"price": 7.5, "version": "VF"}, {"price": 9}], "is_duo": True, "quantity": 80}
-PRICES = {"VF": "7.50", "VO": "9.00"}
+PRICES = {"VF": Decimal("7.50"), "VO": Decimal("9.00")}
 ZONES = {"75": ZoneInfo("Europe/Paris"), "974": ZoneInfo("Indian/Reunion")}
 _MOVED = timedelta(minutes=20)
 _WORDS = (
@@ -50,15 +50,8 @@ class Showtime(NamedTuple):
     at: datetime
 
 
-class Sums(NamedTuple):
-    """What the tables come to: the number of rows and a checksum per table."""
-
-    products: int
-    product_checksum: int
-    offers: int
-    offer_checksum: int
-    stocks: int
-    stock_checksum: int
+Tables = dict[str, set[tuple[Any, ...]]]
+"""The rows of each table."""
 
 
 @dataclass(frozen=True)
@@ -101,49 +94,36 @@ class Schedule:
     def _movies(self) -> list[bytes]:
         return [f'{{"node":{{"movie":{_compact(_described(m))},'.encode() for m in range(POOL * self.movies)]
 
-    def sums(self, generation: int) -> Sums:
-        """Return what the tables must come to: exactly the listed showtimes are on sale."""
-        products: set[int] = set()
-        offers = stocks = offer_sum = stock_sum = 0
+    def tables(self, generation: int) -> Tables:
+        """Return what the tables must have: exactly the listed showtimes are on sale."""
+        products, offers, stocks = set(), set(), set()
         for theatre in range(self.theatres):
             zone = ZONES[_departement(theatre)]
             for movie in self.movies_of(theatre):
-                products.add(movie)
-                prefix = f"{_movie_id(movie)}%{theatre_id(theatre)}"
-                showtimes = self.showtimes(theatre, movie, generation)
-                for version in {one.version for one in showtimes}:
-                    offers += 1
-                    name = f"{_title(movie)} - {version}"
-                    offer_sum += _digest((f"{prefix}-{version}", name, _movie_id(movie), _siret(theatre)))
-                for one in showtimes:
-                    stocks += 1
-                    epoch = int(one.at.replace(tzinfo=zone).timestamp())
-                    key = f"{prefix}#{one.version}/{one.at.isoformat()}"
-                    stock_sum += _digest((key, f"{prefix}-{one.version}", epoch, PRICES[one.version], 80))
-        product_sum = sum(_digest((_movie_id(m), _title(m), _runtime(m), 100_000 + m)) for m in products)
-        return Sums(len(products), product_sum, offers, offer_sum, stocks, stock_sum)
+                key, title = _movie_id(movie), _title(movie)
+                products.add((key, title, _runtime(movie), str(100_000 + movie)))
+                for one in self.showtimes(theatre, movie, generation):
+                    prefix = f"{key}%{theatre_id(theatre)}"
+                    offer = f"{prefix}-{one.version}"
+                    offers.add((offer, f"{title} - {one.version}", key, _siret(theatre)))
+                    at = one.at.replace(tzinfo=zone).astimezone(UTC)
+                    stock = f"{prefix}#{one.version}/{one.at.isoformat()}"
+                    stocks.add((stock, offer, at, PRICES[one.version], SETTINGS["quantity"]))
+        return {"product": products, "offer": offers, "stock": stocks}
 
 
-# The first 32 bits of md5, which every supported PostgreSQL has; `_digest` computes the same in Python.
-_SUMS = """
-    SELECT * FROM
-        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|',
-            id_at_providers, name, duration_minutes, extra_data ->> 'visa')), 8))::bit(32)::bigint), 0)::bigint
-         FROM product) AS products,
-        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|',
-            offer.id_at_providers, offer.name, product.id_at_providers, venue.siret)), 8))::bit(32)::bigint), 0)::bigint
-         FROM offer JOIN product ON product.id = product_id JOIN venue ON venue.id = venue_id) AS offers,
-        (SELECT count(*), coalesce(sum(('x' || left(md5(concat_ws('|', stock.id_at_providers, offer.id_at_providers,
-            extract(epoch FROM beginning_datetime)::bigint, price, quantity)), 8))::bit(32)::bigint), 0)::bigint
-         FROM stock JOIN offer ON offer.id = offer_id WHERE NOT is_soft_deleted) AS stocks
-"""
+_QUERIES = {
+    "product": "SELECT id_at_providers, name, duration_minutes, extra_data ->> 'visa' FROM product",
+    "offer": "SELECT offer.id_at_providers, offer.name, product.id_at_providers, siret"
+    " FROM offer JOIN product ON product.id = product_id JOIN venue ON venue.id = venue_id",
+    "stock": "SELECT stock.id_at_providers, offer.id_at_providers, beginning_datetime, price, quantity"
+    " FROM stock JOIN offer ON offer.id = offer_id WHERE NOT is_soft_deleted",
+}
 
 
-def read_sums(connection: psycopg.Connection[Any]) -> Sums:
-    """Return what the tables come to now."""
-    row = connection.execute(_SUMS).fetchone()
-    assert row is not None
-    return Sums(*row)
+def read_tables(connection: psycopg.Connection[Any]) -> Tables:
+    """Return what the tables have now."""
+    return {name: set(connection.execute(query).fetchall()) for name, query in _QUERIES.items()}
 
 
 def fill(connection: psycopg.Connection[Any], theatres: int) -> None:
@@ -222,10 +202,6 @@ def _rendered(
         '"service":["ACCESSIBILITY_HANDICAP"],"comfort":null,"picture":["F_2K"],"sound":["DOLBY_51"],"tags":[],'
         f'"data":{{"ticketing":[{{"provider":"DEFAULT","urls":["https://tickets.example/{theatre}/{at}"]}}]}}}}'
     )
-
-
-def _digest(values: Iterable[object]) -> int:
-    return int(md5("|".join(map(str, values)).encode(), usedforsecurity=False).hexdigest()[:8], 16)
 
 
 def _compact(value: Any) -> str:

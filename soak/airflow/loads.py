@@ -15,14 +15,12 @@ from typing import Any
 
 import psycopg
 
-from bench import frame
-from bench.frame import Table, number
 from local import runs
 from local.airflow import Api
 from local.stack import Stack
 from soak.airflow import server, stack
 from soak.airflow.memory import Memory, sampled
-from soak.airflow.shops import SUPPLIERS, Shops, fill, read_sums
+from soak.airflow.shops import PROVIDERS, Shops, fill, read_sums
 
 TIMEOUT = 3600
 UNLIMITED = 100_000
@@ -67,7 +65,7 @@ class DagRun:
 def run(venues: int = 1000, books: int = 200) -> bool:
     """Run the loads and print what they took; returns whether the rows are right and all runs succeeded."""
     shops = Shops(venues, books)
-    dag_ids = list(stack.PROVIDERS)
+    dag_ids = list(PROVIDERS)
     with (
         server.running(shops) as url,
         stack.running(stack.connections(url, UNLIMITED), dag_ids, schedules=False) as (local, started),
@@ -84,8 +82,8 @@ def run(venues: int = 1000, books: int = 200) -> bool:
             with local.screen.step(f"Four DAGs of {venues:,} venues: {phase}"), sampled(scheduler) as memory:
                 loaded = load(started, connection, conf)
             failed += [each.dag_id for each in loaded if each.state != "success"]
-            frame.show(frame.console(), summarize(phase, loaded, memory, slots))
-        found, expected = read_sums(connection), dict.fromkeys(SUPPLIERS, shops.sums())
+            print(*summarize(phase, loaded, memory, slots), sep="\n", flush=True)
+        found, expected = read_sums(connection), dict.fromkeys(PROVIDERS.values(), shops.sums())
     if found != expected:
         print(f"WRONG: the tables have {found}, the listings {expected}")
     if failed:
@@ -95,7 +93,7 @@ def run(venues: int = 1000, books: int = 200) -> bool:
 
 def load(started: Stack, connection: psycopg.Connection[Any], conf: Mapping[str, Any]) -> list[DagRun]:
     """Trigger all four DAGs at the same time, and wait until their runs have ended."""
-    triggered = runs.trigger(started.api, stack.PROVIDERS, conf)
+    triggered = runs.trigger(started.api, PROVIDERS, conf)
     deadline = time.monotonic() + TIMEOUT
     ended: dict[str, dict[str, Any]] = {}
     while len(ended) < len(triggered):
@@ -121,59 +119,31 @@ def _dag_run(api: Api, connection: psycopg.Connection[Any], ended: Mapping[str, 
     return DagRun(dag_id, ended["state"], _epoch(ended["start_date"]), _epoch(ended["end_date"]), tasks, *row)
 
 
-def summarize(phase: str, loaded: list[DagRun], memory: Memory, slots: int) -> Iterator[Table]:
-    """Return what a phase took per DAG and in all, what the time of Airflow's slots was used for, and the memory."""
-    header = [phase, "s", "venues", "records", "records/s", "tasks", "queued s, median / max", "in tasks s", "engine s"]
-    yield header, [_row(each.dag_id, [each]) for each in loaded] + [_row("all", loaded)]
-    elapsed, tasks = _elapsed(loaded), _tasks(loaded)
+def summarize(phase: str, loaded: list[DagRun], memory: Memory, slots: int) -> Iterator[str]:
+    """Return what a phase took, what the time of Airflow's slots was used for, and the memory, as lines of text."""
+    elapsed = max(each.end for each in loaded) - min(each.start for each in loaded)
+    tasks = [task for each in loaded for task in each.tasks]
+    links, records = (sum(getattr(each, name) for each in loaded) for name in ("links", "records"))
+    queued = [task.start - task.queued for task in tasks]
+    yield (
+        f"{phase}: {elapsed:,.1f} s, {links:,} venues, {records:,} records, {len(tasks)} tasks, "
+        f"which were queued for {median(queued):.1f} s (maximum: {max(queued):.1f} s)"
+    )
     in_tasks = sum(task.end - task.start for task in tasks)
     in_links, engine = (sum(getattr(each, name) for each in loaded) for name in ("link_seconds", "engine_seconds"))
-    total, links = slots * elapsed, sum(each.links for each in loaded)
-    parts = (
+    total = slots * elapsed
+    yield f"Of {total:,.0f} s, {slots} slots in {elapsed:,.1f} s:"
+    for name, seconds, count, of in (
         ("the engine, reading and writing listings", engine, links, "link"),
         ("the engine, starting and finishing links", in_links - engine, links, "link"),
         ("Airflow, in tasks: starting them, and what each does once", in_tasks - in_links, len(tasks), "task"),
         ("Airflow, between tasks", total - in_tasks, len(tasks), "task"),
-    )
+    ):
+        yield f"  {name}: {seconds:,.1f} s, {100 * seconds / total:.0f} %, {1000 * seconds / count:,.0f} ms a {of}"
     yield (
-        [f"of {total:,.0f} s, {slots} slots in {elapsed:,.1f} s", "s", "%", "ms each"],
-        [
-            [name, number(seconds, 1), number(100 * seconds / total, 0), f"{1000 * seconds / count:,.0f} a {of}"]
-            for name, seconds, count, of in parts
-        ],
+        f"The largest process of a task has {memory.largest:.0f} MiB; up to {memory.most_tasks} of them at the same "
+        f"time have {memory.together:.0f} MiB"
     )
-    yield (
-        ["memory, RSS", "MiB"],
-        [
-            ["the largest process of a task", number(memory.largest, 0)],
-            [f"all processes of tasks, up to {memory.most_tasks} at the same time", number(memory.together, 0)],
-            ["the same with the executor's workers", number(memory.workers, 0)],
-        ],
-    )
-
-
-def _row(name: str, loaded: list[DagRun]) -> list[str]:
-    elapsed, tasks, records = _elapsed(loaded), _tasks(loaded), sum(each.records for each in loaded)
-    queued = [task.start - task.queued for task in tasks]
-    return [
-        name,
-        number(elapsed, 1),
-        number(sum(each.links for each in loaded), 0),
-        number(records, 0),
-        number(records / elapsed, 0),
-        number(len(tasks), 0),
-        f"{median(queued):.1f} / {max(queued):.1f}",
-        number(sum(task.end - task.start for task in tasks), 1),
-        number(sum(each.engine_seconds for each in loaded), 1),
-    ]
-
-
-def _tasks(loaded: list[DagRun]) -> list[Task]:
-    return [task for each in loaded for task in each.tasks]
-
-
-def _elapsed(loaded: list[DagRun]) -> float:
-    return max(each.end for each in loaded) - min(each.start for each in loaded)
 
 
 def _epoch(text: str) -> float:

@@ -21,18 +21,14 @@ class Memory:
     """The process of one task."""
     together: float = 0.0
     """All processes of tasks at the same time."""
-    workers: float = 0.0
-    """All processes of the executor at the same time, including those of tasks."""
     most_tasks: int = 0
     """The number of processes of tasks at the same time."""
 
     def sample(self, scheduler: psutil.Process) -> None:
         """Take a sample: the executor's workers are the scheduler's children, each task is a child of its worker."""
-        workers = [_rss(one) for one in scheduler.children()]
-        tasks = [_rss(task) for one in scheduler.children() for task in _children(one)]
+        tasks = [task.memory_info().rss / MIB for worker in scheduler.children() for task in worker.children()]
         self.largest = max([self.largest, *tasks])
         self.together = max(self.together, sum(tasks))
-        self.workers = max(self.workers, sum(workers) + sum(tasks))
         self.most_tasks = max(self.most_tasks, len(tasks))
 
 
@@ -43,7 +39,7 @@ def sampled(scheduler_pid: int) -> Iterator[Memory]:
 
     def keep_sampling() -> None:
         while not is_over.wait(EVERY_SECONDS):
-            with suppress(psutil.Error):
+            with suppress(psutil.Error):  # a process that has ended meanwhile: the next sample comes soon
                 seen.sample(scheduler)
 
     thread = threading.Thread(target=keep_sampling, daemon=True)
@@ -53,17 +49,3 @@ def sampled(scheduler_pid: int) -> Iterator[Memory]:
     finally:
         is_over.set()
         thread.join()
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return list(process.children())
-    except psutil.Error:
-        return []
-
-
-def _rss(process: psutil.Process) -> float:
-    try:
-        return float(process.memory_info().rss) / MIB
-    except psutil.Error:
-        return 0.0

@@ -10,8 +10,13 @@ import psycopg
 
 from include.inbound.loads import register_providers
 
-SUPPLIERS = ("TiteLiveStocks", "FnacStocks", "LibrairesStocks", "PraxielStocks")
-"""The provider classes; the SIRETs of their venues begin with their place here, from 1 on."""
+PROVIDERS = {
+    "titelive_stocks": "TiteLiveStocks",
+    "fnac_stocks": "FnacStocks",
+    "libraires_stocks": "LibrairesStocks",
+    "praxiel_stocks": "PraxielStocks",
+}
+"""The provider classes of the suppliers, by their DAGs; the SIRETs of their venues begin with their number here."""
 PAGE_SIZE = 1000
 
 
@@ -23,12 +28,8 @@ class Record(NamedTuple):
     price: int
 
 
-class Sums(NamedTuple):
-    """What the offers and stocks of a supplier come to: rows and the sum of quantities."""
-
-    offers: int
-    stocks: int
-    quantity: int
+Sums = tuple[int, int, int]
+"""What a supplier's rows come to: the number of offers, that of stocks, and the sum of their quantities."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Shops:
         available = [record.available for record in self.records()]
         firsts = map(self.first_book, range(self.venues))
         quantity = sum(sum(available[first : first + self.books]) for first in firsts)
-        return Sums(self.venues * self.books, self.venues * self.books, quantity)
+        return self.venues * self.books, self.venues * self.books, quantity
 
 
 def siret(supplier: int, venue: int) -> str:
@@ -70,7 +71,7 @@ def fill(connection: psycopg.Connection[Any], shops: Shops) -> None:
             " VALUES (%s, 'LIVRE_PAPIER', %s, '{\"prix_livre\": \"12.50\"}')",
             [(f"Livre {record.ref}", record.ref) for record in shops.records()],
         )
-    for number, name in enumerate(SUPPLIERS):
+    for number, name in enumerate(PROVIDERS.values()):
         connection.execute(
             "WITH inserted AS (INSERT INTO venue (name, siret, departement_code)"
             " SELECT 'Librairie ' || key, key, '75'"
@@ -90,4 +91,4 @@ def read_sums(connection: psycopg.Connection[Any]) -> dict[str, Sums]:
         " FROM stock JOIN offer ON offer.id = offer_id JOIN provider ON provider.id = stock.last_provider_id"
         " GROUP BY local_class"
     ).fetchall()
-    return {row[0]: Sums(*row[1:]) for row in rows}
+    return {name: tuple(sums) for name, *sums in rows}

@@ -17,19 +17,11 @@ from local import airflow
 from local.checkout import Checkout
 from local.console import Screen
 from local.context import Local, claim
-from local.settings import Pool, Settings
 from local.signals import Interrupted, Signals
 from local.stack import Stack, running_stack
+from soak.airflow.shops import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
-PROVIDERS = {
-    "titelive_stocks": "TiteLiveStocks",
-    "fnac_stocks": "FnacStocks",
-    "libraires_stocks": "LibrairesStocks",
-    "praxiel_stocks": "PraxielStocks",
-}
-"""The provider classes of the suppliers, by their DAGs."""
-POOL_SLOTS = 8
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "logs", "tests")
 
 
@@ -58,7 +50,6 @@ def running(environment: dict[str, str], dag_ids: Iterable[str], *, schedules: b
             with local.cleanup:
                 claim(local, "run")
                 with running_stack(local, airflow.free_port(), schedules=schedules) as started:
-                    add_pools(started.api)
                     since = datetime.fromtimestamp(0, UTC)
                     airflow.wait_until_parsed(started.api, dag_ids, since=since, check=started.check)
                     yield local, started
@@ -67,11 +58,3 @@ def running(environment: dict[str, str], dag_ids: Iterable[str], *, schedules: b
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-def add_pools(api: airflow.Api) -> None:
-    """Create the pools of the suppliers' DAGs that the settings do not have."""
-    existing = {pool["name"] for pool in api.request("GET", "/pools", params={"limit": 100})["pools"]}
-    missing = tuple(Pool(name, POOL_SLOTS, "Of the long runs") for name in PROVIDERS if name not in existing)
-    if missing:
-        api.import_settings(Settings(pools=missing), ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
@@ -674,12 +674,8 @@ def _plain(counts: Counter[str]) -> dict[str, int]:
 
 
 @contextmanager
-def machine_on(conninfo: str) -> Iterator[Callable[[], InboundMachine]]:
+def machine_on(conninfo: str) -> Iterator[type[InboundMachine]]:
     """Yield the machine on a database with its tables, which nothing else may use meanwhile."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-
-        class Machine(InboundMachine):
-            pass
-
-        Machine.conninfo, Machine.connection, Machine.done = conninfo, connection, Counter()
-        yield Machine
+        InboundMachine.conninfo, InboundMachine.connection, InboundMachine.done = conninfo, connection, Counter()
+        yield InboundMachine

@@ -62,7 +62,7 @@ class Part(Providable):
     amount: int | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Record:
     """A record of an object, and of its part if `part` is set.
 
@@ -77,17 +77,9 @@ class Record:
     part: dict[str, Any] | None = None
     flaw: str = ""
     is_create_only: bool = False
-    changed: int = 0
-    stamp: datetime | None = None
-    place: int = 0
-
-    def __repr__(self) -> str:
-        given = {name: getattr(self, name) for name in ("date", "fields", "part", "flaw", "is_create_only")}
-        shown = [f"{name}={value!r}" for name, value in given.items() if value not in (None, "", False)]
-        return f"Record({', '.join([repr(self.key), *shown])})"
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(repr(self))
+    changed: int = field(default=0, repr=False)
+    stamp: datetime | None = field(default=None, repr=False)
+    place: int = field(default=0, repr=False)
 
 
 @dataclass

@@ -1,11 +1,5 @@
-"""The database of a benchmark or soak, on the PostgreSQL of the tests."""
+"""The database of a soak, as that of a benchmark."""
 
-import pytest
+from tests.bench.conftest import running
 
-from bench.database import attached
-
-
-@pytest.fixture
-def running(database):
-    with attached(database) as attached_to:
-        yield attached_to
+__all__ = ["running"]

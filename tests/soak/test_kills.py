@@ -1,4 +1,4 @@
-"""The kill tests, the twins and the outage, in small: nothing is lost, and what is wrong is noticed."""
+"""The kill tests and the outage, in small: nothing is lost, and what is wrong is noticed."""
 
 import time
 from types import SimpleNamespace
@@ -8,9 +8,9 @@ import pytest
 from bench.measuring import WrongResult
 from bench.outbound import server as target_server
 from bench.search import server as search_server
-from soak import kill, outbound_kills, outbound_twins
+from soak import kill, outbound_kills
 from soak.outbound_kills import OutboundKills
-from soak.outbound_outage import Outage
+from soak.outbound_outage import outage
 from soak.search_kills import SearchKills
 
 
@@ -65,13 +65,5 @@ def test_a_record_that_a_patch_leaves_wrong_is_noticed(running, monkeypatch):
             test.run(0)
 
 
-def test_twins_share_a_queue(target, running, tmp_path):
-    summary = outbound_twins.step(target, running, tmp_path, 400)
-    assert "1,200 requests for 1,200 objects, exactly one each" in summary
-
-
-def test_an_outage_loses_nothing(target, running, capsys):
-    Outage(target, running, 600).run(3)
-    output = capsys.readouterr().out
-    assert "the target goes down" in output
-    assert "all 1,800 objects were sent once, no order is parked" in output
+def test_an_outage_loses_nothing(target, running):
+    assert "all 1,800 objects were sent once, no order is parked" in outage(target, running, 600, 3)

@@ -20,9 +20,9 @@ def soak(running, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["sizes", "--records", "1000", "2000"], "engine-dateless  unchanged      2,000"),
-        (["search-size", "--offers", "2000"], "helper-differing first          2,000"),
-        (["outbound-size", "--orders", "300", "600"], "none             600"),
+        (["sizes", "--records", "1000", "2000"], "engine-dateless, unchanged, 2,000"),
+        (["search-size", "--offers", "2000"], "watch, forced, 2,000"),
+        (["outbound-size", "--orders", "300", "600"], "drain, none, 600"),
     ],
 )
 def test_memory_is_flat_and_the_results_are_right(soak, capsys, options, words):
