@@ -45,12 +45,8 @@ def test_a_new_provider_runs(project, run, capsys):
     assert scaffold.main(["acme", "--subject", "concerts"], project) == 0
     output = capsys.readouterr().out
     places = [line for line in output.splitlines() if "FILL" in line]
-    assert [sum(file in line for line in places) for file in ("include/", "dags/", "sandbox/", "tests/")] == [
-        5,
-        1,
-        1,
-        1,
-    ]
+    counts = {file: sum(file in line for line in places) for file in ("include/", "dags/", "sandbox/", "tests/")}
+    assert counts == {"include/": 5, "dags/": 1, "sandbox/": 1, "tests/": 1}
     difference = list(ndiff(settings.splitlines(), (project / "airflow_settings.yaml").read_text().splitlines()))
     assert [line for line in difference if line.startswith("-")] == []
     assert "+     - conn_id: acme_api" in difference
@@ -61,21 +57,14 @@ def test_a_new_provider_runs(project, run, capsys):
     run("local.docs", "--check", "dag-table", "dags", "parameters", "connections", "pools")
     assert "| [`acme`](docs/reference/dags.md#acme) |" in (project / "README.md").read_text()
     assert "\n## acme\n" in (project / "docs" / "reference" / "dags.md").read_text()
-    contract = run("pytest", "tests/contract", "-k", "Acme", "-p", "no:cacheprovider")
+    pytest_ = ("pytest", "-p", "no:cacheprovider")
+    contract = run(*pytest_, "tests/contract", "-k", "Acme")
     assert "skipped" not in contract
     assert int(contract.rpartition(" passed")[0].split()[-1]) > 20
-    run(
-        "pytest",
-        "tests/providers/test_acme.py",
-        "tests/dags",
-        "-k",
-        "acme or test_every_file",
-        "-p",
-        "no:cacheprovider",
-    )
-    listing = ("tests/sandbox/test_sandbox_demo.py", "tests/sandbox/test_sandbox_suppliers.py")
-    run("pytest", *listing, "tests/local/test_local_settings.py", "-p", "no:cacheprovider")
-    run("pytest", "tests/operators/test_venue_links_dag.py", "-k", "shows_the_links", "-p", "no:cacheprovider")
+    run(*pytest_, "tests/providers/test_acme.py", "tests/dags", "-k", "acme or test_every_file")
+    sandbox = ("tests/sandbox/test_sandbox_demo.py", "tests/sandbox/test_sandbox_suppliers.py")
+    run(*pytest_, *sandbox, "tests/local/test_local_settings.py")
+    run(*pytest_, "tests/operators/test_venue_links_dag.py", "-k", "shows_the_links")
 
 
 @pytest.mark.parametrize("name", ["", "class", "Acme", "1acme", "acme-events", "acme__x", "a b", "../acme", "x" * 60])
