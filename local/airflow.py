@@ -141,29 +141,29 @@ def past_proxies(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def free_port(preferred: int = 0) -> int:
     """Return a port that is free now: the preferred one if possible."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", preferred))
-        except OSError:
-            if not preferred:
-                raise
-            return free_port()
-        return int(probe.getsockname()[1])
+    try:
+        return _bind(preferred)
+    except OSError:
+        return _bind(0)
 
 
 def check_port(port: int) -> None:
     """Raise `LocalError` if the port cannot be used."""
+    try:
+        _bind(port)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is in use by another program" if taken else f"cannot be used ({error})"
+        raise LocalError(
+            f"port {port} {reason}: stop that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
+        ) from None
+
+
+def _bind(port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            reason = "is in use by another program" if taken else f"cannot be used ({error})"
-            raise LocalError(
-                f"port {port} {reason}: stop that program, or choose another port: `make up PORT={port % 65535 + 1}`", 2
-            ) from None
+        probe.bind(("127.0.0.1", port))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

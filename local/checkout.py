@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -17,41 +16,17 @@ class LocalError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
 class Checkout:
     """A checkout of the project and the paths of its local run."""
 
-    root: Path
-
-    @property
-    def state(self) -> Path:
-        """Folder of all files that the local run writes."""
-        return self.root / ".local"
-
-    @property
-    def dags(self) -> Path:
-        """Folder of the DAG files."""
-        return self.root / "dags"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the components' logs, one file each."""
-        return self.state / "logs"
-
-    @property
-    def airflow_home(self) -> Path:
-        """AIRFLOW_HOME."""
-        return self.state / "airflow"
-
-    @property
-    def task_logs(self) -> Path:
-        """Folder of the task logs, in Airflow's layout."""
-        return self.airflow_home / "logs"
-
-    @property
-    def passwords(self) -> Path:
-        """File with the passwords of the web UI's users."""
-        return self.state / "passwords.json"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.dags = root / "dags"
+        self.state = root / ".local"  # all that the local run writes
+        self.logs = self.state / "logs"  # of the components, one file each
+        self.airflow_home = self.state / "airflow"
+        self.task_logs = self.airflow_home / "logs"  # in Airflow's layout
+        self.passwords = self.state / "passwords.json"  # of the web UI's users
 
     def dag_ids(self) -> list[str]:
         """Return the ids of the project's DAGs, which are their file names."""

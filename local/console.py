@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +12,21 @@ from rich.text import Text
 
 WIDE = 190
 """Minimum width of tables; a narrower terminal wraps their lines."""
+
+
+def table(texts: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    """Return a table without lines that has columns of texts, then of numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in texts:
+        made.add_column(name, no_wrap=True)
+    for name in numbers:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
+
+
+def count(value: float | None) -> str:
+    """Return a number with separators; empty for None."""
+    return "" if value is None else f"{value:,.0f}"
 
 
 class Screen:

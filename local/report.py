@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 
 from rich.markup import escape
-from rich.table import Table
 
+from local import console
 from local.console import Screen
 
 COUNTS = ("checked", "created", "updated", "unchanged", "skipped", "rejected")
@@ -32,14 +32,8 @@ PROBLEMS = """
     ORDER BY target, state DESC, event, code
 """
 SENT_COLUMNS = (
-    "orders_sent",
-    "orders_unchanged",
-    "orders_to_retry",
-    "orders_parked",
-    "objects_sent",
-    "objects_unchanged",
-    "objects_not_synced",
-    "objects_failed",
+    *(f"orders_{what}" for what in ("sent", "unchanged", "to_retry", "parked")),
+    *(f"objects_{what}" for what in ("sent", "unchanged", "not_synced", "failed")),
 )
 
 
@@ -69,21 +63,23 @@ def show_loads(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     shown = sorted(rows, key=lambda row: (not row["error"], -(row["seconds"] or 0)))[:MAX_LINES]
     numbers = (*COUNTS, *(f"{part.removesuffix('_seconds')} s" for part in SECONDS), "records/s")
-    table = _table(("provider", "venue", "state"), numbers)
+    table = console.table(("provider", "venue", "state"), numbers)
     for row in [row for row in rows if row in shown]:
         table.add_row(
             str(row["provider"] or ""),
             str(row["venue"] or "-"),
             str(row["state"] or ""),
-            *(_count(row[name]) for name in COUNTS),
+            *(console.count(row[name]) for name in COUNTS),
             *(f"{row[name] or 0:.2f}" for name in SECONDS),
-            _count(row["records_per_second"]),
+            console.count(row["records_per_second"]),
         )
     if len(rows) > 1:
         table.add_section()
         totals = [sum(row[name] or 0 for row in rows) for name in COUNTS]
         spent = [sum(float(row[name] or 0) for row in rows) for name in SECONDS]
-        table.add_row("all", f"{len(rows)} loads", "", *map(_count, totals), *(f"{value:.2f}" for value in spent), "")
+        table.add_row(
+            "all", f"{len(rows)} loads", "", *map(console.count, totals), *(f"{value:.2f}" for value in spent), ""
+        )
     screen.print_wide(table)
     if len(rows) > len(shown):
         screen.say(f"({len(rows) - len(shown)} more: SELECT * FROM load_report)")
@@ -100,14 +96,14 @@ def show_patches(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
         return
     counts = ("records_read", "changed", "left_alone", "batches")
     headings = (*(name.replace("_", " ") for name in counts), "seconds", "move to done s")
-    table = _table(("index", "patch", "why", "state"), headings)
+    table = console.table(("index", "patch", "why", "state"), headings)
     for row in rows:
         table.add_row(
             row["index_name"],
             row["patch"] or "-",
             row["reason"],
             "dry run" if row["dry_run"] else row["state"],
-            *(_count(row[name]) or "-" for name in counts),
+            *(console.count(row[name]) or "-" for name in counts),
             *("-" if row[name] is None else f"{row[name]:.2f}" for name in ("seconds", "after_move")),
         )
     screen.print_wide(table)
@@ -120,9 +116,9 @@ def show_sent(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a line per outbound target, and the error of each target that is down."""
     if not rows:
         return
-    table = _table(("target",), (*(name.replace("_", " ") for name in SENT_COLUMNS), "seconds"))
+    table = console.table(("target",), (*(name.replace("_", " ") for name in SENT_COLUMNS), "seconds"))
     for row in rows:
-        counts = (_count(row[name] or 0) for name in SENT_COLUMNS)
+        counts = (console.count(row[name] or 0) for name in SENT_COLUMNS)
         table.add_row(row["target"], *counts, f"{row['seconds'] or 0:.2f}")
     screen.print_wide(table)
     for row in rows:
@@ -135,7 +131,7 @@ def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the orders that could not be sent, with the reasons."""
     if not rows:
         return
-    table = _table(("order", "event", "state", "reason"), ())
+    table = console.table(("order", "event", "state", "reason"))
     table.add_column("what to fix", overflow="fold")
     for row in rows[:MAX_LINES]:
         texts = (row[name] or "-" for name in ("code", "event", "state", "reason"))
@@ -144,16 +140,3 @@ def show_problems(screen: Screen, rows: Sequence[Mapping[str, Any]]) -> None:
     if len(rows) > MAX_LINES:
         screen.say(f"({len(rows) - MAX_LINES} more: SELECT * FROM outbound_problems)")
     screen.say()
-
-
-def _table(texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in texts:
-        table.add_column(name, no_wrap=True)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _count(value: Any) -> str:
-    return "" if value is None else f"{value:,.0f}"

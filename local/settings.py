@@ -51,17 +51,9 @@ class Connection:
 
     def body(self) -> dict[str, Any]:
         """Return the connection in the format of Airflow's REST API."""
-        return {
-            "connection_id": self.id,
-            "conn_type": self.type,
-            "description": self.description,
-            "host": self.host,
-            "port": self.port,
-            "schema": self.schema,
-            "login": self.login,
-            "password": self.password,
-            "extra": json.dumps(self.extra) if self.extra else None,
-        }
+        fields = {"connection_id": self.id, "conn_type": self.type} | vars(self)
+        del fields["id"], fields["type"]
+        return fields | {"extra": json.dumps(self.extra) if self.extra else None}
 
 
 @dataclass(frozen=True)
@@ -89,8 +81,7 @@ def read(path: Path) -> Settings:
         return Settings(
             connections=tuple(_connection(entry) for entry in _filled(airflow, "connections", "conn_id")),
             variables={
-                entry["variable_name"]: entry["variable_value"]
-                for entry in _filled(airflow, "variables", "variable_name")
+                each["variable_name"]: each["variable_value"] for each in _filled(airflow, "variables", "variable_name")
             },
             pools=tuple(
                 Pool(entry["pool_name"], int(entry["pool_slot"]), entry.get("pool_description") or "")
@@ -200,11 +191,7 @@ def _connection(entry: Mapping[str, Any]) -> Connection:
     return Connection(
         id=entry["conn_id"],
         type=entry["conn_type"],
-        description=entry.get("conn_description") or None,
-        host=entry.get("conn_host") or None,
         port=int(entry["conn_port"]) if entry.get("conn_port") else None,
-        schema=entry.get("conn_schema") or None,
-        login=entry.get("conn_login") or None,
-        password=entry.get("conn_password") or None,
         extra=json.loads(extra) if isinstance(extra, str) else extra,
+        **{name: entry.get(f"conn_{name}") or None for name in ("description", "host", "schema", "login", "password")},
     )

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.table import Table
 
-from local import database
+from local import console, database
 from local.checkout import Checkout, LocalError
 from local.console import Screen
 from local.dag_files import named
@@ -114,11 +113,9 @@ def show_links(screen: Screen, rows: Sequence[LinkStatus], now: datetime) -> Non
     """Print a line per venue link."""
     if not rows:
         return
-    table = _table(("provider", "venue", "last complete read", "", "last load"))
-    for name in ("checked", "created", "updated", "rejected"):
-        table.add_column(name, justify="right", no_wrap=True)
+    counted = ("checked", "created", "updated", "rejected")
+    table = console.table(("provider", "venue", "last complete read", "", "last load"), counted)
     for row in rows:
-        counts = (row.checked, row.created, row.updated, row.rejected)
         read_at = "" if row.read_at is None else f"{row.read_at.astimezone():%Y-%m-%d %H:%M}"
         table.add_row(
             escape(row.provider),
@@ -126,7 +123,7 @@ def show_links(screen: Screen, rows: Sequence[LinkStatus], now: datetime) -> Non
             read_at,
             ago(row.read_at, now),
             _load_of(row, now),
-            *("" if value is None else f"{value:,}" for value in counts),
+            *(console.count(getattr(row, name)) for name in counted),
         )
     screen.print_wide(table)
     if failed := sum(row.state == "failed" or row.is_abandoned for row in rows):
@@ -138,13 +135,10 @@ def show_indices(screen: Screen, rows: Sequence[IndexStatus], now: datetime) -> 
     """Print a line per search index."""
     if not rows:
         return
-    table = _table(("index", "last check", "last rebuild found", "last patch"))
-    for name in ("changed", "records"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = console.table(("index", "last check", "last rebuild found", "last patch"), ("changed", "records"))
     for row in rows:
         moments = (ago(at, now) for at in (row.checked_at, row.rebuilt_at, row.patched_at))
-        counts = ("" if value is None else f"{value:,}" for value in (row.changed, row.records))
-        table.add_row(escape(row.index_name), *moments, *counts)
+        table.add_row(escape(row.index_name), *moments, console.count(row.changed), console.count(row.records))
     screen.print_wide(table)
     screen.say()
 
@@ -153,13 +147,11 @@ def show_targets(screen: Screen, rows: Sequence[TargetStatus], now: datetime) ->
     """Print a line per outbound target."""
     if not rows:
         return
-    table = _table(("target", "last run"))
-    for name in ("sent", "queued", "in flight", "to retry", "parked"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = console.table(("target", "last run"), ("sent", "queued", "in flight", "to retry", "parked"))
     for row in rows:
         counts = (row.sent, row.queued, row.sending, row.to_retry, row.parked)
         ran = ago(row.ran_at, now) + (", target is down" if row.down else "")
-        table.add_row(escape(row.target), ran, *("" if value is None else f"{value:,}" for value in counts))
+        table.add_row(escape(row.target), ran, *map(console.count, counts))
     screen.print_wide(table)
     screen.say()
 
@@ -193,10 +185,3 @@ def _load_of(row: LinkStatus, now: datetime) -> str:
         state = "loaded, some rejected"
     at = row.finished_at or row.started_at
     return ("" if row.is_active else "inactive; ") + (f"{state} {ago(at, now)}" if at else state)
-
-
-def _table(texts: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in texts:
-        table.add_column(name, no_wrap=True)
-    return table

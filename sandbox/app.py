@@ -21,18 +21,7 @@ from sandbox.suppliers import find_suppliers
 from sandbox.world import World, format_time, parse_time
 
 _MAX_REQUESTS = 10_000
-_SECRETS = {
-    "token",
-    "api_token",
-    "access_token",
-    "key",
-    "apikey",
-    "api_key",
-    "api-key",
-    "x-algolia-api-key",
-    "password",
-    "sig",
-}
+_SECRETS = {"token", "key", "api_key", "api-key", "x-algolia-api-key", "password", "sig"}
 _SECRET_SETTINGS = ("auth", "algolia_keys", "teams_signature", "brevo_key", "allocine_key")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.listing import eans
+from sandbox.movies import FIRST_NAMES, LAST_NAMES, TITLE_BEGINNINGS, TITLE_ENDINGS
 from sandbox.world import Settings, salt, scatter, siret
 
 _SHOPS = (
@@ -35,44 +36,6 @@ _TOWNS = (
 )
 _DEPARTEMENTS = ("01", "17", "35", "44", "67", "2B", "971", "973")
 
-_THINGS = (
-    "Le Phare",
-    "La Saison",
-    "L'Atelier",
-    "Le Jardin",
-    "La Mémoire",
-    "L'Horloge",
-    "Le Silence",
-    "La Traversée",
-    "L'Archipel",
-    "Le Dernier Été",
-    "La Carte",
-    "L'Herbier",
-    "Le Cahier",
-    "La Colline",
-    "L'Invention",
-    "Le Goût",
-)
-_OF = (
-    "des brumes",
-    "de minuit",
-    "du tisserand",
-    "des oiseaux lents",
-    "de verre",
-    "aux cent fenêtres",
-    "du sel",
-    "des absents",
-    "de la rivière",
-    "du cartographe",
-    "des grands vents",
-    "de papier",
-    "sans retour",
-    "des abeilles",
-    "du quai nord",
-    "de novembre",
-)
-_FIRST_NAMES = ("Aline", "Baptiste", "Céleste", "Diane", "Émile", "Fatou", "Gaspard", "Hélène", "Ismaël", "Jeanne")
-_LAST_NAMES = ("Corvaisier", "Delmarre", "Éstrade", "Fontbrune", "Garrel", "Hautecombe", "Imbault", "Jolivart")
 _PUBLISHERS = ("Éditions du Grèbe", "Presses de l'Estran", "La Ronce", "Maison Quatre-Vents")
 _ABOUT = (
     "une famille",
@@ -140,8 +103,8 @@ def _word(draw: int, *lists: tuple[str, ...]) -> list[str]:
 
 
 def _title(draw: int) -> str:
-    thing, of = _word(draw, _THINGS, _OF)
-    volume = draw // (len(_THINGS) * len(_OF)) % 12
+    thing, of = _word(draw, TITLE_BEGINNINGS, TITLE_ENDINGS)
+    volume = draw // (len(TITLE_BEGINNINGS) * len(TITLE_ENDINGS)) % 12
     return f"{thing} {of}" + (f", tome {volume + 1}" if volume < 4 else "")
 
 
@@ -151,7 +114,7 @@ def _description(draw: int) -> str:
 
 
 def _extra_data(draw: int, *, priced: bool) -> dict[str, Any]:
-    first, last, publisher = _word(draw // 11, _FIRST_NAMES, _LAST_NAMES, _PUBLISHERS)
+    first, last, publisher = _word(draw // 11, FIRST_NAMES, LAST_NAMES, _PUBLISHERS)
     extra: dict[str, Any] = {"author": f"{first} {last}", "editeur": publisher, "nb_pages": 80 + draw % 500}
     if priced:
         extra["prix_livre"] = f"{5 + draw % 30}.{draw % 10}0"

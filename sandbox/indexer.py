@@ -75,11 +75,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "index": (INDEX, "index to rebuild"),
         "temporary": ("offers_tmp", "temporary index to build it in"),
         "records": (5000, "number of records"),
-        "generation": (1, "generation of the offers; each rebuild uses the next one"),
+        "generation": (1, "generation of the offers"),
         "seed": (1, "seed of the offers"),
-        "times": (1, "number of rebuilds"),
-        "every": (0.0, "seconds between the starts of two rebuilds"),
-        "batch-size": (1000, "records per request"),
     }
     parser.add_argument("--url", required=True, help="URL of the sandbox")
     for name, (default, description) in options.items():
@@ -88,16 +85,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Rebuild the requested number of times, and print the time of each move."""
-    options = vars(arguments())
-    url, times, every, first = (options.pop(name) for name in ("url", "times", "every", "generation"))
-    for number in range(times):
-        start = time.monotonic()
-        moved = rebuild(url, generation=first + number, **options)
-        seconds = time.monotonic() - start
-        print(f"{moved.isoformat(timespec='milliseconds')} moved, {seconds:.1f} s", flush=True)
-        if number < times - 1:
-            time.sleep(max(0.0, every - seconds))
+    """Rebuild the index, and print the time of the move."""
+    start = time.monotonic()
+    moved = rebuild(**vars(arguments()))
+    print(f"{moved.isoformat(timespec='milliseconds')} moved, {time.monotonic() - start:.1f} s")
 
 
 if __name__ == "__main__":

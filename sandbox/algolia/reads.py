@@ -7,39 +7,21 @@ from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import Meta, Raw, Struct, field
+from msgspec import Meta, Raw, Struct
 
 from sandbox.algolia.logs import LogType
 from sandbox.algolia.records import show
 from sandbox.algolia.request import ApiError, ApiRequest, parse
 from sandbox.algolia.store import Index
 
-_MAX_HITS = 1000  # that a search can page through
-
 HitsPerPage = Annotated[int, Meta(ge=1, le=1000)]
 Number = Annotated[int, Meta(ge=0)]
 
 
-class _Query(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The parameters of browse and search. Those that would only add to the response are accepted and ignored."""
-
-    query: str = ""
+class _Browse(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
     attributes_to_retrieve: list[str] | None = None
-    attributes_to_highlight: list[str] | None = None
-    attributes_to_snippet: list[str] | None = None
-    analytics: bool = True
-    click_analytics: bool = False
-    get_ranking_info: bool = False
-
-
-class _Browse(_Query):
     hits_per_page: HitsPerPage = 1000
     cursor: str | None = None
-
-
-class _Search(_Query):
-    hits_per_page: HitsPerPage = 20
-    page: Number = 0
 
 
 class _Cursor(Struct, rename="camel", forbid_unknown_fields=True):
@@ -57,8 +39,6 @@ class _Cursor(Struct, rename="camel", forbid_unknown_fields=True):
 def _cursor(request: ApiRequest) -> _Cursor:
     query = request.read(_Browse)
     if query.cursor is None:
-        if query.query:
-            raise ApiError(400, "The stand-in does not support browsing with a query")
         return _Cursor(0, 0, query.hits_per_page, query.attributes_to_retrieve)
     try:
         return parse(base64.b64decode(query.cursor, b"-_", validate=True), _Cursor)
@@ -81,44 +61,25 @@ def browse(request: ApiRequest) -> object:
     page, place = records.page(cursor.place, cursor.hits_per_page)
     request.hits = len(records)
     pages = -(-request.hits // cursor.hits_per_page)
-    response = _hits(page, cursor, cursor.page) | {"nbHits": request.hits, "nbPages": pages}
-    if request.repeats_page:
-        response["cursor"] = cursor.text()
-    elif place is not None:
-        response["cursor"] = msgspec.structs.replace(cursor, place=place, page=cursor.page + 1).text()
-    return response
-
-
-def search(request: ApiRequest) -> object:
-    """Return a page of the records whose texts contain all words of the query."""
-    query = request.read(_Search)
-    words = query.query.casefold().split()
-    found = [record for record in request.index.records if not words or _has(record, words)]
-    first = query.page * query.hits_per_page
-    page = found[first : min(first + query.hits_per_page, _MAX_HITS)]
-    request.hits = len(found)
-    pages = -(-min(request.hits, _MAX_HITS) // query.hits_per_page)
-    return _hits(page, query, query.page) | {"nbHits": request.hits, "nbPages": pages, "query": query.query}
-
-
-def _has(record: bytes, words: list[str]) -> bool:
-    texts = " ".join(value for value in msgspec.json.decode(record).values() if isinstance(value, str)).casefold()
-    return all([word in texts for word in words])
-
-
-def _hits(page: list[bytes], query: _Cursor | _Search, number: int) -> dict[str, Any]:
-    params: dict[str, Any] = {"hitsPerPage": query.hits_per_page}
-    if query.attributes_to_retrieve is not None:
-        params["attributesToRetrieve"] = msgspec.json.encode(query.attributes_to_retrieve).decode()
-    return {
-        "hits": _show(page, query.attributes_to_retrieve),
-        "page": number,
-        "hitsPerPage": query.hits_per_page,
+    params: dict[str, Any] = {"hitsPerPage": cursor.hits_per_page}
+    if cursor.attributes_to_retrieve is not None:
+        params["attributesToRetrieve"] = msgspec.json.encode(cursor.attributes_to_retrieve).decode()
+    response: dict[str, Any] = {
+        "hits": _show(page, cursor.attributes_to_retrieve),
+        "page": cursor.page,
+        "nbHits": request.hits,
+        "nbPages": pages,
+        "hitsPerPage": cursor.hits_per_page,
         "processingTimeMS": 1,
         "query": "",
         "params": urlencode(params),
         "exhaustiveNbHits": True,
     }
+    if request.repeats_page:
+        response["cursor"] = cursor.text()
+    elif place is not None:
+        response["cursor"] = msgspec.structs.replace(cursor, place=place, page=cursor.page + 1).text()
+    return response
 
 
 def _show(records: list[bytes], attributes: list[str] | None) -> Raw:
@@ -135,28 +96,6 @@ def get_object(request: ApiRequest) -> object:
         raise ApiError(404, "ObjectID does not exist")
     attributes = request.query.get("attributesToRetrieve")
     return Raw(bytes(_show([record], attributes.split(",") if attributes else None))[1:-1])
-
-
-class _ObjectRequest(Struct, rename="camel"):
-    index_name: str
-    object_id: str = field(name="objectID")
-    attributes_to_retrieve: list[str] | None = None
-
-
-class _Objects(Struct):
-    requests: list[_ObjectRequest]
-
-
-def get_objects(request: ApiRequest) -> object:
-    """Return records of several indices; null for a missing record."""
-    results = []
-    for each in request.read(_Objects).requests:
-        index = request.store.indices.get(each.index_name)
-        if index is None:
-            raise ApiError(404, f"Index {each.index_name} does not exist")
-        record = index.records.get(each.object_id)
-        results.append(None if record is None else Raw(bytes(_show([record], each.attributes_to_retrieve))[1:-1]))
-    return {"results": results}
 
 
 def get_settings(request: ApiRequest) -> object:

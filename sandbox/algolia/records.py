@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,15 +11,6 @@ from msgspec import UNSET, Raw, UnsetType
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
-
-
-NUMBER_OPERATIONS: dict[str, Callable[[float, float], float]] = {
-    "Increment": lambda number, operand: number + operand,
-    "Decrement": lambda number, operand: number - operand,
-    "IncrementFrom": lambda number, _: number + 1,
-    "IncrementSet": lambda _, operand: operand,
-}
-LIST_OPERATIONS = ("Add", "Remove", "AddUnique")
 
 
 class Records:
@@ -62,11 +53,8 @@ class Records:
     def patch(self, object_id: str, attributes: dict[str, Any], *, create: bool) -> None:
         """Replace first-level attributes of a record. Add a missing record if `create`, otherwise ignore it."""
         record = self.get(object_id)
-        if record is None and not create:
-            return
-        merged = merge(_decode(record) if record else None, attributes)
-        if merged is not None:
-            self.put(object_id, merged)
+        if record is not None or create:
+            self.put(object_id, (_decode(record) if record else {}) | attributes)
 
     def remove(self, object_id: str) -> None:
         """Delete a record, if it exists."""
@@ -84,49 +72,6 @@ class Records:
                     return found, place
                 found.append(record)
         return found, None
-
-
-def merge(record: dict[str, Any] | None, attributes: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the record (None: a new one) with other attributes; None if an operation forbids the change."""
-    merged = dict(record or {})
-    for name, value in attributes.items():
-        if not (isinstance(value, dict) and "_operation" in value):
-            merged[name] = value
-            continue
-        operation, operand, current = value["_operation"], value["value"], merged.get(name)
-        number = _number(current)
-        if (operation == "IncrementFrom" and operand != number) or (operation == "IncrementSet" and operand <= number):
-            return None
-        if operation in LIST_OPERATIONS:
-            merged[name] = _list_operation(operation, current if isinstance(current, list) else [], operand)
-        else:
-            merged[name] = NUMBER_OPERATIONS[operation](number, operand)
-    return merged
-
-
-def _number(value: Any) -> float:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
-
-
-def _list_operation(operation: str, current: list[Any], operand: Any) -> list[Any]:
-    if operation == "Remove":
-        return [value for value in current if value != operand]
-    if operation == "AddUnique" and operand in current:
-        return current
-    return [*current, operand]
-
-
-def check_operations(attributes: dict[str, Any]) -> None:
-    """Raise ValueError for a built-in operation that is unknown or has no valid value."""
-    for name, value in attributes.items():
-        if isinstance(value, dict) and "_operation" in value:
-            operation, operand = value["_operation"], value.get("value")
-            if operation not in (*NUMBER_OPERATIONS, *LIST_OPERATIONS):
-                raise ValueError(f"Unknown operation {operation!r} for attribute {name}")
-            if "value" not in value:
-                raise ValueError(f"Operation {operation} for attribute {name} has no value")
-            if operation in NUMBER_OPERATIONS and (isinstance(operand, bool) or not isinstance(operand, int | float)):
-                raise ValueError(f"Operation {operation} for attribute {name} needs a number")
 
 
 def show(records: Iterable[bytes], attributes: Sequence[str] | None) -> Raw:

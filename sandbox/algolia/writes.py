@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from msgspec import Meta, Struct
 
-from sandbox.algolia.records import check_operations
 from sandbox.algolia.request import ApiError, ApiRequest
 from sandbox.algolia.store import Write, now
 
@@ -23,22 +22,13 @@ Action = Literal[
 _RIGHTS = {"deleteObject": "deleteObject", "delete": "deleteIndex", "clear": "deleteIndex"}
 
 
-class _Operation(Struct, rename="camel"):
+class _Operation(Struct):
     action: Action
     body: dict[str, Any] = {}
-    index_name: str = ""
 
 
 class _Batch(Struct):
     requests: list[_Operation]
-
-
-def _read_batch(request: ApiRequest) -> tuple[list[_Operation], list[Write]]:
-    operations = request.read(_Batch).requests
-    for right in {_RIGHTS.get(each.action, "addObject") for each in operations}:
-        request.require(right)
-    request.operations = len(operations)
-    return operations, [_write(each.action, each.body) for each in operations]
 
 
 def _write(action: str, attributes: dict[str, Any]) -> Write:
@@ -51,43 +41,27 @@ def _write(action: str, attributes: dict[str, Any]) -> Write:
         object_id = attributes["objectID"] = uuid4().hex
     if not isinstance(object_id, str) or not object_id:
         raise ApiError(400, f"{action} needs an objectID that is a string")
-    if action.startswith("partialUpdate"):
-        try:
-            check_operations(attributes)
-        except ValueError as error:
-            raise ApiError(400, str(error)) from error
+    for value in attributes.values() if action.startswith("partialUpdate") else ():
+        if isinstance(value, dict) and "_operation" in value:
+            raise ApiError(400, f"The stand-in does not support built-in operations such as {value['_operation']!r}")
     return Write(action, object_id, attributes)
 
 
 def batch(request: ApiRequest) -> object:
     """Accept a batch of actions on one index, to be carried out in order."""
-    _, writes = _read_batch(request)
+    operations = request.read(_Batch).requests
+    for right in {_RIGHTS.get(each.action, "addObject") for each in operations}:
+        request.require(right)
+    request.operations = len(operations)
+    writes = [_write(each.action, each.body) for each in operations]
     task = request.store.write(request.name, writes)
     return {"taskID": task, "objectIDs": [write.object_id for write in writes]}
 
 
-def batch_of_indices(request: ApiRequest) -> object:
-    """Accept a batch of actions on several indices: one task per index."""
-    operations, writes = _read_batch(request)
-    by_index: dict[str, list[Write]] = {}
-    for operation, write in zip(operations, writes, strict=True):
-        if not operation.index_name:
-            raise ApiError(400, "indexName is missing")
-        by_index.setdefault(operation.index_name, []).append(write)
-    tasks = {name: request.store.write(name, part) for name, part in by_index.items()}
-    return {"taskID": tasks, "objectIDs": [write.object_id for write in writes]}
-
-
 def _accept(request: ApiRequest, action: str, attributes: dict[str, Any], stamp: str) -> dict[str, Any]:
-    if "object" in request.path:
-        attributes["objectID"] = request.path["object"]
+    attributes["objectID"] = request.path["object"]
     write = _write(action, attributes)
     return {"taskID": request.store.write(request.name, [write]), stamp: now(), "objectID": write.object_id}
-
-
-def add_object(request: ApiRequest) -> object:
-    """Accept a new record; it gets an objectID if it has none."""
-    return _accept(request, "addObject", request.read(dict[str, Any]), "createdAt")
 
 
 def put_object(request: ApiRequest) -> object:

@@ -171,10 +171,8 @@ def _router(world: World, variant: _Variant, faults: Faults) -> APIRouter:
         low = listing.behind(query.after) if query.after else 0
 
         def page_number() -> int:
-            before = listing.count(first, low)
-            return (
-                (before + limit // 2) // limit + 1
-            )  # rounded, since the previous page may have ended in bad rows, which clients cannot continue behind
+            # Rounded, since the previous page may have ended in bad rows, which clients cannot continue behind.
+            return (listing.count(first, low) + limit // 2) // limit + 1
 
         active = faults.inject(request, variant.service, venue=siret, page=page_number)
         if "repeat_page" in active:

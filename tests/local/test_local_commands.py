@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from local import airflow, commands, context
+from local import commands
 from local.checkout import LocalError
 from sandbox.testing import serving
 from sandbox.world import Settings, World
@@ -33,15 +33,6 @@ def test_a_sync_in_an_up_that_stops_says_so(local, up_lock):
         commands.sync(local, "a", "")
     assert time.monotonic() - begin < 60
     stopped.join()
-
-
-def test_the_state_of_an_earlier_version_becomes_private_with_the_first_command(local):
-    (local.checkout.state / "logs").mkdir(parents=True)
-    local.checkout.state.chmod(0o755)
-    (local.checkout.state / "logs").chmod(0o755)
-    context.claim(local, "stop")
-    assert local.checkout.state.stat().st_mode & 0o777 == 0o700
-    assert (local.checkout.state / "logs").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_rebuild_rebuilds_the_index_of_the_running_sandbox(local, up_lock, printed):
@@ -73,7 +64,3 @@ def test_an_index_that_cannot_be_rebuilt_is_an_error_in_one_line(local, up_lock,
 def test_without_a_running_sandbox_there_is_no_index_to_rebuild(local):
     with pytest.raises(LocalError, match="start `make up` first"):
         commands.rebuild(local)
-
-
-def test_this_machine_is_excluded_from_the_users_proxy():
-    assert airflow.past_proxies({"no_proxy": "intra"})["no_proxy"] == "intra,127.0.0.1,localhost,::1"

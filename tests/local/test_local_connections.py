@@ -43,7 +43,7 @@ def test_both_forms(text, expected):
 @pytest.mark.parametrize(
     "text",
     [
-        "mysql://db/x",
+        "mysql://u:secret@db/x",
         "",
         "{x",
         '["a"]',
@@ -58,9 +58,4 @@ def test_an_unusable_connection_is_an_error_with_its_name(text):
     with pytest.raises(LocalError, match="AIRFLOW_CONN_SYNC_DB") as error:
         conninfo("AIRFLOW_CONN_SYNC_DB", text)
     assert error.value.status == 2
-
-
-def test_a_password_is_not_in_the_message():
-    with pytest.raises(LocalError) as error:
-        conninfo("AIRFLOW_CONN_SYNC_DB", "mysql://u:secret@db/x")
     assert "secret" not in str(error.value)

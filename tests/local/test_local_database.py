@@ -57,7 +57,7 @@ def test_a_stopped_server_is_started_and_stopped_again(local, started):
 
 
 def test_tables_of_an_older_version_are_an_error_with_what_to_do(local, started):
-    with psycopg.connect(database.running_server(local.data).conninfo("sync")) as connection:
+    with psycopg.connect(postgres.running_server(local.data).conninfo("sync")) as connection:
         connection.execute("ALTER TABLE search_index DROP COLUMN checked_at")
     with pytest.raises(LocalError, match="`make migrate`"):
         status.status(local, "", "text")

@@ -75,29 +75,17 @@ def test_it_starts_in_a_folder_of_any_name(folder, name):
     assert not postgres.is_running(data)
 
 
-def test_a_private_folder_stays_private(folder):
-    state = folder / ".local"
-    state.mkdir(mode=0o700)
-    server = postgres.start(state / "postgres")
-    postgres.stop(server.data)
-    assert state.stat().st_mode & 0o777 == 0o700
-
-
-def test_an_error_that_cannot_pass_is_reported_at_once(folder):
-    data = folder / "postgres"
+def test_a_new_folder_stays_private_and_an_error_that_cannot_pass_is_reported_at_once(folder):
+    data, half = folder / ".local" / "postgres", folder / ".local" / "postgres.new"
+    data.parent.mkdir(mode=0o700)
+    half.mkdir()  # left over from an interrupted creation
+    (half / "PG_VERSION").write_text("18\n")
     postgres.start(data)
+    assert not half.exists()
     postgres.stop(data)
+    assert data.parent.stat().st_mode & 0o777 == 0o700
     (data / "postgresql.auto.conf").write_text("shared_buffers = 'a lot'\n")
     begin = time.monotonic()
     with pytest.raises(LocalError, match=r'did not start: invalid value for parameter "shared_buffers".*\n.*log: /'):
         postgres.start(data)
     assert time.monotonic() - begin < 10
-
-
-def test_an_interrupted_creation_leaves_nothing_half_made(folder):
-    half = folder / "postgres.new"
-    half.mkdir()
-    (half / "PG_VERSION").write_text("18\n")
-    server = postgres.start(folder / "postgres")
-    postgres.stop(server.data)
-    assert not half.exists()

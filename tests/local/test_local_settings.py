@@ -23,19 +23,10 @@ def test_the_projects_own_file_has_what_the_dags_need():
     found = settings.read(ROOT / "airflow_settings.yaml")
     assert {"sync_db", "titelive_stocks_api"} <= {connection.id for connection in found.connections}
     assert Pool("titelive_stocks", 8, "Tasks that may call the stock API of TiteLive in parallel") in found.pools
-    assert set(settings.in_sandbox(found)) >= {
-        "titelive_stocks_api",
-        "fnac_stocks_api",
-        "libraires_stocks_api",
-        "praxiel_stocks_api",
-        "allocine_api",
-        "algolia",
-        "brevo_api",
-        "teams",
-    }
-    assert {f"{service}_stocks" for service in ("fnac", "libraires", "praxiel", "allocine")} <= {
-        pool.name for pool in found.pools
-    }
+    stocks = {f"{service}_stocks" for service in ("titelive", "fnac", "libraires", "praxiel")}
+    services = {f"{name}_api" for name in stocks} | {"allocine_api", "algolia", "brevo_api", "teams"}
+    assert set(settings.in_sandbox(found)) >= services
+    assert stocks | {"allocine_stocks"} <= {pool.name for pool in found.pools}
     assert {name for names in settings.DEMO_VARIABLES.values() for name in names} <= found.variables.keys()
 
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from local import __main__ as command_line
-from local import airflow, commands, storage
+from local import airflow, commands, context, storage
 from local.checkout import Checkout, LocalError
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def modes(folder: Path) -> dict[str, int]:
     }
 
 
-def test_what_an_earlier_version_made_is_taken_from_others(tmp_path):
+def test_what_an_earlier_version_made_is_taken_from_others(tmp_path, local):
     state = tmp_path / ".local"
     (state / "logs").mkdir(parents=True)
     (state / "logs" / "a.log").write_text("")
@@ -36,7 +36,8 @@ def test_what_an_earlier_version_made_is_taken_from_others(tmp_path):
     for path, mode in (("logs", 0o775), ("logs/a.log", 0o664), ("program", 0o755), (".", 0o755)):
         (state / path).chmod(mode)
     outside = stat.S_IMODE(tmp_path.stat().st_mode)
-    storage.make_private(state)
+    context.claim(local, "stop")  # as every command does first
+    (state / "lock").unlink()
     assert modes(state) == {".": 0o700, "logs": 0o700, "logs/a.log": 0o600, "program": 0o700}
     assert stat.S_IMODE(tmp_path.stat().st_mode) == outside
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import requests
 
 from sandbox.indexer import connect, rebuild
 from sandbox.offers import offers
@@ -105,26 +104,10 @@ def test_a_rebuild_waits_until_the_move_takes_effect():
             assert len(indexed(client)) == 30
 
 
-def test_the_command_prints_the_time_of_each_move(url, client):
-    command = [sys.executable, "-m", "sandbox.indexer", "--url", url, "--records", "30", "--generation", "5"]
-    command += ["--times", "2", "--every", "0.01", "--batch-size", "7"]
+def test_the_command_prints_the_time_of_the_move(url, client):
+    command = [sys.executable, "-m", "sandbox.indexer", "--url", url, "--records", "30", "--generation", "6"]
     before = datetime.now(UTC)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2
-    times = []
-    for line in lines:
-        found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00) moved, \d+\.\d s", line)
-        times.append(datetime.fromisoformat(found[1]))
-    assert before.replace(microsecond=0) <= times[0] < times[1] <= datetime.now(UTC)
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00) moved, \d+\.\d s\n", done.stdout)
+    assert before.replace(microsecond=0) <= datetime.fromisoformat(found[1]) <= datetime.now(UTC)
     assert list(indexed(client)) == [offer["objectID"] for offer in offers(Settings(offers=30), 6)]
-    log = requests.get(f"{url}/sandbox/requests", timeout=10).json()
-    assert sum(entry["path"].endswith("/offers_tmp/operation") for entry in log) == 2
-
-
-def test_the_command_needs_a_url():
-    done = subprocess.run(
-        [sys.executable, "-m", "sandbox.indexer"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert "--url" in done.stderr

@@ -95,13 +95,6 @@ def test_a_thread_ends_while_a_request_is_under_way():
     assert results != [200]
 
 
-def test_two_worlds_in_parallel():
-    few, many = World(Settings(books=10)), World(Settings(books=20))
-    with serving(few) as one, serving(many) as two:
-        assert get(f"{one}/titelive/stocks/{few.sirets[0]}")["total"] == 10
-        assert get(f"{two}/titelive/stocks/{many.sirets[0]}")["total"] == 20
-
-
 def test_the_latency_is_added_to_every_response_of_a_service():
     world = World(Settings(books=10, latency_ms=60))
     with serving(world) as url:
