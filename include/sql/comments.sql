@@ -19,7 +19,7 @@ BEGIN
                 rejected_report search_pass search_report stock sub_event ticket_product venue venue_provider',
                 'Id of the row.'),
             ('application_id', 'search_index search_pass search_report', 'Id of the Algolia application.'),
-            ('attempts', 'catalog_scheme_operation_instance load_report', 'Number of tries.'),
+            ('attempts', 'catalog_scheme_operation_instance load_report', 'Number of attempts.'),
             ('attendee_email', 'order_position source_position', 'Email address of the attendee.'),
             ('attendee_name_parts', 'order_position source_position', 'Name of the attendee as a JSON object, by part.'),
             ('batches', 'search_report', 'Batches that Algolia accepted.'),
@@ -39,12 +39,12 @@ BEGIN
             ('description', 'product offer source_offer', 'Description for customers.'),
             ('dry_run', 'load_report search_pass search_report', 'Whether the run only read and compared.'),
             ('email', 'customer_order source_order', 'Email address of the customer.'),
-            ('error', 'catalog_scheme_operation_instance load_report', 'Why the last try failed; null if it did not.'),
+            ('error', 'catalog_scheme_operation_instance load_report', 'Why the last attempt failed; null if it did not.'),
             ('error', 'search_pass search_report', 'Why the open pass failed; the next run resumes it.'),
             ('event_id', 'checkin_list customer_order question source_event source_order sub_event ticket_product',
                 'The event.'),
             ('extra_data', 'product offer', 'Further data, such as the ISBN, as JSON.'),
-            ('failed_attempts', 'outbound_queue outbound_problems', 'Tries that failed since the last success.'),
+            ('failed_attempts', 'outbound_queue outbound_problems', 'Attempts that failed since the last success.'),
             ('finished_at', 'catalog_scheme_operation_instance load_report outbound_report outbound_run search_pass
                 search_report', 'When it ended; null while it runs.'),
             ('id_at_provider', 'offer', 'Reference of the offer, unique within its venue.'),
@@ -80,13 +80,14 @@ BEGIN
                 'sent, nothing_to_do (equal to what was sent last), not_synced, retry, failed or canceled.'),
             ('parent_id', 'order_position source_position',
                 'For an add-on, the position that it belongs to; that one supplies missing attendee data.'),
-            ('attempt', 'outbound_history outbound_log', 'Number of the try.'),
+            ('attempt', 'outbound_history outbound_log', 'Number of the attempt.'),
             ('payload', 'outbound_history outbound_log', 'What was sent; personal values are masked.'),
             ('payload', 'rejected_record rejected_report',
                 'The record as received, with personal fields masked; cleared after the retention time.'),
             ('placed_at', 'customer_order source_order', 'When the order was placed.'),
-            ('position_id', 'answer checkin outbound_history outbound_log outbound_result source_position',
-                'The position of the order; null if the row concerns the whole order or an offer.'),
+            ('position_id', 'answer checkin source_position', 'The position of the order.'),
+            ('position_id', 'outbound_history outbound_log outbound_result',
+                'The position of the order, or the stock of the offer; null for the whole order or offer.'),
             ('price', 'order_position source_position', 'Price of the position.'),
             ('product_id', 'offer source_offer', 'The product that is offered.'),
             ('product_id', 'order_position source_position', 'The ticket product.'),
@@ -95,7 +96,7 @@ BEGIN
                 'The provider.'),
             ('public_url', 'event source_event', 'Address of the event''s page.'),
             ('reason', 'outbound_history outbound_log outbound_problems',
-                'Why it is parked: exceeded (too many tries), permanent, config (mapping or settings), internal (bug)
+                'Why it is parked: exceeded (too many attempts), permanent, config (mapping or settings), internal (bug)
                 or timeout.'),
             ('reason', 'rejected_record rejected_report', 'Why the record was rejected.'),
             ('reason', 'search_pass search_report', 'Why the index was read: move, first run, forced, comparison, …'),
@@ -115,7 +116,7 @@ BEGIN
                 'Id of the order or offer.'),
             ('started_at', 'outbound_report outbound_run search_pass search_report', 'When it started.'),
             ('started_at', 'catalog_scheme_operation_instance load_report',
-                'Start of the first try that the cursor goes back to; it becomes the watermark.'),
+                'Start of the first attempt that the cursor goes back to; it becomes the watermark.'),
             ('state', 'catalog_scheme_operation_instance load_report', 'new, running, done, failed or skipped.'),
             ('state', 'search_pass search_report',
                 'open, done, or superseded when the index is rebuilt faster than it can be patched.'),
@@ -241,16 +242,16 @@ COMMENT ON COLUMN catalog.opened_at IS 'When the load was opened.';
 COMMENT ON COLUMN catalog.closed_at IS 'When the load was closed.';
 
 COMMENT ON TABLE catalog_scheme_operation_instance IS
-    'One operation of one load. The transaction of each chunk updates cursor and progress, so that the next try resumes there and counts nothing twice.';
+    'One operation of one load. The transaction of each chunk updates cursor and progress, so that the next attempt resumes there and counts nothing twice.';
 COMMENT ON COLUMN catalog_scheme_operation_instance.operation_id IS 'The operation.';
 COMMENT ON COLUMN catalog_scheme_operation_instance.catalog_id IS 'The load of the venue link.';
 COMMENT ON COLUMN catalog_scheme_operation_instance.batch IS 'Number of the mapped task that runs it.';
 COMMENT ON COLUMN catalog_scheme_operation_instance.until IS 'End of the requested window; null: now.';
-COMMENT ON COLUMN catalog_scheme_operation_instance.cursor IS 'Where the next try resumes; null: at the beginning.';
+COMMENT ON COLUMN catalog_scheme_operation_instance.cursor IS 'Where the next attempt resumes; null: at the beginning.';
 COMMENT ON COLUMN catalog_scheme_operation_instance.progress IS 'Counts and timings so far, as JSON.';
 
-COMMENT ON TABLE catalog_operation_instance_result IS 'Results of operation instances, one per finished try.';
-COMMENT ON COLUMN catalog_operation_instance_result.attempt IS 'Number of the try.';
+COMMENT ON TABLE catalog_operation_instance_result IS 'Results of operation instances, one per finished attempt.';
+COMMENT ON COLUMN catalog_operation_instance_result.attempt IS 'Number of the attempt.';
 COMMENT ON COLUMN catalog_operation_instance_result.state IS 'done, failed or skipped.';
 COMMENT ON COLUMN catalog_operation_instance_result.report IS 'Counts and timings, as JSON.';
 
@@ -270,7 +271,7 @@ COMMENT ON COLUMN load_report.seconds IS 'Total time.';
 COMMENT ON COLUMN load_report.records_per_second IS 'Records per second of total time.';
 COMMENT ON COLUMN load_report.catalog_id IS 'The load, a row of catalog.';
 COMMENT ON COLUMN load_report.scheme_version IS 'Version of the provider''s scheme.';
-COMMENT ON COLUMN load_report.gone IS 'Rows that a complete listing no longer had, and that were removed.';
+COMMENT ON COLUMN load_report.gone IS 'Removals: rows that a complete listing no longer had. They are taken off sale, or kept for a person.';
 COMMENT ON COLUMN load_report.held_back IS 'Objects with manual overrides that were kept.';
 
 COMMENT ON TABLE rejected_record IS 'Records that could not be used, kept so that they can be repaired and replayed.';
@@ -278,7 +279,7 @@ COMMENT ON COLUMN rejected_record.model IS 'Kind of the object, such as Stock.';
 COMMENT ON COLUMN rejected_record.id_at_providers IS 'Key of the object or record, as far as it could be read.';
 COMMENT ON COLUMN rejected_record.asked_at IS 'When its page was requested. Rows written later are newer than this record.';
 COMMENT ON COLUMN rejected_record.resolution IS
-    'How it was resolved. replayed; rejected again: replaying it rejected it as a new row; listed again: the source was listed completely since, and rejected what was still bad as new rows; given up: by a person, or because its payload or venue link was removed. Null: it waits.';
+    'How it was resolved; null while it waits. replayed: a replay wrote it; rejected again: a replay rejected it, as a new row; listed again: a later listing has it or was complete, and rejected what is still bad as new rows; given up: by a person, or because its payload or venue link was removed.';
 
 COMMENT ON VIEW rejected_report IS
     'Rejected records with provider and venue. Those without a resolution wait to be repaired and replayed.';
@@ -462,7 +463,7 @@ COMMENT ON COLUMN outbound_result.sync_info IS 'What the target returned, as JSO
 COMMENT ON COLUMN outbound_result.sent IS
     'Digest of each value that was sent last, by external field: it shows what changed, not the values.';
 
-COMMENT ON TABLE outbound_log IS 'Every try to send an object to a target.';
+COMMENT ON TABLE outbound_log IS 'Every attempt to send an object to a target.';
 COMMENT ON COLUMN outbound_log.run_id IS 'The run, a row of outbound_run.';
 
 COMMENT ON VIEW outbound_report IS 'Runs of outbound targets: orders and objects by outcome.';

@@ -11,7 +11,7 @@ from textwrap import dedent
 from local.docs.sources import Sources
 
 Definition = ast.ClassDef | ast.FunctionDef
-_LITERAL = re.compile(r"(?:(\S)|^)::\n\n((?: {4}.*\n|\n(?= {4}))+)", re.MULTILINE)
+_LITERAL = re.compile(r"(?:(\S)|^)::\n\n((?: {4}.*\n|\n+(?= {4}))+)", re.MULTILINE)
 _SECTION = re.compile(r"^(Args|Raises|Returns|Yields):\n((?: {4}.*\n)+)", re.MULTILINE)
 _PARAMS = re.compile(r"^:param (?:.+\n)+", re.MULTILINE)
 
