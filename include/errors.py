@@ -207,7 +207,7 @@ class LinksFailed(ProviderSyncError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before the next try: the longest wait that any service asked for."""
+        """Seconds to wait before the next attempt: the longest wait that any service asked for."""
         waits = [e.retry_after for e in self.failures.values() if isinstance(e, RetryableError) and e.retry_after]
         return max(waits, default=None)
 

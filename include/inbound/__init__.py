@@ -1,1 +1,1 @@
-"""The inbound engine: iterate, diff, chunk, report; the ledger of loads."""
+"""The inbound engine: reads a listing chunk by chunk, compares, fills and writes; opens and closes loads."""

@@ -22,7 +22,10 @@ MAX_CONSECUTIVE_ERRORS = 100
 
 
 class Reading(NamedTuple):
-    """The objects of each record read, the records rejected, and when the first record's page was requested."""
+    """The records of a chunk: `lists` has the objects that each describes, or none if it is skipped.
+
+    `requested_at` is when the page of the first record was requested.
+    """
 
     lists: list[Sequence[ProvidableInfo]]
     rejections: list[Rejection]

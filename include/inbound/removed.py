@@ -4,8 +4,8 @@ A run that reads a complete listing stores the keys that it names. Every other r
 is not yet in the past was removed at the source. The listing is refused instead if part of it could not be read, if the
 rows might belong to another link, or if too many rows would be removed at once: that is what a source looks like that
 changed all its keys, or that sent a part of its listing, or nothing. The share is taken of all live rows, and also of
-those that existed when a listing was last accepted: otherwise the rows that a refused listing created would outvote the
-others in the next run.
+those that existed when a listing was last accepted: otherwise the rows that a refused listing created would hide the
+missing ones in the next run.
 
 A removed row that stays on sale, for example because it has bookings, is filled again by every listing that still lacks
 it, since the right values change with its bookings. It is not counted as removed again.

@@ -88,7 +88,7 @@ class OpenLoadOperator(BaseOperator):
 
 
 def _release_once(connection: Any, params: SyncParams, run_id: str, provider_class: type[LocalProvider]) -> None:
-    """Release manual overrides unless an earlier try of this run has done so: a person may have edited them since."""
+    """Release manual overrides unless an earlier attempt of this run has: a person may have edited them since."""
     from include.inbound.release import release_overrides
     from include.store import ledger
 

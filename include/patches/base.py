@@ -34,6 +34,7 @@ class Patch:
         def on_sale(record: Record) -> Values:
             return {"onSale": record.get("stock") not in (None, 0)}
 
+
         ON_SALE = Patch("on_sale", reads=("stock",), writes=("onSale",), values=on_sale)
 
     :param name: name in logs, alerts and the view `search_report`: lowercase letters, digits and underscores.

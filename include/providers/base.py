@@ -1,10 +1,13 @@
 """The contract that every inbound provider implements.
 
-Two attributes and two methods make a provider; everything else has a default::
+Two attributes and three methods make a provider; everything else has a default::
 
-    class TiteLiveStocks(LocalProvider):
-        name = "TiteLive stocks"
+    class BookStocks(LocalProvider):
+        name = "Book stocks"
         can_create = True
+
+        def open(self) -> None:
+            self.records = read_csv("books.csv", since=self.since)
 
         def __next__(self) -> list[ProvidableInfo]:
             self.record = next(self.records)
@@ -352,7 +355,7 @@ class LocalProvider(RecordObjects, ABC):
         return Fields(cls.masked_fields, cls.public_fields)
 
     def updateObjects(self, limit: int | None = None, *, connection: Connection) -> SyncReport:  # noqa: N802
-        """Run `include.inbound.run.sync_provider` with default settings, under the name that pass Culture gave it."""
+        """Run `include.inbound.sync.sync_provider` with default settings, under the name that pass Culture gave it."""
         from include.inbound.run import sync_provider  # the one import from a lower layer that is allowed
 
         return sync_provider(self, connection, limit=limit)

@@ -18,7 +18,7 @@ id (booking catalog catalog_operation_instance_result catalog_scheme catalog_sch
         outbound_result outbound_run payment product provider question question_option rejected_record rejected_report
         search_pass search_report stock sub_event ticket_product venue venue_provider): Id of the row.
 application_id (search_index search_pass search_report): Id of the Algolia application.
-attempts (catalog_scheme_operation_instance load_report): Number of tries.
+attempts (catalog_scheme_operation_instance load_report): Number of attempts.
 attendee_email (order_position source_position): Email address of the attendee.
 attendee_name_parts (order_position source_position): Name of the attendee as a JSON object, by part.
 batches (search_report): Batches that Algolia accepted.
@@ -38,11 +38,11 @@ date_to (event source_event sub_event): When the event ends.
 description (product offer source_offer): Description for customers.
 dry_run (load_report search_pass search_report): Whether the run only read and compared.
 email (customer_order source_order): Email address of the customer.
-error (catalog_scheme_operation_instance load_report): Why the last try failed; null if it did not.
+error (catalog_scheme_operation_instance load_report): Why the last attempt failed; null if it did not.
 error (search_pass search_report): Why the open pass failed; the next run resumes it.
 event_id (checkin_list customer_order question source_event source_order sub_event ticket_product): The event.
 extra_data (product offer): Further data, such as the ISBN, as JSON.
-failed_attempts (outbound_queue outbound_problems): Tries that failed since the last success.
+failed_attempts (outbound_queue outbound_problems): Attempts that failed since the last success.
 finished_at (catalog_scheme_operation_instance load_report outbound_report outbound_run search_pass search_report): When
         it ended; null while it runs.
 id_at_provider (offer): Reference of the offer, unique within its venue.
@@ -74,20 +74,21 @@ outcome (outbound_history outbound_log): sent, nothing_to_do (equal to what was 
         canceled.
 parent_id (order_position source_position): For an add-on, the position that it belongs to; that one supplies missing
         attendee data.
-attempt (outbound_history outbound_log): Number of the try.
+attempt (outbound_history outbound_log): Number of the attempt.
 payload (outbound_history outbound_log): What was sent; personal values are masked.
 payload (rejected_record rejected_report): The record as received, with personal fields masked; cleared after the
         retention time.
 placed_at (customer_order source_order): When the order was placed.
-position_id (answer checkin outbound_history outbound_log outbound_result source_position): The position of the order;
-        null if the row concerns the whole order or an offer.
+position_id (answer checkin source_position): The position of the order.
+position_id (outbound_history outbound_log outbound_result): The position of the order, or the stock of the offer; null
+        for the whole order or offer.
 price (order_position source_position): Price of the position.
 product_id (offer source_offer): The product that is offered.
 product_id (order_position source_position): The ticket product.
 provider (gone_with_bookings load_report rejected_report): Name of the provider.
 provider_id (catalog_scheme local_provider_event provider_pivot rejected_record venue_provider): The provider.
 public_url (event source_event): Address of the event's page.
-reason (outbound_history outbound_log outbound_problems): Why it is parked: exceeded (too many tries), permanent, config
+reason (outbound_history outbound_log outbound_problems): Why it is parked: exceeded (too many attempts), permanent, config
         (mapping or settings), internal (bug) or timeout.
 reason (rejected_record rejected_report): Why the record was rejected.
 reason (search_pass search_report): Why the index was read: move, first run, forced, comparison, …
@@ -103,7 +104,7 @@ source (change_feed change_feed_consumer outbound_history outbound_log outbound_
 source_id (change_feed outbound_history outbound_log outbound_problems outbound_queue outbound_result): Id of the order
         or offer.
 started_at (outbound_report outbound_run search_pass search_report): When it started.
-started_at (catalog_scheme_operation_instance load_report): Start of the first try that the cursor goes back to; it
+started_at (catalog_scheme_operation_instance load_report): Start of the first attempt that the cursor goes back to; it
         becomes the watermark.
 state (catalog_scheme_operation_instance load_report): new, running, done, failed or skipped.
 state (search_pass search_report): open, done, or superseded when the index is rebuilt faster than it can be patched.
@@ -197,15 +198,15 @@ catalog: Loads: one row per load of a provider (parent_id is null), and one belo
     opened_at: When the load was opened.
     closed_at: When the load was closed.
 catalog_scheme_operation_instance: One operation of one load. The transaction of each chunk updates cursor and progress,
-        so that the next try resumes there and counts nothing twice.
+        so that the next attempt resumes there and counts nothing twice.
     operation_id: The operation.
     catalog_id: The load of the venue link.
     batch: Number of the mapped task that runs it.
     until: End of the requested window; null: now.
-    cursor: Where the next try resumes; null: at the beginning.
+    cursor: Where the next attempt resumes; null: at the beginning.
     progress: Counts and timings so far, as JSON.
-catalog_operation_instance_result: Results of operation instances, one per finished try.
-    attempt: Number of the try.
+catalog_operation_instance_result: Results of operation instances, one per finished attempt.
+    attempt: Number of the attempt.
     state: done, failed or skipped.
     report: Counts and timings, as JSON.
 load_report: Loads by venue link: counts of objects, seconds of each step, records per second.
@@ -224,7 +225,7 @@ load_report: Loads by venue link: counts of objects, seconds of each step, recor
     records_per_second: Records per second of total time.
     catalog_id: The load, a row of catalog.
     scheme_version: Version of the provider's scheme.
-    gone: Rows that a complete listing no longer had, and that were removed.
+    gone: Removals: rows that a complete listing no longer had. They are taken off sale, or kept for a person.
     held_back: Objects with manual overrides that were kept.
 rejected_record: Records that could not be used, kept so that they can be repaired and replayed.
     model: Kind of the object, such as Stock.
@@ -374,7 +375,7 @@ outbound_result: The last result of each object at each target.
     transmitted_at: When it was last sent.
     sync_info: What the target returned, as JSON.
     sent: Digest of each value that was sent last, by external field: it shows what changed, not the values.
-outbound_log: Every try to send an object to a target.
+outbound_log: Every attempt to send an object to a target.
     run_id: The run, a row of outbound_run.
 outbound_report: Runs of outbound targets: orders and objects by outcome.
     claimers: Number of workers.

@@ -60,7 +60,7 @@ class IndexStatus(msgspec.Struct):
 class TargetStatus(msgspec.Struct):
     """An outbound target.
 
-    :param queued: orders that wait for their first try.
+    :param queued: orders that wait for their first attempt.
     :param sending: orders that a worker is sending.
     :param to_retry: orders that failed and are retried.
     :param parked: orders that failed and wait for a person.

@@ -15,51 +15,28 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from local.docs import classes, commands, dags, fields, parameters, relations, sandbox, settings
+from local.docs import classes, dags, reference
 from local.docs.sources import ROOT, Sources
 
 BLOCKS: dict[str, Callable[..., str]] = {
     "dag-table": dags.table_of_dags,
     "dags": dags.chapters,
-    "parameters": parameters.forms,
-    "connections": settings.connections,
-    "variables": settings.variables,
-    "pools": settings.pools,
+    "parameters": dags.forms,
+    "connections": reference.connections,
+    "variables": reference.variables,
+    "pools": reference.pools,
     "class": classes.render,
-    "function": classes.render_function,
+    "function": classes.render,
     "error-tree": classes.error_tree,
-    "source-fields": fields.render,
-    "relations": relations.render,
-    "commands": commands.render,
-    "sandbox-settings": sandbox.render,
+    "source-fields": reference.source_fields,
+    "relations": reference.relations,
+    "commands": reference.commands,
+    "sandbox-settings": reference.sandbox_settings,
 }
 BLOCK = re.compile(r"^<!-- generated: (.+?) -->\n(.*?)^<!-- end generated -->$", re.MULTILINE | re.DOTALL)
-
-
-def pages(root: Path = ROOT) -> list[Path]:
-    """Return the Markdown files that may have generated blocks, in a fixed order."""
-    return [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
-
-
-def fill(text: str, sources: Sources, only: Collection[str] = ()) -> str:
-    """Return a page with its generated blocks written; with `only`, just the blocks of these generators.
-
-    Raises:
-        SystemExit: a block names a generator that does not exist.
-    """
-
-    def block(found: re.Match[str]) -> str:
-        name, *arguments = found[1].split()
-        if name not in BLOCKS:
-            raise SystemExit(f"There is no generator {name!r}; there are {', '.join(BLOCKS)}")
-        if only and name not in only:
-            return found[0]
-        return f"<!-- generated: {found[1]} -->\n\n{BLOCKS[name](sources, *arguments)}\n\n<!-- end generated -->"
-
-    return BLOCK.sub(block, text)
 
 
 def main(given: Sequence[str] | None = None, root: Path = ROOT, conninfo: str | None = None) -> int:
@@ -68,20 +45,27 @@ def main(given: Sequence[str] | None = None, root: Path = ROOT, conninfo: str | 
     parser.add_argument("--check", action="store_true", help="only compare; exit with 1 if a page differs")
     parser.add_argument("only", nargs="*", metavar="generator", help=f"only these: {', '.join(BLOCKS)}")
     options = parser.parse_args(given)
+
+    def block(found: re.Match[str]) -> str:
+        name, *arguments = found[1].split()
+        if name not in BLOCKS:
+            raise SystemExit(f"There is no generator {name!r}; there are {', '.join(BLOCKS)}")
+        if options.only and name not in options.only:
+            return found[0]
+        return f"<!-- generated: {found[1]} -->\n\n{BLOCKS[name](sources, *arguments)}\n\n<!-- end generated -->"
+
     stale = 0
     with Sources(root, conninfo) as sources:
-        for page in pages(root):
+        for page in (*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))):
             current = page.read_text(encoding="utf-8")
-            generated = fill(current, sources, options.only)
+            generated = BLOCK.sub(block, current)
             if generated == current:
                 continue
             stale += 1
             name = page.relative_to(root).as_posix()
             if options.check:
-                lines = difflib.unified_diff(
-                    current.splitlines(), generated.splitlines(), name, "the code", lineterm=""
-                )
-                print("\n".join(lines))
+                both = current.splitlines(), generated.splitlines()
+                print("\n".join(difflib.unified_diff(*both, name, "the code", lineterm="")))
             else:
                 page.write_text(generated, encoding="utf-8")
                 print(f"Updated {name}")

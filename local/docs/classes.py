@@ -1,111 +1,83 @@
-"""Classes and their docstrings. They are read from the source, so nothing has to be imported."""
+"""Classes and functions with their docstrings. They are read from the source, so nothing has to be imported."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
-from typing import TypeVar
+from textwrap import dedent
 
 from local.docs.sources import Sources
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
-D = TypeVar("D", bound=ast.AST)
+Definition = ast.ClassDef | ast.FunctionDef
+_LITERAL = re.compile(r"(?:(\S)|^)::\n\n((?: {4}.*\n|\n+(?= {4}))+)", re.MULTILINE)
+_SECTION = re.compile(r"^(Args|Raises|Returns|Yields):\n((?: {4}.*\n)+)", re.MULTILINE)
+_PARAMS = re.compile(r"^:param (?:.+\n)+", re.MULTILINE)
 
 
 def render(sources: Sources, path: str, name: str) -> str:
-    """Return a class: its docstring, its attributes with theirs, and its public methods."""
-    found = _find(sources, path, name, ast.ClassDef)
-    bases = ", ".join(ast.unparse(base) for base in found.bases)
-    parts = [f"### {name}", f"```python\nclass {name}{f'({bases})' if bases else ''}\n```", _text(found)]
-    attributes = list(_attributes(found))
-    if attributes:
-        parts += ["**Attributes**", "\n".join(attributes)]
-    for node in found.body:
-        if isinstance(node, Definition) and (not node.name.startswith("_") or node.name == "__next__"):
-            parts += [f"#### `{node.name}`", _signature(node), _text(node)]
-    return "\n\n".join(part for part in parts if part)
+    """Return a class (docstring, attributes, public methods) or a function, at the top level of a file or folder."""
+    place = sources.root / path
+    for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
+        source = file.read_text(encoding="utf-8")
+        for node in ast.parse(source).body:
+            if isinstance(node, Definition) and node.name == name:
+                parts = [f"### {name}", *_parts(node, source.splitlines())]
+                return "\n\n".join(part for part in parts if part)
+    raise SystemExit(f"{path} has no {name}")
 
 
-def render_function(sources: Sources, path: str, name: str) -> str:
-    """Return a function: its signature and docstring."""
-    found = _find(sources, path, name, ast.FunctionDef)
-    return f"### {name}\n\n{_signature(found)}\n\n{_text(found)}"
-
-
-def error_tree(sources: Sources, path: str = "include/errors.py") -> str:
+def error_tree(sources: Sources) -> str:
     """Return the tree of errors, as the docstring of their module draws it."""
-    doc = ast.get_docstring(ast.parse((sources.root / path).read_text(encoding="utf-8"))) or ""
+    doc = ast.get_docstring(ast.parse((sources.root / "include/errors.py").read_text(encoding="utf-8"))) or ""
     tree = next(part for part in doc.split("\n\n") if "── " in part)
     return f"```text\n{inspect.cleandoc(tree)}\n```"
 
 
-def _find(sources: Sources, path: str, name: str, *kinds: type[D]) -> D:
-    """Find a top-level definition in a module, or in the modules of a folder."""
-    place = sources.root / path
-    for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, kinds) and getattr(node, "name", "") == name:
-                return node
-    raise SystemExit(f"{path} has no {name}")
+def _parts(node: Definition, lines: list[str]) -> Iterator[str]:
+    yield _header(node, lines)
+    yield _text(node)
+    if isinstance(node, ast.ClassDef):
+        if attributes := list(_attributes(node)):
+            yield "**Attributes**"
+            yield "\n".join(attributes)
+        for each in node.body:
+            if isinstance(each, ast.FunctionDef) and (not each.name.startswith("_") or each.name == "__next__"):
+                yield f"#### `{each.name}`"
+                yield from _parts(each, lines)
 
 
-def _attributes(found: ast.ClassDef) -> Iterator[str]:
+def _header(node: Definition, lines: list[str]) -> str:
+    """Return the source from the decorators to the colon, without comments."""
+    start = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+    header = "\n".join(lines[start - 1 : node.body[0].lineno - 1])
+    return _code(re.sub(r"(:|  # .*)+$", "", header, flags=re.MULTILINE))
+
+
+def _attributes(node: ast.ClassDef) -> Iterator[str]:
     """Yield a list entry per attribute. A text literal below an attribute is its docstring."""
-    for node, after in zip(found.body, [*found.body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
-            shown = ast.unparse(node).replace("ClassVar[", "", 1)
-            shown = re.sub(r"\]( = |$)", r"\1", shown, count=1) if "ClassVar[" in ast.unparse(node) else shown
+    for each, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(each, ast.AnnAssign) and not ast.unparse(each.target).startswith("_"):
+            shown = re.sub(r"ClassVar\[(.+)\]", r"\1", ast.unparse(each))
             is_doc = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-            doc = inspect.cleandoc(str(after.value.value)) if is_doc else ""  # type: ignore[union-attr]
-            yield f"- `{shown}`" + (f": {' '.join(doc.split())}" if doc else "")
+            doc = f": {' '.join(str(after.value.value).split())}" if is_doc else ""  # type: ignore[union-attr]
+            yield f"- `{shown}`{doc}"
 
 
-def _signature(node: Definition) -> str:
-    decorators = "".join(f"@{ast.unparse(each)}\n" for each in node.decorator_list)
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    arguments = re.sub(r"(?<=[\w\]'\"])=(?=\S)", " = ", ast.unparse(node.args))
-    line = f"def {node.name}({arguments}){returns}"
-    if len(line) > 110:
-        line = f"def {node.name}(\n    {_split(arguments)}\n){returns}"
-    return f"```python\n{decorators}{line}\n```"
+def _text(node: Definition) -> str:
+    """Return a docstring as Markdown: literal blocks become code, arguments and errors become lists."""
+    text = f"{ast.get_docstring(node) or ''}\n"
+    text = _LITERAL.sub(lambda found: (f"{found[1]}:\n\n" if found[1] else "") + _code(found[2]) + "\n", text)
+    text = _SECTION.sub(lambda found: f"**{found[1]}**\n\n{_entries(found[2])}\n", text)
+    return _PARAMS.sub(lambda found: f"**Args**\n\n{_entries(found[0].replace(':param ', ''))}\n", text).strip()
 
 
-def _split(arguments: str) -> str:
-    """One argument per line; commas within brackets do not separate arguments."""
-    lines, depth = [""], 0
-    for character in arguments:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and not depth:
-            lines.append("")
-        else:
-            lines[-1] += character
-    return ",\n    ".join(line.strip() for line in lines)
+def _code(text: str) -> str:
+    return f"```python\n{dedent(text).strip()}\n```"
 
 
-def _text(node: ast.AST) -> str:
-    """A docstring as Markdown: literal blocks, and lists of arguments and errors."""
-    doc = ast.get_docstring(node) or ""  # type: ignore[arg-type]
-    parts = []
-    for part in doc.split("\n\n"):
-        head, _, rest = part.partition("\n")
-        if head in ("Args:", "Raises:", "Returns:", "Yields:"):
-            parts.append(f"**{head[:-1]}**\n\n{_entries(textwrap.dedent(rest), is_list=head in ('Args:', 'Raises:'))}")
-        elif part.startswith(":param "):
-            parts.append("**Args**\n\n" + _entries(re.sub(r"^:param ", "", part, flags=re.MULTILINE), is_list=True))
-        elif part.startswith("    ") or (parts and parts[-1].endswith("::")):
-            parts.append(f"```python\n{inspect.cleandoc(part)}\n```")
-        else:
-            parts.append(part)
-    text = "\n\n".join(parts)
-    return re.sub(r"::$", ":", text.replace("\n```\n\n```python\n", "\n\n"), flags=re.MULTILINE)
-
-
-def _entries(text: str, *, is_list: bool) -> str:
-    """Entries like `name: what it is`, each of which may go on in indented lines."""
-    if not is_list:
-        return text
-    entries = re.split(r"\n(?! )", text)
+def _entries(text: str) -> str:
+    """Return `name: what it is`, each of which may continue in indented lines, as a list; other lines stay."""
+    entries = re.split(r"\n(?! )", dedent(text).strip())
     return "\n".join(re.sub(r"^(\w+): ", r"- `\1`: ", " ".join(entry.split())) for entry in entries)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import psycopg
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Sources:
+class Sources(ExitStack):
     """Closes what it opened at the end of the `with` block.
 
     :param root: the project.
@@ -25,15 +24,9 @@ class Sources:
     """
 
     def __init__(self, root: Path = ROOT, conninfo: str | None = None) -> None:
+        super().__init__()
         self.root = root
         self._conninfo = conninfo
-        self._opened = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._opened.close()
 
     @cached_property
     def dags(self) -> dict[str, DAG]:
@@ -45,18 +38,15 @@ class Sources:
         """A connection to a database with all tables of the project."""
         import psycopg
 
-        connection = psycopg.connect(self._conninfo or self._temporary_database())
-        self._opened.callback(connection.close)
-        return connection
+        return self.enter_context(psycopg.connect(self._conninfo or self._temporary_database()))
 
     def _temporary_database(self) -> str:
         from include.store.migrate import migrate
         from local import postgres
 
-        folder = Path(tempfile.mkdtemp(prefix="provider-sync-docs-"))
-        self._opened.callback(shutil.rmtree, folder, ignore_errors=True)
-        server = postgres.start(folder / "data")
-        self._opened.callback(postgres.stop, server.data)
+        folder = self.enter_context(TemporaryDirectory(prefix="provider-sync-docs-", ignore_cleanup_errors=True))
+        server = postgres.start(Path(folder, "data"))
+        self.callback(postgres.stop, server.data)
         migrate(server.conninfo("postgres"))
         return server.conninfo("postgres")
 

@@ -1,8 +1,9 @@
 """The pages of the documentation, and what is in them."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -12,8 +13,7 @@ _BLOCK = re.compile(r"^( *)```(\w*)(?: file=(\S+))?\n(.*?)^\1```$", re.MULTILINE
 _GENERATED = re.compile(r"^<!-- generated: .+? -->\n.*?^<!-- end generated -->$", re.MULTILINE | re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """A fenced code block; `file` is the file that it is the content of, if its first line names one."""
 
     language: str
@@ -26,7 +26,7 @@ def text_of(name):
 
 
 def blocks(text):
-    return [Block(found[2], found[3] or "", _dedented(found[4], found[1])) for found in _BLOCK.finditer(text)]
+    return [Block(found[2], found[3] or "", dedent(found[4])) for found in _BLOCK.finditer(text)]
 
 
 def prose(text):
@@ -47,14 +47,9 @@ def file_block(name, file):
 
 
 def commands(text):
-    """The shell commands of a page, after their prompt."""
-    return [
-        line.removeprefix("$ ")
-        for block in blocks(text)
-        if block.language == "console"
-        for line in block.text.splitlines()
-        if line.startswith("$ ")
-    ]
+    """The shell commands of a page: after a prompt, or `make …` within a sentence."""
+    prompts = "".join(block.text for block in blocks(text) if block.language == "console")
+    return re.findall(r"^\$ (.+)$", prompts, re.MULTILINE) + re.findall(r"`(make [a-z-]+[^`]*)`", prose(text))
 
 
 def anchors(text):
@@ -66,7 +61,3 @@ def anchors(text):
 def links(text):
     """The targets of a page's Markdown links."""
     return re.findall(r"\]\(([^)\s]+)\)", prose(text))
-
-
-def _dedented(text, indent):
-    return "".join(line.removeprefix(indent) for line in text.splitlines(keepends=True))
