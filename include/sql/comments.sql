@@ -88,8 +88,8 @@ product_id (order_position source_position): The ticket product.
 provider (gone_with_bookings load_report rejected_report): Name of the provider.
 provider_id (catalog_scheme local_provider_event provider_pivot rejected_record venue_provider): The provider.
 public_url (event source_event): Address of the event's page.
-reason (outbound_history outbound_log outbound_problems): Why it is parked: exceeded (too many attempts), permanent, config
-        (mapping or settings), internal (bug) or timeout.
+reason (outbound_history outbound_log outbound_problems): Why it is parked: exceeded (too many attempts), permanent,
+        config (mapping or settings), internal (bug) or timeout.
 reason (rejected_record rejected_report): Why the record was rejected.
 reason (search_pass search_report): Why the index was read: move, first run, forced, comparison, …
 resolved_at (rejected_record rejected_report): When it was resolved; null while it waits.
