@@ -54,6 +54,31 @@ def test_a_restart_of_postgresql(chunk_size):
             assert found == [(f"k{n}", n) for n in range(12)]
 
 
+@pytest.mark.parametrize("moment", ["reading", "filling"])
+def test_a_connection_that_is_cut(sync, connect, connection, rows, moment):
+    """An administrator ends the session, while a record is read or in the middle of a chunk's transaction."""
+    mine, admin = connect(), connect()
+
+    class Cut(CursorItems):
+        def __next__(self):
+            if moment == "reading" and self.place == 3:
+                self.cut()
+            return super().__next__()
+
+        def fill_object_attributes(self, obj):
+            if moment == "filling" and self.record["key"] == "k3":
+                self.cut()
+            super().fill_object_attributes(obj)
+
+        def cut(self):
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (mine.info.backend_pid,))
+
+    with pytest.raises(DatabaseUnavailable):
+        sync_provider(Cut([item(f"k{n}") for n in range(6)]), mine, chunk_size=2)
+    assert list(rows()) == ["k0", "k1"]
+    assert mine.closed
+
+
 def test_a_connection_that_is_gone_before(connect, sync):
     mine = connect()
     mine.close()
